@@ -1,0 +1,10 @@
+//! Network namespaces, routed veth pairs and nftables rules for sandboxes.
+//!
+//! Every ecosystem instance has a router namespace of its own; each sandbox hangs off it by a routed veth
+//! pair with a /32 address, and one uplink veth joins the router to the host. What may talk to what is the
+//! router's own nftables table, replaced as a whole from a [`Policy`]. Knows no processes: a namespace is a
+//! path, made here and joined by whoever runs something in it. Blocking: the caller gives it a thread.
+
+pub mod request;
+
+pub use request::{Edge, Egress, HostPort, Node, NetworkSpec, Policy, Publication, Subnet, Transport};
