@@ -1,1 +1,15 @@
-//! pactown.
+//! pactown: runs ecosystems of executable READMEs, each service in a Linux sandbox of its own.
+//!
+//! One way: `main → cli → commands → (control client | supervisor) → …`. Parts up to `spec` and `plan` are pure:
+//! no file writes, no sockets, no kernel objects. This crate holds no `unsafe`, no fork and no setns: those live in
+//! `pactown-runtime` and `pactown-netns`, which never mention each other.
+
+#![forbid(unsafe_code)]
+
+pub mod config;
+pub mod control;
+pub mod desired;
+pub mod diagnostics;
+pub mod error;
+pub mod instance;
+pub mod markpact;

@@ -1,1 +1,3 @@
+//! The `pactown` program: hands over to the library.
+
 fn main() {}

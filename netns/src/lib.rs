@@ -7,4 +7,4 @@
 
 pub mod request;
 
-pub use request::{Edge, Egress, HostPort, Node, NetworkSpec, Policy, Publication, Subnet, Transport};
+pub use request::{Edge, Egress, HostPort, NetworkSpec, Node, Policy, Publication, Subnet, Transport};

@@ -1,0 +1,7 @@
+//! The ecosystem file: `saas.pactown.yaml` text → [`Ecosystem`], with every problem of the file at once.
+//!
+//! Only this module sees unvalidated YAML: an [`Ecosystem`] that exists is valid. Reads one file, writes nothing.
+
+pub mod ecosystem;
+
+pub use ecosystem::Ecosystem;

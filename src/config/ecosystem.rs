@@ -1,0 +1,254 @@
+//! The validated ecosystem: what every later part works on. Plain data, no YAML, no files.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+/// Where something stands in a source file: 1-based line and column (in characters).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Place {
+    /// Line, from 1; 0 when it comes from a default.
+    pub line: usize,
+    /// Column, from 1; 0 when it comes from a default.
+    pub column: usize,
+}
+
+/// A valid service name: a DNS label, `[a-z0-9][a-z0-9-]{0,62}`.
+pub type ServiceName = String;
+
+/// One ecosystem file, resolved and valid.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ecosystem {
+    /// Absolute path of the YAML file.
+    pub file: PathBuf,
+    /// `name`.
+    pub name: String,
+    /// `version`.
+    pub version: String,
+    /// `description`.
+    pub description: String,
+    /// `base_port`: first port for services without one.
+    pub base_port: u16,
+    /// `sandbox_root`, absolute (relative ones are relative to the file).
+    pub sandbox_root: PathBuf,
+    /// `network`: a label for the instance's network.
+    pub network: String,
+    /// `strict_ports`: a taken preferred port is an error.
+    pub strict_ports: bool,
+    /// `loopback_compat`: localhost compatibility inside sandboxes.
+    pub loopback_compat: bool,
+    /// `isolation`.
+    pub isolation: Isolation,
+    /// `registry`.
+    pub registry: Registry,
+    /// Services in the file's order.
+    pub services: IndexMap<ServiceName, Service>,
+}
+
+/// What happens when the host lacks a feature that isolation needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Isolation {
+    /// Refuse, naming the feature (exit code 3).
+    #[default]
+    Strict,
+    /// Go on, listing what was not applied.
+    BestEffort,
+}
+
+/// `registry:`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registry {
+    /// `url`.
+    pub url: String,
+    /// `namespace`.
+    pub namespace: String,
+}
+
+/// One service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Service {
+    /// Its name.
+    pub name: ServiceName,
+    /// Where its key stands in the file.
+    pub place: Place,
+    /// Absolute path of its README.
+    pub readme: PathBuf,
+    /// Where `readme` is written (or the service, when it is the default).
+    pub readme_place: Place,
+    /// The port it listens on inside (`PORT`), explicit or assigned from `base_port`; preferred on the host.
+    pub port: u16,
+    /// Whether `port` was written in the file.
+    pub port_explicit: bool,
+    /// `ports:` extended publications; a demand: a taken host port is an error.
+    pub ports: Vec<PortMapping>,
+    /// `env:` after interpolation, in the file's order.
+    pub env: IndexMap<String, String>,
+    /// `env_passthrough:` names taken from the caller's environment.
+    pub env_passthrough: Vec<String>,
+    /// `depends_on`.
+    pub depends_on: Vec<Dependency>,
+    /// `health_check`; `None` = only that it runs.
+    pub health: Option<HealthCheck>,
+    /// `timeout`: how long a start may take until ready.
+    pub timeout: Duration,
+    /// `stop_signal`, a signal number; SIGTERM by default.
+    pub stop_signal: i32,
+    /// `stop_grace`: time between the stop signal and SIGKILL.
+    pub stop_grace: Duration,
+    /// `sandbox_path`, absolute: its own upper directory.
+    pub sandbox_path: Option<PathBuf>,
+    /// `volumes:` named, kept data.
+    pub volumes: Vec<Volume>,
+    /// `mounts:` binds of host paths.
+    pub mounts: Vec<BindMount>,
+    /// `limits:`.
+    pub limits: Limits,
+    /// `egress:`.
+    pub egress: Egress,
+    /// `host_access:` ports of the host it may open.
+    pub host_access: Vec<u16>,
+    /// `user: root` → uid 0 inside, still without capabilities.
+    pub run_as_root: bool,
+    /// `toolchains:` absolute directories bound read-only at the same place, their `bin` in front of PATH.
+    pub toolchains: Vec<PathBuf>,
+    /// `rootfs:` directory that replaces the host view.
+    pub rootfs: Option<PathBuf>,
+}
+
+/// One entry of `ports:`: `[ADDRESS:]HOST:CONTAINER[/tcp|udp]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortMapping {
+    /// Address on the host, 127.0.0.1 by default.
+    pub host: IpAddr,
+    /// Port on the host.
+    pub host_port: u16,
+    /// Port inside.
+    pub port: u16,
+    /// UDP instead of TCP.
+    pub udp: bool,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// One entry of `depends_on`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dependency {
+    /// The service it names.
+    pub name: ServiceName,
+    /// `version`, `*` by default.
+    pub version: String,
+    /// `endpoint`, after interpolation: text given to the dependent as the URL. `{host}` and `{port}` are filled in.
+    pub endpoint: Option<String>,
+    /// `env_var`: an extra variable with the URL.
+    pub env_var: Option<String>,
+    /// `condition`; `None` = by kind: healthy with a check, completed for a job, else started.
+    pub condition: Option<Condition>,
+    /// `required: false`: a failed dependency does not block.
+    pub required: bool,
+    /// `port`: which port of the dependency the endpoint means.
+    pub port: Option<u16>,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// When a dependency counts as satisfied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Condition {
+    /// Its process runs.
+    Started,
+    /// Its health check passed.
+    Healthy,
+    /// It ended with exit code 0.
+    Completed,
+}
+
+/// `health_check`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthCheck {
+    /// What is asked.
+    pub probe: Probe,
+    /// Pause between probes once ready probing has backed off.
+    pub interval: Duration,
+    /// Limit of one probe.
+    pub timeout: Duration,
+}
+
+/// The kinds of health probe.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Probe {
+    /// `GET path` on the service's port; a status in the range (inclusive) is healthy.
+    Http {
+        /// Path and query, begins with `/`.
+        path: String,
+        /// The port inside; the service's own by default.
+        port: u16,
+        /// Lowest and highest accepted status; 200 to 399 by default.
+        expect: (u16, u16),
+    },
+    /// A TCP connection to this port succeeds.
+    Tcp {
+        /// The port inside.
+        port: u16,
+    },
+    /// A command inside the sandbox exits 0.
+    Exec {
+        /// argv; a string in YAML becomes `sh -c`.
+        command: Vec<String>,
+    },
+}
+
+/// `volumes: [name:/path/inside[:ro]]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Volume {
+    /// Name, unique per ecosystem; two services naming it share it.
+    pub name: String,
+    /// Absolute path inside.
+    pub target: String,
+    /// Read-only.
+    pub read_only: bool,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// `mounts: [HOST:INSIDE[:ro|rw]]`, read-only unless asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BindMount {
+    /// Absolute path on the host (relative ones are relative to the file).
+    pub source: PathBuf,
+    /// Absolute path inside.
+    pub target: String,
+    /// Writable from inside.
+    pub writable: bool,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// `limits:`; `None` = the default (memory: min(2 GiB, half of RAM); pids 1024; no CPU cap).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Limits {
+    /// `memory`, bytes.
+    pub memory: Option<u64>,
+    /// `cpus`, in CPUs (0.5 = half of one).
+    pub cpus: Option<f64>,
+    /// `pids`, processes and threads.
+    pub pids: Option<u32>,
+}
+
+/// `egress:`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Egress {
+    /// `all` (default).
+    #[default]
+    All,
+    /// `none`.
+    None,
+    /// A list of `ADDRESS[/PREFIX][:PORT]`.
+    Only(Vec<String>),
+}

@@ -1,0 +1,184 @@
+//! Shapes of the control API: routes, requests, answers and progress lines. Data only.
+//!
+//! | route | request | answer |
+//! |---|---|---|
+//! | `GET /v1/health` | | `{"ok": true, "pid": n, "instance": name}` |
+//! | `GET /v1/services` | | array of [`ServiceStatus`] |
+//! | `GET /v1/desired` | | [`crate::desired::Desired`] without the caller's environment |
+//! | `POST /v1/up` | [`UpRequest`] | NDJSON stream of [`Progress`] |
+//! | `POST /v1/down` | [`DownRequest`] | NDJSON stream of [`Progress`] |
+//! | `POST /v1/attach` | | NDJSON stream of [`Progress`]; its connection owns the run from now on |
+//! | `POST /v1/detach` | | `{}`; the run is nobody's: it outlives every connection |
+//! | `POST /v1/services/{name}/{start,stop,restart}` | [`ServiceRequest`] | NDJSON stream of [`Progress`] |
+//!
+//! Errors are `{"error": {"message", "causes", "exit_code"}}` with a fitting HTTP status.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::ecosystem::ServiceName;
+use crate::desired::Desired;
+
+/// `POST /v1/up`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct UpRequest {
+    /// What shall run from now on.
+    pub desired: Box<Desired>,
+    /// Only these and what they need; empty = all.
+    pub services: Vec<ServiceName>,
+    /// This connection owns the run: when it closes, everything is brought down in order.
+    pub attached: bool,
+    /// Do not wait for health checks (`--no-health`).
+    pub no_health: bool,
+    /// One service after another (`--sequential`).
+    pub sequential: bool,
+    /// Most preparations at the same time (`--workers`).
+    pub workers: usize,
+    /// A taken preferred port is an error.
+    pub strict_ports: bool,
+}
+
+/// `POST /v1/down`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct DownRequest {
+    /// Also remove named volumes.
+    pub volumes: bool,
+    /// SIGKILL at once instead of the ordered stop.
+    pub kill: bool,
+    /// Grace in seconds instead of each service's own.
+    pub timeout: Option<f64>,
+}
+
+/// `POST /v1/services/{name}/…`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct ServiceRequest {
+    /// A new wish (restart re-reads the file); `None` = as it was.
+    pub desired: Option<Box<Desired>>,
+    /// Also its dependents.
+    pub with_dependents: bool,
+}
+
+/// Where a service stands. The words of `ps`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Its dependencies are not satisfied yet.
+    Waiting,
+    /// Its layers are being made.
+    Preparing,
+    /// Its sandbox is being made.
+    Starting,
+    /// It runs.
+    Running,
+    /// A job that ended with 0.
+    Completed,
+    /// It ended by itself, or could not be made, or never became ready.
+    Failed,
+    /// A dependency failed.
+    Blocked,
+    /// It was told to stop.
+    Stopping,
+    /// It was stopped, or never started.
+    Stopped,
+}
+
+/// Health as `ps` says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    /// No check.
+    None,
+    /// Not passed yet.
+    Starting,
+    /// Passed.
+    Healthy,
+    /// Never passed in time.
+    Unhealthy,
+}
+
+/// A host address that leads to the service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Published {
+    /// Address on the host.
+    pub host: IpAddr,
+    /// Port on the host.
+    pub host_port: u16,
+    /// Port inside.
+    pub port: u16,
+    /// `tcp` or `udp`.
+    pub transport: String,
+}
+
+/// One row of `ps`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServiceStatus {
+    /// Name.
+    pub name: ServiceName,
+    /// Where it stands.
+    pub state: Phase,
+    /// Its health.
+    pub health: Health,
+    /// Why it is not running or not healthy, one line.
+    pub cause: Option<String>,
+    /// Host pid of the sandbox's pid 1.
+    pub pid: Option<i32>,
+    /// Sandbox address.
+    pub address: Option<IpAddr>,
+    /// Published ports.
+    pub ports: Vec<Published>,
+    /// Start, microseconds since the Unix epoch.
+    pub started_at_usec: Option<u64>,
+    /// Exit code (128 + signal) of the last end.
+    pub exit_code: Option<i32>,
+    /// CPU time used, microseconds.
+    pub cpu_usec: Option<u64>,
+    /// Memory in use, bytes.
+    pub memory_bytes: Option<u64>,
+    /// What isolation was not applied (`best-effort`), or loosened.
+    pub notices: Vec<String>,
+}
+
+/// One line of a progress stream.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Progress {
+    /// What will be done, one operation with its cause a line (`plan::Plan`'s text form).
+    Plan {
+        /// The lines.
+        lines: Vec<String>,
+    },
+    /// A service changed.
+    Service {
+        /// Its new row.
+        status: Box<ServiceStatus>,
+    },
+    /// A line that a build printed.
+    Build {
+        /// The service it is for.
+        service: ServiceName,
+        /// The line.
+        line: String,
+    },
+    /// Something the user should read once (a port that moved, a fallback that was taken).
+    Notice {
+        /// The text.
+        text: String,
+    },
+    /// A service failed: with what is needed to understand it.
+    Failure {
+        /// The service.
+        service: ServiceName,
+        /// One line.
+        cause: String,
+        /// Evidence, such as the tool's last lines or the probe's last answer.
+        details: Vec<String>,
+        /// Its last log lines.
+        log: Vec<String>,
+    },
+    /// The request has come to its end; an attached `up` goes on streaming.
+    Settled {
+        /// Exit code of the command (compat: 0, 1, 3, 124).
+        exit_code: i32,
+    },
+}

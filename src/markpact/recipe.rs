@@ -1,0 +1,135 @@
+//! What a README says: plain data with line numbers.
+
+use std::path::PathBuf;
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+/// A span of lines in the README, both 1-based and inclusive; of the fence lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Lines {
+    /// Line of the opening fence.
+    pub first: usize,
+    /// Line of the closing fence.
+    pub last: usize,
+}
+
+/// One README, read and checked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Recipe {
+    /// The README's path.
+    pub readme: PathBuf,
+    /// First heading, if any.
+    pub title: Option<String>,
+    /// `file` blocks in document order; paths are relative, clean and unique.
+    pub files: Vec<FileBlock>,
+    /// `deps` blocks in document order.
+    pub deps: Vec<DepsBlock>,
+    /// The run command: written or inferred. `None`: nothing to run (a library README).
+    pub run: Option<Run>,
+    /// `workload` block: a job ends, a service stays.
+    pub workload: Workload,
+    /// `health` block, as path or YAML text, when there is one.
+    pub health: Option<TextBlock>,
+    /// Blocks kept for later verbs (`test`, `build`, `target`, `publish`, …), in document order.
+    pub others: Vec<OtherBlock>,
+    /// Remarks for the user, such as what was inferred; each with a line (0 = none).
+    pub notes: Vec<(usize, String)>,
+}
+
+/// `file path=…`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileBlock {
+    /// Relative path below `/app`: no `..`, not absolute, valid UTF-8.
+    pub path: String,
+    /// Exact content: the fence's body; ends with one newline unless empty.
+    pub content: String,
+    /// `mode=755`-like attribute or 0o644.
+    pub mode: u32,
+    /// Language of the fence.
+    pub language: String,
+    /// Its place.
+    pub lines: Lines,
+}
+
+/// `deps`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DepsBlock {
+    /// The ecosystem of the requirements.
+    pub language: DepsLanguage,
+    /// Requirements with their line in the README.
+    pub requirements: Vec<(usize, String)>,
+    /// Its place.
+    pub lines: Lines,
+}
+
+/// Languages of a `deps` block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DepsLanguage {
+    /// pip requirements.
+    Python,
+    /// npm packages.
+    Node,
+    /// Go modules.
+    Go,
+    /// Cargo crates.
+    Rust,
+    /// Composer packages.
+    Php,
+    /// Distribution packages.
+    System,
+}
+
+/// The run command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// Shell text, given to `sh -c` unchanged.
+    pub command: String,
+    /// Its place; `None` when inferred.
+    pub lines: Option<Lines>,
+}
+
+/// `workload`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Workload {
+    /// Whether it is expected to end.
+    pub kind: WorkloadKind,
+    /// Arguments appended to the run command.
+    pub args: Vec<String>,
+}
+
+/// Service or job.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WorkloadKind {
+    /// Stays (`service`, `daemon`).
+    #[default]
+    Service,
+    /// Ends with an exit code (`job`, `cli`, `script`, `build`).
+    Job,
+}
+
+/// A block that is one text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TextBlock {
+    /// The body.
+    pub text: String,
+    /// Its place.
+    pub lines: Lines,
+}
+
+/// A block of a kind that this module only reads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OtherBlock {
+    /// Its kind, `test` for example.
+    pub kind: String,
+    /// Language of the fence.
+    pub language: String,
+    /// `key=value` attributes.
+    pub attributes: IndexMap<String, String>,
+    /// The body.
+    pub text: String,
+    /// Its place.
+    pub lines: Lines,
+}
