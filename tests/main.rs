@@ -1,2 +1,12 @@
-//! Integration tests.
-fn main() {}
+//! Integration tests: the binary end to end, its texts, the documentation and the rules of the house.
+//! One program, one module per concern; a file that is not listed here fails `tidy`.
+
+mod support;
+
+mod examples;
+mod host_lacks;
+mod isolation;
+mod lifecycle;
+mod network;
+mod python_tool;
+mod tidy;

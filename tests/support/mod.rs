@@ -1,0 +1,6 @@
+//! What the tests stand on: disposable ecosystems, the machine's ledger, and small observers.
+//! Nothing here uses the product's own code: it runs the binary and looks at the kernel.
+
+pub(crate) mod ledger;
+pub(crate) mod observe;
+pub(crate) mod town;

@@ -1,0 +1,212 @@
+//! A disposable ecosystem: files in a directory of its own, the real binary, and a ledger that must balance.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use nix::fcntl::{Flock, FlockArg};
+use serde_json::Value;
+
+use super::ledger::Ledger;
+
+/// Serialises everything that changes the machine, also across test programs: the ledger sees the whole machine.
+pub(crate) struct Machine {
+    _lock: Flock<fs::File>,
+    before: Ledger,
+}
+
+impl Machine {
+    /// Waits for its turn and takes the ledger.
+    pub(crate) fn take() -> Self {
+        assert!(
+            nix::unistd::Uid::effective().is_root(),
+            "these tests make sandboxes: run them as root"
+        );
+        let file = fs::File::create("/run/lock/pactown-tests.lock").expect("lock file");
+        let lock = Flock::lock(file, FlockArg::LockExclusive)
+            .map_err(|(_, errno)| errno)
+            .expect("lock");
+        Self {
+            _lock: lock,
+            before: Ledger::take(),
+        }
+    }
+
+    /// Panics when the machine is not as it was.
+    #[track_caller]
+    pub(crate) fn assert_clean(&self) {
+        self.before.assert_unchanged(&Ledger::take());
+    }
+}
+
+/// An ecosystem in a directory of its own, brought down and removed on drop.
+pub(crate) struct Town {
+    directory: PathBuf,
+    environment: Vec<(String, String)>,
+}
+
+static COUNTER: AtomicU32 = AtomicU32::new(0);
+
+impl Town {
+    /// Writes `saas.pactown.yaml` and the given files (path, content).
+    pub(crate) fn new(name: &str, yaml: &str, files: &[(&str, &str)]) -> Self {
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let directory =
+            std::env::temp_dir().join(format!("pactown-test-{}-{number}-{name}", std::process::id()));
+        let town = Self {
+            directory,
+            environment: Vec::new(),
+        };
+        town.write("saas.pactown.yaml", yaml);
+        for (path, content) in files {
+            town.write(path, content);
+        }
+        town
+    }
+
+    /// A copy of a directory of the repository (an example or a fixture).
+    pub(crate) fn copy_of(path: &str) -> Self {
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let directory =
+            std::env::temp_dir().join(format!("pactown-test-{}-{number}-copy", std::process::id()));
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+        let status = Command::new("cp")
+            .arg("-r")
+            .arg(&source)
+            .arg(&directory)
+            .status()
+            .expect("cp");
+        assert!(status.success(), "copy {}", source.display());
+        let _ = fs::remove_dir_all(directory.join(".pactown-sandboxes"));
+        Self {
+            directory,
+            environment: Vec::new(),
+        }
+    }
+
+    /// Adds a variable to every later command.
+    pub(crate) fn with_env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Its directory.
+    pub(crate) fn path(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Writes a file below the directory.
+    pub(crate) fn write(&self, path: &str, content: &str) {
+        let path = self.directory.join(path);
+        fs::create_dir_all(path.parent().expect("parent")).expect("directory");
+        fs::write(path, content).expect("file");
+    }
+
+    /// Replaces text in a file; it must be there.
+    #[track_caller]
+    pub(crate) fn edit(&self, path: &str, from: &str, to: &str) {
+        let text = fs::read_to_string(self.directory.join(path)).expect("file");
+        assert!(text.contains(from), "{path} does not contain {from:?}");
+        self.write(path, &text.replace(from, to));
+    }
+
+    /// The program with these arguments, in the ecosystem's directory.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pactown"));
+        command
+            .args(arguments)
+            .current_dir(&self.directory)
+            .stdin(Stdio::null())
+            .env("NO_COLOR", "1");
+        command.env_remove("PACTOWN_FAILPOINTS");
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// Runs to the end.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("run pactown")
+    }
+
+    /// Runs, expects this exit code, and returns stdout and stderr.
+    #[track_caller]
+    pub(crate) fn expect(&self, code: i32, arguments: &[&str]) -> (String, String) {
+        let output = self.run(arguments);
+        let out = String::from_utf8_lossy(&output.stdout).into_owned();
+        let err = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "pactown {arguments:?}\n--- stdout\n{out}\n--- stderr\n{err}"
+        );
+        (out, err)
+    }
+
+    /// Runs, expects success, and returns stdout.
+    #[track_caller]
+    pub(crate) fn ok(&self, arguments: &[&str]) -> String {
+        self.expect(0, arguments).0
+    }
+
+    /// Starts in the background with captured output.
+    pub(crate) fn spawn(&self, arguments: &[&str]) -> Child {
+        let mut command = self.command(arguments);
+        command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("spawn pactown")
+    }
+
+    /// `ps --json`, as an array.
+    #[track_caller]
+    pub(crate) fn services(&self) -> Vec<Value> {
+        let text = self.ok(&["ps", "--json"]);
+        serde_json::from_str::<Value>(&text)
+            .expect("ps prints json")
+            .as_array()
+            .expect("an array")
+            .clone()
+    }
+
+    /// The row of one service.
+    #[track_caller]
+    pub(crate) fn service(&self, name: &str) -> Value {
+        let rows = self.services();
+        rows.into_iter()
+            .find(|row| row["name"] == name)
+            .unwrap_or_else(|| panic!("no service {name}"))
+    }
+
+    /// Host pid of a service's pid 1.
+    #[track_caller]
+    pub(crate) fn pid(&self, name: &str) -> i32 {
+        i32::try_from(self.service(name)["pid"].as_i64().expect("a pid")).expect("a pid")
+    }
+
+    /// `127.0.0.1:<published port>` of a service.
+    #[track_caller]
+    pub(crate) fn address(&self, name: &str) -> String {
+        let row = self.service(name);
+        format!(
+            "127.0.0.1:{}",
+            row["ports"][0]["host_port"].as_u64().expect("a published port")
+        )
+    }
+
+    /// The output of a shell command inside a service, trimmed.
+    #[track_caller]
+    pub(crate) fn inside(&self, service: &str, script: &str) -> String {
+        self.ok(&["exec", service, "sh", "-c", script]).trim().to_owned()
+    }
+}
+
+impl Drop for Town {
+    fn drop(&mut self) {
+        let _ = self.run(&["down", "--volumes", "--yes"]);
+        if std::env::var_os("PACTOWN_KEEP_FAILED").is_none() || !std::thread::panicking() {
+            let _ = fs::remove_dir_all(&self.directory);
+        }
+    }
+}

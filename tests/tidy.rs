@@ -1,0 +1,340 @@
+//! The rules of the house, read from the sources: headers, sizes, `unsafe`, direction, forgotten files.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every Rust source below the given folders, relative to the repository, with its text.
+fn sources(folders: &[&str]) -> Vec<(String, String)> {
+    let mut open: Vec<PathBuf> = folders.iter().map(|folder| root().join(folder)).collect();
+    let mut found = Vec::new();
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            let entries = fs::read_dir(&path).expect("folder").flatten();
+            open.extend(
+                entries
+                    .map(|entry| entry.path())
+                    .filter(|path| !path.ends_with("target")),
+            );
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let name = path.strip_prefix(root()).expect("inside").display().to_string();
+            found.push((name, fs::read_to_string(&path).expect("source")));
+        }
+    }
+    found.sort();
+    assert!(!found.is_empty());
+    found
+}
+
+/// The part before the inline tests.
+fn product(text: &str) -> &str {
+    text.split("#[cfg(test)]\nmod tests").next().expect("a part")
+}
+
+#[track_caller]
+fn none(what: &str, offenders: &[String]) {
+    assert!(offenders.is_empty(), "{what}:\n{}", offenders.join("\n"));
+}
+
+const ALL: &[&str] = &["src", "runtime", "netns", "tests", "benches"];
+const PRODUCT: &[&str] = &["src", "runtime/src", "netns/src"];
+
+#[test]
+fn every_file_says_what_lives_in_it() {
+    let offenders: Vec<_> = sources(ALL)
+        .into_iter()
+        .filter(|(_, text)| !text.starts_with("//! "))
+        .map(|(name, _)| name)
+        .collect();
+    none("files without a //! header", &offenders);
+}
+
+#[test]
+fn no_file_is_named_after_nothing() {
+    const BANNED: &[&str] = &[
+        "utils", "util", "common", "helpers", "helper", "misc", "manager", "core", "base",
+    ];
+    let named = |name: &str| {
+        Path::new(name)
+            .file_stem()
+            .is_some_and(|stem| BANNED.iter().any(|bad| stem == *bad))
+    };
+    let offenders: Vec<_> = sources(ALL)
+        .into_iter()
+        .map(|(name, _)| name)
+        .filter(|name| named(name))
+        .collect();
+    none("files named after nothing", &offenders);
+}
+
+#[test]
+fn files_stay_readable() {
+    let offenders: Vec<_> = sources(PRODUCT)
+        .into_iter()
+        .map(|(name, text)| (name, product(&text).lines().count()))
+        .filter(|(_, lines)| *lines > 400)
+        .map(|(name, lines)| format!("{name}: {lines} lines"))
+        .collect();
+    none("files over 400 lines without their tests", &offenders);
+}
+
+#[test]
+fn functions_fit_on_a_screen() {
+    let mut offenders = Vec::new();
+    for (name, text) in sources(PRODUCT) {
+        for (function, first, length) in functions(product(&text)) {
+            if length > 60 {
+                offenders.push(format!("{name}:{first} {function}: {length} lines"));
+            }
+        }
+    }
+    none("functions over 60 lines", &offenders);
+}
+
+/// `(name, first line, lines)` of each function, told by the indentation that rustfmt keeps.
+fn functions(text: &str) -> Vec<(String, usize, usize)> {
+    let lines: Vec<&str> = text.lines().collect();
+    let mut found = Vec::new();
+    for (number, line) in lines.iter().enumerate() {
+        let indent = line.len() - line.trim_start().len();
+        let Some(name) = function_name(line.trim_start()) else {
+            continue;
+        };
+        let end = lines[number..]
+            .iter()
+            .position(|later| *later == format!("{}}}", " ".repeat(indent)));
+        if let Some(end) = end {
+            found.push((name, number + 1, end + 1));
+        }
+    }
+    found
+}
+
+fn function_name(line: &str) -> Option<String> {
+    let before = line.split("fn ").next()?;
+    let words_only = before.split_whitespace().all(|word| {
+        [
+            "pub",
+            "pub(crate)",
+            "pub(super)",
+            "const",
+            "async",
+            "unsafe",
+            "extern",
+            "\"C\"",
+        ]
+        .contains(&word)
+    });
+    let rest = line.strip_prefix(before)?.strip_prefix("fn ")?;
+    words_only.then(|| {
+        rest.chars()
+            .take_while(|c| c.is_alphanumeric() || *c == '_')
+            .collect()
+    })
+}
+
+#[test]
+fn unsafe_lives_in_sys() {
+    let mut offenders = Vec::new();
+    for (name, text) in sources(&["src", "runtime", "netns"]) {
+        for (number, line) in text.lines().enumerate() {
+            let code = line.split("//").next().unwrap_or("");
+            let word = code
+                .split(|c: char| !c.is_alphanumeric() && c != '_')
+                .any(|word| word == "unsafe");
+            if word && !name.ends_with("/sys.rs") {
+                offenders.push(format!("{name}:{}", number + 1));
+            }
+        }
+    }
+    none("unsafe outside of sys.rs", &offenders);
+}
+
+#[test]
+fn crates_and_modules_point_one_way() {
+    /// (folder, words that must not appear there in code)
+    const RULES: &[(&str, &[&str])] = &[
+        (
+            "runtime/src",
+            &[
+                "pactown_netns",
+                "rtnetlink",
+                "netlink_packet",
+                "tokio",
+                "serde_yaml",
+                "hyper",
+                "pulldown_cmark",
+            ],
+        ),
+        (
+            "netns/src",
+            &[
+                "pactown_runtime",
+                "oci_spec",
+                "serde_yaml",
+                "hyper",
+                "pulldown_cmark",
+            ],
+        ),
+        (
+            "src/config",
+            &[
+                "tokio",
+                "nix::",
+                "crate::supervisor",
+                "crate::control",
+                "crate::commands",
+                "pactown_runtime",
+                "crate::output",
+            ],
+        ),
+        (
+            "src/markpact",
+            &[
+                "tokio",
+                "nix::",
+                "crate::supervisor",
+                "crate::control",
+                "crate::commands",
+                "pactown_runtime",
+                "crate::resolver",
+            ],
+        ),
+        (
+            "src/resolver",
+            &[
+                "tokio",
+                "std::fs",
+                "nix::",
+                "crate::supervisor",
+                "crate::control",
+                "crate::commands",
+                "crate::plan",
+            ],
+        ),
+        (
+            "src/plan",
+            &[
+                "tokio",
+                "std::fs",
+                "nix::",
+                "crate::supervisor",
+                "crate::control::server",
+                "crate::commands",
+            ],
+        ),
+        (
+            "src/plan.rs",
+            &[
+                "tokio",
+                "std::fs",
+                "nix::",
+                "crate::supervisor",
+                "crate::control::server",
+                "crate::commands",
+            ],
+        ),
+        (
+            "src/network.rs",
+            &[
+                "tokio",
+                "std::fs",
+                "nix::",
+                "crate::supervisor",
+                "crate::commands",
+            ],
+        ),
+        (
+            "src/spec",
+            &[
+                "tokio",
+                "std::fs",
+                "nix::",
+                "crate::supervisor",
+                "crate::commands",
+                "crate::plan",
+            ],
+        ),
+        (
+            "src/spec.rs",
+            &[
+                "tokio",
+                "std::fs",
+                "nix::",
+                "crate::supervisor",
+                "crate::commands",
+                "crate::plan",
+            ],
+        ),
+        (
+            "src/supervisor",
+            &["crate::commands", "crate::cli", "crate::output"],
+        ),
+        (
+            "src/prepare",
+            &[
+                "crate::commands",
+                "crate::cli",
+                "crate::output",
+                "crate::supervisor",
+            ],
+        ),
+    ];
+    let mut offenders = Vec::new();
+    for (folder, words) in RULES {
+        if !root().join(folder).exists() {
+            continue;
+        }
+        for (name, text) in sources(&[folder]) {
+            for (number, line) in product(&text).lines().enumerate() {
+                let code = line.split("//").next().unwrap_or("");
+                let hit = words.iter().find(|word| code.contains(**word));
+                offenders.extend(hit.map(|word| format!("{name}:{} uses {word}", number + 1)));
+            }
+        }
+    }
+    none("imports against the direction", &offenders);
+}
+
+#[test]
+fn nothing_is_unfinished_and_only_output_prints() {
+    let mut offenders = Vec::new();
+    for (name, text) in sources(PRODUCT) {
+        for (number, line) in product(&text).lines().enumerate() {
+            let unfinished = ["todo!(", "unimplemented!(", "FIXME", "TODO", "XXX"]
+                .iter()
+                .any(|mark| line.contains(mark));
+            let code = line.split("//").next().unwrap_or("");
+            let prints = ["println!(", "eprintln!(", "print!(", "dbg!("]
+                .iter()
+                .any(|mark| code.contains(mark));
+            let may_print = name.starts_with("src/output") || name == "src/main.rs";
+            if unfinished || (prints && !may_print && name.starts_with("src/")) {
+                offenders.push(format!("{name}:{}: {}", number + 1, line.trim()));
+            }
+        }
+    }
+    none("unfinished marks, or printing outside of output", &offenders);
+}
+
+#[test]
+fn no_test_file_is_forgotten() {
+    for folder in ["tests", "runtime/tests", "netns/tests"] {
+        let Ok(main) = fs::read_to_string(root().join(folder).join("main.rs")) else {
+            continue;
+        };
+        for entry in fs::read_dir(root().join(folder)).expect("folder").flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let Some(module) = name.strip_suffix(".rs").filter(|module| *module != "main") else {
+                continue;
+            };
+            assert!(
+                main.contains(&format!("mod {module};")),
+                "{folder}/{name} is in no test program"
+            );
+        }
+    }
+}
