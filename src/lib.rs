@@ -6,10 +6,15 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bundle;
+pub mod caller;
 pub mod config;
 pub mod control;
 pub mod desired;
 pub mod diagnostics;
 pub mod error;
+pub mod host;
+pub mod identity;
 pub mod instance;
 pub mod markpact;
+pub mod spec;

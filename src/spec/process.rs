@@ -1,0 +1,60 @@
+//! The process of a sandbox: user, arguments, environment and limits of its own. Pure.
+
+use oci_spec::runtime::{
+    LinuxCapabilitiesBuilder, PosixRlimit, PosixRlimitBuilder, PosixRlimitType, Process, ProcessBuilder,
+    UserBuilder,
+};
+
+use super::{APP, SandboxPlan, built, ids};
+
+/// Most open files: enough for ten thousand connections, and little enough for programs that try to close them all.
+const OPEN_FILES: u64 = 65_536;
+
+/// The process, without a single capability and unable to gain any.
+pub(super) fn process(plan: &SandboxPlan) -> Process {
+    let id = ids::inside(plan);
+    let none = std::collections::HashSet::new;
+    let capabilities = LinuxCapabilitiesBuilder::default()
+        .bounding(none())
+        .effective(none())
+        .inheritable(none())
+        .permitted(none())
+        .ambient(none())
+        .build();
+    let process = ProcessBuilder::default()
+        .terminal(false)
+        .user(built(
+            UserBuilder::default().uid(id).gid(id).umask(0o022_u32).build(),
+        ))
+        .args(plan.args.clone())
+        .env(
+            plan.env
+                .iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect::<Vec<_>>(),
+        )
+        .cwd(APP)
+        .capabilities(built(capabilities))
+        .rlimits(rlimits(plan))
+        .no_new_privileges(true)
+        .build();
+    built(process)
+}
+
+/// Never above what pactown itself may have: raising a hard limit needs CAP_SYS_RESOURCE (setrlimit(2)).
+fn rlimits(plan: &SandboxPlan) -> Vec<PosixRlimit> {
+    let files = plan.host.open_files.min(OPEN_FILES);
+    let limit = |kind, value: u64| {
+        built(
+            PosixRlimitBuilder::default()
+                .typ(kind)
+                .soft(value)
+                .hard(value)
+                .build(),
+        )
+    };
+    vec![
+        limit(PosixRlimitType::RlimitNofile, files),
+        limit(PosixRlimitType::RlimitCore, 0),
+    ]
+}
