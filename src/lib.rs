@@ -17,4 +17,6 @@ pub mod host;
 pub mod identity;
 pub mod instance;
 pub mod markpact;
+pub mod prepare;
 pub mod spec;
+pub mod toolchain;

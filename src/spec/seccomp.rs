@@ -21,8 +21,7 @@ const EPERM: u32 = 1;
 /// errno of a call that does not exist.
 const ENOSYS: u32 = 38;
 
-/// The default profile: at most 290 calls, the fewest that dev servers of the usual languages, PostgreSQL, nginx and
-/// JVMs were found to need.
+/// The default profile.
 pub fn profile() -> LinuxSeccomp {
     let mut rules = vec![allow(ALLOWED), refuse(REFUSED, &[])];
     rules.extend(sockets());

@@ -1,0 +1,214 @@
+//! From recipe to layers: which layers a service needs, and making those that are not there.
+//!
+//! [`plan()`] is pure and tells keys, so that a dry run can say what is cached. [`make()`] writes and runs build
+//! sandboxes through a [`BuildRunner`]; it knows neither keeper nor network. Blocking: the caller gives it a thread.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use pactown_runtime::protocol::ExitStatus;
+use serde::{Deserialize, Serialize};
+
+use crate::host::HostFacts;
+use crate::identity::IdRange;
+use crate::markpact::Recipe;
+use crate::markpact::recipe::{DepsLanguage, FileBlock};
+use crate::spec::Bundle;
+use crate::toolchain::{Missing, Toolchain, Toolchains};
+
+mod build;
+mod commit;
+mod failure;
+mod files;
+mod key;
+pub mod layers;
+mod node;
+mod python;
+pub mod settings;
+pub mod upper;
+
+pub use build::make;
+pub use failure::PrepareError;
+pub use layers::Layers;
+pub use settings::BuildSettings;
+
+/// One layer that a service needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerPlan {
+    /// 64 hexadecimal digits over everything that decides the content.
+    pub key: String,
+    /// What is in it.
+    pub content: Content,
+}
+
+/// Kinds of layer, with what they are made of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Content {
+    /// The README's `file` blocks.
+    Files(Vec<FileBlock>),
+    /// A virtual environment at `/app/.venv`.
+    Python {
+        /// Requirements with their line in the README.
+        requirements: Vec<(usize, String)>,
+        /// The interpreter.
+        python: Toolchain,
+        /// uv instead of pip.
+        uv: Option<Toolchain>,
+    },
+    /// `/app/node_modules`.
+    Node {
+        /// Packages with their line in the README.
+        packages: Vec<(usize, String)>,
+        /// Node.js.
+        node: Toolchain,
+        /// Whether the README has a `package.json`, and a lock file beside it.
+        manifest: node::Manifest,
+    },
+}
+
+pub use node::Manifest;
+
+impl LayerPlan {
+    /// The word for it in messages: `files`, `python`, `node`.
+    pub fn kind(&self) -> &'static str {
+        match self.content {
+            Content::Files(_) => "files",
+            Content::Python { .. } => "python",
+            Content::Node { .. } => "node",
+        }
+    }
+
+    /// The name of its build sandbox, a DNS label.
+    pub fn build_name(&self) -> String {
+        format!("build-{}", &self.key[..8])
+    }
+}
+
+/// What a run sandbox needs besides the layers themselves.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extras {
+    /// Directories in front of PATH.
+    pub path: Vec<PathBuf>,
+    /// Variables.
+    pub variables: Vec<(String, String)>,
+    /// Paths of the host to bind read-only.
+    pub binds: Vec<PathBuf>,
+}
+
+/// What a build sandbox gets from its runner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuildSite {
+    /// Its ids.
+    pub ids: IdRange,
+    /// Its network namespace, with a way out; `None` = no network.
+    pub netns: Option<PathBuf>,
+    /// Its bundle directory.
+    pub bundle: PathBuf,
+    /// Its cgroup.
+    pub cgroup: String,
+    /// Name servers that answer in there.
+    pub nameservers: Vec<IpAddr>,
+}
+
+/// Errors of a runner, whatever they are.
+pub type RunnerError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Runs build sandboxes. The three calls come in order, from one thread, for each build.
+pub trait BuildRunner {
+    /// Makes ids and network of the build sandbox `name` (a DNS label).
+    fn open(&self, name: &str) -> Result<BuildSite, RunnerError>;
+    /// Writes the bundle, runs the sandbox to its end, gives every line of its output to `on_line`.
+    fn run(
+        &self,
+        name: &str,
+        bundle: &Bundle,
+        on_line: &mut dyn FnMut(&str),
+    ) -> Result<ExitStatus, RunnerError>;
+    /// Removes all that `open` and `run` made; also after a failure of either.
+    fn close(&self, name: &str);
+}
+
+/// For whom and with what layers are built.
+#[derive(Debug, Clone, Copy)]
+pub struct BuildContext<'a> {
+    /// The README, for messages.
+    pub readme: &'a Path,
+    /// Facts of the host.
+    pub host: &'a HostFacts,
+    /// All toolchains of the host: installers may compile.
+    pub toolchains: &'a Toolchains,
+    /// pip's, npm's and proxies' settings of the invoking user.
+    pub settings: &'a BuildSettings,
+}
+
+/// The layers of a recipe: files first, then dependencies. Pure; an error names the toolchain that is missing.
+pub fn plan(
+    recipe: &Recipe,
+    toolchains: &Toolchains,
+    settings: &BuildSettings,
+) -> Result<Vec<LayerPlan>, Missing> {
+    let files = key::files(&recipe.files);
+    let mut plans = vec![files.clone()];
+    let requirements = requirements(recipe, DepsLanguage::Python);
+    if !requirements.is_empty() {
+        let python = toolchains.python()?;
+        plans.push(python::plan(
+            requirements,
+            python,
+            toolchains.get("uv"),
+            &files.key,
+            settings,
+        ));
+    }
+    let packages = requirements_or_manifest(recipe);
+    if let Some((packages, manifest)) = packages {
+        let wanted = !packages.is_empty();
+        match toolchains.node() {
+            Ok((node, _)) => plans.push(node::plan(packages, node, manifest, recipe, &files.key, settings)),
+            // A package.json alone may be there for the run block's own use.
+            Err(missing) if wanted => return Err(missing),
+            Err(_) => {}
+        }
+    }
+    Ok(plans)
+}
+
+fn requirements(recipe: &Recipe, language: DepsLanguage) -> Vec<(usize, String)> {
+    let blocks = recipe.deps.iter().filter(|block| block.language == language);
+    blocks
+        .flat_map(|block| block.requirements.iter().cloned())
+        .collect()
+}
+
+fn requirements_or_manifest(recipe: &Recipe) -> Option<(Vec<(usize, String)>, Manifest)> {
+    let packages = requirements(recipe, DepsLanguage::Node);
+    let manifest = node::manifest(&recipe.files);
+    (!packages.is_empty() || manifest.has_dependencies).then_some((packages, manifest))
+}
+
+/// What the run sandbox needs for these layers and toolchains: `.venv/bin` and `node_modules/.bin` in front of PATH,
+/// `VIRTUAL_ENV`, and the toolchains' directories. Pure.
+pub fn extras(plans: &[LayerPlan], toolchains: &Toolchains) -> Extras {
+    let mut extras = Extras {
+        binds: toolchains.binds(),
+        ..Extras::default()
+    };
+    for plan in plans {
+        match plan.content {
+            Content::Files(_) => {}
+            Content::Python { .. } => {
+                extras.path.push(Path::new(python::VENV).join("bin"));
+                extras
+                    .variables
+                    .push(("VIRTUAL_ENV".to_owned(), python::VENV.to_owned()));
+            }
+            Content::Node { .. } => extras.path.push(Path::new(node::MODULES).join(".bin")),
+        }
+    }
+    extras.path.extend(toolchains.directories());
+    extras
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,229 @@
+//! Making layers: the store's protocol around one build sandbox each.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
+
+use pactown_runtime::protocol::ExitStatus;
+
+use super::layers::{LayerError, Step};
+use super::{
+    BuildContext, BuildRunner, BuildSite, Content, LayerPlan, Layers, PrepareError, RunnerError, commit,
+    failure, files, node, python,
+};
+use crate::config::ecosystem::Limits;
+use crate::spec::{self, SandboxPlan, Writable, ids};
+
+/// PATH of every sandbox behind the toolchains' directories.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Most processes of a build: compilers in parallel.
+const PIDS: u32 = 4096;
+
+/// The layers of `plans`, topmost first, making those that are not there. `on_line` gets each line that an
+/// installer says. Files come on top: what a README says wins over what an installer wrote.
+pub fn make(
+    layers: &Layers,
+    plans: &[LayerPlan],
+    context: BuildContext<'_>,
+    runner: &dyn BuildRunner,
+    on_line: &mut dyn FnMut(&LayerPlan, &str),
+) -> Result<Vec<PathBuf>, PrepareError> {
+    let mut made: Vec<PathBuf> = Vec::new();
+    for plan in plans {
+        let lower = made.clone();
+        let layer = layers.obtain(&plan.key, |making| {
+            let content = match &plan.content {
+                Content::Files(blocks) => files::write(making, blocks)?,
+                _ => Build {
+                    plan,
+                    context,
+                    lower,
+                    making,
+                }
+                .run(runner, on_line)?,
+            };
+            commit::clean(&content)?;
+            Ok(content)
+        });
+        made.push(layer.map_err(|failed: Failed| failed.into_error(plan))?);
+    }
+    Ok(made)
+}
+
+/// What can fail while a layer is made, before the layer's kind is known to the message.
+enum Failed {
+    Layer(LayerError),
+    Sandbox(RunnerError),
+    Install(Box<PrepareError>),
+}
+
+impl From<LayerError> for Failed {
+    fn from(error: LayerError) -> Self {
+        Self::Layer(error)
+    }
+}
+
+impl Failed {
+    fn into_error(self, plan: &LayerPlan) -> PrepareError {
+        let kind = plan.kind();
+        match self {
+            Self::Layer(source) => PrepareError::Layer { kind, source },
+            Self::Sandbox(source) => PrepareError::Sandbox { kind, source },
+            Self::Install(error) => *error,
+        }
+    }
+}
+
+/// One build sandbox.
+struct Build<'a> {
+    plan: &'a LayerPlan,
+    context: BuildContext<'a>,
+    lower: Vec<PathBuf>,
+    making: &'a Path,
+}
+
+impl Build<'_> {
+    /// Runs the installer and answers the directory with what it wrote.
+    fn run(
+        &self,
+        runner: &dyn BuildRunner,
+        on_line: &mut dyn FnMut(&LayerPlan, &str),
+    ) -> Result<PathBuf, Failed> {
+        let writable = self.writable()?;
+        let name = self.plan.build_name();
+        let mut tail: VecDeque<String> = VecDeque::new();
+        let mut hear = |line: &str| {
+            if tail.len() == failure::TAIL {
+                tail.pop_front();
+            }
+            tail.push_back(line.to_owned());
+            on_line(self.plan, line);
+        };
+        let ended = runner.open(&name).and_then(|site| {
+            let bundle = spec::build(&self.sandbox(&name, &site, &writable));
+            runner.run(&name, &bundle, &mut hear)
+        });
+        runner.close(&name);
+        match ended.map_err(Failed::Sandbox)? {
+            ExitStatus::Code(0) => Ok(writable.upper),
+            status => {
+                let readme = self.context.readme.to_owned();
+                Err(Failed::Install(Box::new(failure::install(
+                    self.plan,
+                    readme,
+                    status,
+                    tail.into(),
+                ))))
+            }
+        }
+    }
+
+    /// The directories that the installer writes: on disk an id of the storage range, until the commit.
+    fn writable(&self) -> Result<Writable, LayerError> {
+        let at = |name: &str| self.making.join(name);
+        let writable = Writable {
+            upper: at("upper"),
+            work: at("work"),
+            home: at("home"),
+        };
+        for path in [&writable.upper, &writable.work, &writable.home] {
+            std::fs::create_dir(path).step("create", path)?;
+        }
+        for path in [&writable.upper, &writable.home] {
+            chown(path, Some(ids::on_disk(0)), Some(ids::on_disk(0))).step("change the owner of", path)?;
+        }
+        Ok(writable)
+    }
+
+    fn sandbox(&self, name: &str, site: &BuildSite, writable: &Writable) -> SandboxPlan {
+        let context = &self.context;
+        let mut visible = context.toolchains.binds();
+        visible.extend(context.settings.directories.iter().cloned());
+        SandboxPlan {
+            name: name.to_owned(),
+            args: self.args(),
+            env: self.env(),
+            ids: site.ids,
+            as_root: false,
+            owner: (0, 0),
+            layers: self.lower.clone(),
+            writable: writable.clone(),
+            volumes: Vec::new(),
+            mounts: Vec::new(),
+            toolchains: visible,
+            files: self.files(),
+            limits: limits(context.host.memory_total),
+            cgroup: site.cgroup.clone(),
+            netns: site.netns.clone(),
+            bundle: site.bundle.clone(),
+            hosts: Vec::new(),
+            nameservers: site.nameservers.clone(),
+            host: context.host.clone(),
+        }
+    }
+
+    fn args(&self) -> Vec<String> {
+        match &self.plan.content {
+            Content::Python { python, uv, .. } => python::args(python, uv.as_ref()),
+            Content::Node {
+                packages, manifest, ..
+            } => node::args(packages, *manifest),
+            Content::Files(_) => Vec::new(),
+        }
+    }
+
+    fn files(&self) -> BTreeMap<PathBuf, String> {
+        let mut files = self.context.settings.files.clone();
+        if let Content::Python { requirements, .. } = &self.plan.content {
+            files.insert(python::REQUIREMENTS.into(), python::file(requirements));
+        }
+        files
+    }
+
+    /// Settings of the host first: nothing of them changes where the build happens. Temporary files go to the disk,
+    /// since a memory file system would count as the build's memory.
+    fn env(&self) -> Vec<(String, String)> {
+        let mut path: Vec<String> = self
+            .context
+            .toolchains
+            .directories()
+            .iter()
+            .map(|path| path.to_string_lossy().into_owned())
+            .collect();
+        path.push(PATH.to_owned());
+        let own = [
+            ("PATH", path.join(":")),
+            ("HOME", spec::HOME.to_owned()),
+            ("USER", "app".to_owned()),
+            ("LOGNAME", "app".to_owned()),
+            ("TMPDIR", format!("{}/.tmp", spec::HOME)),
+            ("PIP_DISABLE_PIP_VERSION_CHECK", "1".to_owned()),
+            ("PIP_NO_INPUT", "1".to_owned()),
+            ("PIP_NO_CACHE_DIR", "1".to_owned()),
+            ("PIP_PROGRESS_BAR", "off".to_owned()),
+            ("UV_LINK_MODE", "copy".to_owned()),
+            ("UV_NO_PROGRESS", "1".to_owned()),
+            ("NPM_CONFIG_UPDATE_NOTIFIER", "false".to_owned()),
+            ("NPM_CONFIG_AUDIT", "false".to_owned()),
+            ("NPM_CONFIG_FUND", "false".to_owned()),
+            ("NPM_CONFIG_PROGRESS", "false".to_owned()),
+        ];
+        let mut env = self.context.settings.env.clone();
+        if !env.iter().any(|(name, _)| name == "LANG") {
+            env.push(("LANG".to_owned(), "C.UTF-8".to_owned()));
+        }
+        env.retain(|(name, _)| own.iter().all(|(known, _)| !known.eq_ignore_ascii_case(name)));
+        env.extend(own.map(|(name, value)| (name.to_owned(), value)));
+        env
+    }
+}
+
+/// A build may use three quarters of the machine's memory: compilers need more than what they compile.
+fn limits(memory_total: u64) -> Limits {
+    let memory = (memory_total > 0).then_some(memory_total / 4 * 3);
+    Limits {
+        memory,
+        cpus: None,
+        pids: Some(PIDS),
+    }
+}

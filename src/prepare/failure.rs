@@ -1,0 +1,204 @@
+//! What to say when preparation fails: the installer's own last lines and the README's line.
+
+use std::path::PathBuf;
+
+use pactown_runtime::protocol::ExitStatus;
+
+use super::layers::LayerError;
+use super::{Content, LayerPlan, RunnerError, python};
+use crate::toolchain::Missing;
+
+/// Lines of an installer that are kept for the message.
+pub(super) const TAIL: usize = 20;
+
+/// A layer that could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    /// The installer ended with an error: the README's fault, or the network's.
+    #[error("{}:{line}: installing {what} failed ({})", .readme.display(), ended(.status))]
+    Install {
+        /// The README.
+        readme: PathBuf,
+        /// The line of the requirement that failed, or of the first one.
+        line: usize,
+        /// That requirement, or the language's dependencies.
+        what: String,
+        /// How the installer ended.
+        status: ExitStatus,
+        /// Its last lines.
+        tail: Vec<String>,
+        /// What to do, where that is known.
+        hint: Option<String>,
+    },
+    /// A toolchain is not there.
+    #[error("{missing}")]
+    Missing {
+        /// Which one.
+        missing: Missing,
+    },
+    /// The store of layers could not be used.
+    #[error("cannot make the {kind} layer")]
+    Layer {
+        /// Which layer.
+        kind: &'static str,
+        /// Which step.
+        #[source]
+        source: LayerError,
+    },
+    /// The build sandbox could not be made.
+    #[error("cannot run the build sandbox of the {kind} layer")]
+    Sandbox {
+        /// Which layer.
+        kind: &'static str,
+        /// Why not.
+        #[source]
+        source: RunnerError,
+    },
+}
+
+impl From<Missing> for PrepareError {
+    fn from(missing: Missing) -> Self {
+        Self::Missing { missing }
+    }
+}
+
+impl PrepareError {
+    /// Lines to print below the message.
+    pub fn details(&self) -> &[String] {
+        match self {
+            Self::Install { tail, .. } => tail,
+            _ => &[],
+        }
+    }
+
+    /// What the user can do.
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Install { hint, .. } => hint.as_deref(),
+            Self::Missing { missing } => Some(missing.remedy),
+            _ => None,
+        }
+    }
+}
+
+fn ended(status: &ExitStatus) -> String {
+    match status {
+        ExitStatus::Code(code) => format!("exit code {code}"),
+        ExitStatus::Signal(9) => "killed, perhaps out of memory".to_owned(),
+        ExitStatus::Signal(signal) => format!("signal {signal}"),
+        ExitStatus::Unknown => "it was ended from outside".to_owned(),
+    }
+}
+
+/// The failure of `plan`'s installer, whose last lines are `tail`.
+pub(super) fn install(
+    plan: &LayerPlan,
+    readme: PathBuf,
+    status: ExitStatus,
+    tail: Vec<String>,
+) -> PrepareError {
+    let wanted: &[(usize, String)] = match &plan.content {
+        Content::Python { requirements, .. } => requirements,
+        Content::Node { packages, .. } => packages,
+        Content::Files(_) => &[],
+    };
+    let culprit = culprit(wanted, &tail);
+    let line = culprit.or(wanted.first()).map_or(1, |(line, _)| *line);
+    let what = culprit.map_or_else(
+        || format!("the {} dependencies", plan.kind()),
+        |(_, name)| format!("`{name}`"),
+    );
+    PrepareError::Install {
+        readme,
+        line,
+        what,
+        status,
+        tail,
+        hint: hint(plan, status),
+    }
+}
+
+fn hint(plan: &LayerPlan, status: ExitStatus) -> Option<String> {
+    match (&plan.content, status) {
+        (Content::Python { python, .. }, ExitStatus::Code(python::NO_PIP)) => {
+            let name = python.program.file_name()?.to_string_lossy().into_owned();
+            Some(format!("install pip for it: `apt install {name}-venv`"))
+        }
+        _ => None,
+    }
+}
+
+/// The requirement that the last complaint names; the lines are looked at from the end.
+fn culprit<'a>(wanted: &'a [(usize, String)], tail: &[String]) -> Option<&'a (usize, String)> {
+    let complains = |line: &str| {
+        let line = line.to_ascii_lowercase();
+        ["error", "err!", "no matching", "404", "not found", "failed"]
+            .iter()
+            .any(|word| line.contains(word))
+    };
+    tail.iter().rev().filter(|line| complains(line)).find_map(|line| {
+        let words: Vec<String> = line.split(|c: char| !is_name(c)).map(normal).collect();
+        wanted
+            .iter()
+            .find(|(_, requirement)| words.contains(&normal(name(requirement))))
+    })
+}
+
+fn is_name(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "-_.@/".contains(c)
+}
+
+/// The package of a requirement: `flask` of `Flask[async]>=2 ; …`, `@scope/x` of `@scope/x@^1`.
+fn name(requirement: &str) -> &str {
+    let start = usize::from(requirement.starts_with('@'));
+    let end = requirement[start..]
+        .find(|c: char| " \t<>=!~;[@^,".contains(c))
+        .map_or(requirement.len(), |end| start + end);
+    &requirement[..end]
+}
+
+/// Python's names are the same with `-`, `_` and `.` (PEP 503); npm's `name@version` in messages is the name.
+fn normal(name: &str) -> String {
+    let end = name
+        .char_indices()
+        .skip(1)
+        .find(|(_, c)| *c == '@')
+        .map_or(name.len(), |(end, _)| end);
+    name[..end]
+        .trim_end_matches(['.', '-'])
+        .to_ascii_lowercase()
+        .replace(['_', '.'], "-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(wanted: &[&str], tail: &[&str]) -> Option<usize> {
+        let wanted: Vec<_> = wanted
+            .iter()
+            .enumerate()
+            .map(|(line, name)| (line, (*name).to_owned()))
+            .collect();
+        let tail: Vec<_> = tail.iter().map(|line| (*line).to_owned()).collect();
+        culprit(&wanted, &tail).map(|(line, _)| *line)
+    }
+
+    #[test]
+    fn the_requirement_that_the_installer_names_is_found() {
+        let pip = [
+            "Collecting flask",
+            "ERROR: Could not find a version that satisfies the requirement no_such.pkg==9 (from versions: none)",
+            "ERROR: No matching distribution found for no_such.pkg==9",
+        ];
+        assert_eq!(found(&["flask>=2", "no-such-pkg==9"], &pip), Some(1));
+        let npm = [
+            "npm error code ETARGET",
+            "npm error notarget No matching version found for express@99.0.0.",
+        ];
+        assert_eq!(found(&["left-pad", "express@99.0.0"], &npm), Some(1));
+        let scoped = ["npm error 404  '@none/such@1' is not in this registry."];
+        assert_eq!(found(&["a", "@none/such@1"], &scoped), Some(1));
+        assert_eq!(found(&["flask"], &["error: subprocess-exited-with-error"]), None);
+    }
+}

@@ -1,0 +1,165 @@
+//! The store of layers: one directory per key, complete or absent. Knows nothing of what is in a layer.
+//!
+//! ```text
+//! <root>/<key>/            a complete layer, owned by root, never changed again
+//! <root>/.making-<key>/    one that is being made; only under the key's lock
+//! <root>/.locks/<key>      lock files (flock(2)): freed by the kernel when their holder dies
+//! ```
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// The layers of this machine, shared by all instances.
+#[derive(Debug, Clone)]
+pub struct Layers {
+    root: PathBuf,
+}
+
+/// A step on the store that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {step} `{path}`")]
+pub struct LayerError {
+    /// What was being done.
+    pub step: &'static str,
+    /// To what.
+    pub path: PathBuf,
+    /// Why not.
+    #[source]
+    pub source: io::Error,
+}
+
+/// A result with the step and path that failed.
+pub(super) trait Step<T> {
+    /// Names the step.
+    fn step(self, step: &'static str, path: &Path) -> Result<T, LayerError>;
+}
+
+impl<T, E: Into<io::Error>> Step<T> for Result<T, E> {
+    fn step(self, step: &'static str, path: &Path) -> Result<T, LayerError> {
+        self.map_err(|error| LayerError {
+            step,
+            path: path.to_owned(),
+            source: error.into(),
+        })
+    }
+}
+
+/// A layer in the making. Dropping it leaves its directory for the next holder of the lock to clear away.
+#[derive(Debug)]
+pub struct Making<'a> {
+    layers: &'a Layers,
+    key: &'a str,
+    _lock: File,
+}
+
+impl Layers {
+    /// `/var/cache/pactown/layers`.
+    pub fn system() -> Self {
+        Self::at(Path::new(crate::instance::LAYER_ROOT))
+    }
+
+    /// A store in another directory.
+    pub fn at(root: &Path) -> Self {
+        Self {
+            root: root.to_owned(),
+        }
+    }
+
+    /// The complete layer `key`, if it is there.
+    pub fn lookup(&self, key: &str) -> Option<PathBuf> {
+        Some(self.root.join(key)).filter(|path| path.is_dir())
+    }
+
+    /// The layer `key`: the one that is there, else made by `make` in an empty directory that it is given. Whoever
+    /// comes second waits for the first and finds the layer. `make` answers which directory below becomes the layer.
+    pub fn obtain<E: From<LayerError>>(
+        &self,
+        key: &str,
+        make: impl FnOnce(&Path) -> Result<PathBuf, E>,
+    ) -> Result<PathBuf, E> {
+        if let Some(layer) = self.lookup(key) {
+            return Ok(layer);
+        }
+        let making = self.begin(key)?;
+        if let Some(layer) = self.lookup(key) {
+            return Ok(layer);
+        }
+        let directory = making.directory()?;
+        match make(&directory) {
+            Ok(content) => Ok(making.commit(&content)?),
+            Err(error) => {
+                making.discard();
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes the lock of `key`, waiting for another holder.
+    fn begin<'a>(&'a self, key: &'a str) -> Result<Making<'a>, LayerError> {
+        let locks = self.root.join(".locks");
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&locks)
+            .step("create", &locks)?;
+        let path = locks.join(key);
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&path);
+        let lock = lock.step("open", &path)?;
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).step("lock", &path)?;
+        Ok(Making {
+            layers: self,
+            key,
+            _lock: lock,
+        })
+    }
+}
+
+impl Making<'_> {
+    fn path(&self) -> PathBuf {
+        self.layers.root.join(format!(".making-{}", self.key))
+    }
+
+    /// An empty directory, after clearing away what a holder that died has left.
+    fn directory(&self) -> Result<PathBuf, LayerError> {
+        let path = self.path();
+        remove(&path)?;
+        DirBuilder::new()
+            .mode(0o700)
+            .create(&path)
+            .step("create", &path)?;
+        Ok(path)
+    }
+
+    /// Makes `content` the layer: on the disk first, then visible, then the rename on the disk.
+    fn commit(&self, content: &Path) -> Result<PathBuf, LayerError> {
+        let root = &self.layers.root;
+        let handle = File::open(content).step("open", content)?;
+        rustix::fs::syncfs(&handle).step("sync", content)?;
+        let layer = root.join(self.key);
+        fs::rename(content, &layer).step("rename", content)?;
+        File::open(root)
+            .and_then(|root| root.sync_all())
+            .step("sync", root)?;
+        self.discard();
+        Ok(layer)
+    }
+
+    /// What cannot be removed now is removed by the next one who makes this layer.
+    fn discard(&self) {
+        let _ = remove(&self.path());
+    }
+}
+
+fn remove(path: &Path) -> Result<(), LayerError> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).step("remove", path),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,223 @@
+//! The invoking user's settings of pip, npm, uv, proxies and certificates, for build sandboxes and only there.
+//!
+//! Reads the caller's environment and configuration files (as root: those of mode 600 too). Nothing here is written
+//! to disk but into the bundle of a build, which is root's and in memory.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use indexmap::IndexMap;
+
+use crate::desired::Caller;
+
+mod names;
+mod values;
+
+/// Where files that only builds see are, inside.
+pub(super) const DIRECTORY: &str = "/etc/build";
+/// Largest configuration or certificate file that is taken along, in bytes.
+const LARGEST: u64 = 4 << 20;
+
+/// What a build gets from the host.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BuildSettings {
+    /// Variables.
+    pub env: Vec<(String, String)>,
+    /// Configuration and certificate files: path inside → content.
+    pub files: BTreeMap<PathBuf, String>,
+    /// Directories of the host that the settings name, visible at the same path.
+    pub directories: Vec<PathBuf>,
+    /// Remarks for the user.
+    pub notices: Vec<String>,
+    /// pip's settings that decide what is installed, without credentials.
+    pub pip: Vec<String>,
+    /// uv's.
+    pub uv: Vec<String>,
+    /// npm's.
+    pub npm: Vec<String>,
+}
+
+/// Configuration files: tool, path below `/` or (with `~/`) below the home directory, path inside, and the variable
+/// that names the latter where the tool would not look by itself.
+const FILES: [(Tool, &str, &str, Option<&str>); 11] = [
+    (Tool::Pip, "/etc/pip.conf", "/etc/pip.conf", None),
+    (Tool::Pip, "/etc/xdg/pip/pip.conf", "/etc/xdg/pip/pip.conf", None),
+    (
+        Tool::Pip,
+        "~/.pip/pip.conf",
+        "/etc/build/pip.conf",
+        Some("PIP_CONFIG_FILE"),
+    ),
+    (
+        Tool::Pip,
+        "~/.config/pip/pip.conf",
+        "/etc/build/pip.conf",
+        Some("PIP_CONFIG_FILE"),
+    ),
+    (Tool::Npm, "/etc/npmrc", "/etc/npmrc", None),
+    (
+        Tool::Npm,
+        "~/.npmrc",
+        "/etc/build/npmrc",
+        Some("NPM_CONFIG_USERCONFIG"),
+    ),
+    (Tool::Uv, "/etc/uv/uv.toml", "/etc/uv/uv.toml", None),
+    (
+        Tool::Uv,
+        "~/.config/uv/uv.toml",
+        "/etc/build/uv.toml",
+        Some("UV_CONFIG_FILE"),
+    ),
+    (Tool::Netrc, "~/.netrc", "/etc/build/netrc", Some("NETRC")),
+    (
+        Tool::Pip,
+        "$PIP_CONFIG_FILE",
+        "/etc/build/pip.conf",
+        Some("PIP_CONFIG_FILE"),
+    ),
+    (
+        Tool::Npm,
+        "$NPM_CONFIG_USERCONFIG",
+        "/etc/build/npmrc",
+        Some("NPM_CONFIG_USERCONFIG"),
+    ),
+];
+
+/// Whose configuration a file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tool {
+    Pip,
+    Npm,
+    Uv,
+    Netrc,
+}
+
+/// The settings of `caller` on this host.
+pub fn collect(caller: &Caller) -> BuildSettings {
+    let mut settings = BuildSettings::default();
+    let mut env = names::environment(&caller.env);
+    for (tool, place, inside, variable) in FILES {
+        let Some(path) = place_of(place, caller) else {
+            continue;
+        };
+        let Some(text) = read(&path) else { continue };
+        take(&mut settings, tool, &text, &mut env, &caller.env);
+        settings
+            .files
+            .insert(PathBuf::from(inside), values::without_locations(&text));
+        if let Some(variable) = variable {
+            env.insert(variable.to_owned(), inside.to_owned());
+        }
+    }
+    for (name, value) in &env {
+        significant(&mut settings, name, value);
+        visible(&mut settings, value);
+        notice(&mut settings, name, value);
+    }
+    settings.env = env.into_iter().collect();
+    settings
+}
+
+/// `~/…`, `$VARIABLE` or an absolute path.
+fn place_of(place: &str, caller: &Caller) -> Option<PathBuf> {
+    if let Some(name) = place.strip_prefix('$') {
+        return caller
+            .env
+            .get(name)
+            .or_else(|| caller.env.get(&name.to_lowercase()))
+            .map(PathBuf::from);
+    }
+    Some(
+        place
+            .strip_prefix("~/")
+            .map_or_else(|| PathBuf::from(place), |rest| caller.home.join(rest)),
+    )
+}
+
+/// A regular file's text; anything else (no such file, a pipe, too large, not text) is no configuration.
+fn read(path: &Path) -> Option<String> {
+    let metadata = fs::metadata(path).ok()?;
+    (metadata.is_file() && metadata.len() <= LARGEST).then(|| fs::read_to_string(path).ok())?
+}
+
+/// What follows from the text of a configuration file.
+fn take(
+    settings: &mut BuildSettings,
+    tool: Tool,
+    text: &str,
+    env: &mut IndexMap<String, String>,
+    caller: &IndexMap<String, String>,
+) {
+    if tool == Tool::Netrc {
+        return;
+    }
+    for (name, value) in values::assignments(text) {
+        match tool {
+            Tool::Pip if names::decides_pip(&name) => settings.pip.push(values::public(&name, &value)),
+            Tool::Npm if names::decides_npm(&name) => settings.npm.push(values::public(&name, &value)),
+            Tool::Uv => settings.uv.push(values::public(&name, &value)),
+            _ => {}
+        }
+        visible(settings, &value);
+        notice(settings, &name, &value);
+    }
+    // `${NPM_TOKEN}` in .npmrc: npm fails when the variable is not there.
+    for name in values::references(text) {
+        if let Some(value) = caller.get(&name) {
+            env.insert(name, value.clone());
+        }
+    }
+}
+
+fn significant(settings: &mut BuildSettings, name: &str, value: &str) {
+    let lower = name.to_lowercase();
+    if let Some(option) = lower
+        .strip_prefix("pip_")
+        .filter(|option| names::decides_pip(option))
+    {
+        settings.pip.push(values::public(option, value));
+    } else if let Some(option) = lower
+        .strip_prefix("npm_config_")
+        .filter(|option| names::decides_npm(option))
+    {
+        settings.npm.push(values::public(option, value));
+    } else if let Some(option) = lower
+        .strip_prefix("uv_")
+        .filter(|option| names::decides_uv(option))
+    {
+        settings.uv.push(values::public(option, value));
+    }
+}
+
+/// Makes what a value names visible: files by a copy (they may be root's), directories by a bind.
+fn visible(settings: &mut BuildSettings, value: &str) {
+    for path in values::paths(value) {
+        if !values::may_appear(&path) || settings.files.contains_key(&path) {
+            continue;
+        }
+        if path.is_dir() {
+            if !settings.directories.contains(&path) {
+                settings.directories.push(path);
+            }
+        } else if let Some(text) = read(&path) {
+            settings.files.insert(path, text);
+        }
+    }
+}
+
+/// Loopback inside a sandbox is the sandbox's own.
+fn notice(settings: &mut BuildSettings, name: &str, value: &str) {
+    if let Some(address) = values::loopback(value) {
+        let notice = format!(
+            "`{name}` names {address}, which a build sandbox cannot reach: it has a loopback of its own; \
+             let that server listen on an address of this host and name that one"
+        );
+        if !settings.notices.contains(&notice) {
+            settings.notices.push(notice);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
