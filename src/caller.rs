@@ -85,10 +85,41 @@ fn search_path(home: Option<&Path>, path: Option<&String>) -> Vec<PathBuf> {
                 .filter(|place| place.is_dir()),
         );
     }
+    directories.extend(home.and_then(nvm));
     directories.extend(std::env::split_paths(path.map_or(DEFAULT_PATH, String::as_str)));
     let mut seen = std::collections::HashSet::new();
     directories.retain(|directory| directory.is_absolute() && seen.insert(directory.clone()));
     directories
+}
+
+/// The programs of nvm's default version: the latest installed one that its `alias/default` (`20`, `v20.1.0`) begins
+/// with, or the latest of all for a name such as `node` or `lts/*`.
+fn nvm(home: &Path) -> Option<PathBuf> {
+    let root = home.join(".nvm");
+    let alias = std::fs::read_to_string(root.join("alias/default")).unwrap_or_default();
+    let wanted = alias.trim().trim_start_matches('v');
+    let wanted = if wanted.starts_with(|c: char| c.is_ascii_digit()) {
+        wanted
+    } else {
+        ""
+    };
+    let versions = std::fs::read_dir(root.join("versions/node")).ok()?;
+    let numbers = |name: &str| -> Vec<u64> { name.split('.').filter_map(|part| part.parse().ok()).collect() };
+    let begins = |name: &str| {
+        name.strip_prefix(wanted)
+            .is_some_and(|rest| wanted.is_empty() || rest.is_empty() || rest.starts_with('.'))
+    };
+    versions
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter_map(|path| {
+            Some((
+                path.file_name()?.to_str()?.trim_start_matches('v').to_owned(),
+                path,
+            ))
+        })
+        .filter(|(name, _)| begins(name))
+        .max_by_key(|(name, _)| numbers(name))
+        .map(|(_, path)| path.join("bin"))
 }
 
 #[cfg(test)]
@@ -131,6 +162,22 @@ mod tests {
         std::fs::create_dir_all(home.join(".pyenv/shims")).unwrap();
         let path = search_path(Some(&home), Some(&"/usr/bin".to_owned()));
         assert_eq!(path, [home.join(".pyenv/shims"), PathBuf::from("/usr/bin")]);
+        std::fs::remove_dir_all(home).unwrap();
+    }
+
+    #[test]
+    fn nvm_gives_the_version_that_its_default_names() {
+        let home = std::env::temp_dir().join(format!("pactown-nvm-{}", std::process::id()));
+        let at = |version: &str| home.join(".nvm/versions/node").join(version).join("bin");
+        for version in ["v18.20.1", "v20.9.0", "v20.11.0", "v22.1.0"] {
+            std::fs::create_dir_all(at(version)).unwrap();
+        }
+        assert_eq!(nvm(&home), Some(at("v22.1.0")));
+        std::fs::create_dir_all(home.join(".nvm/alias")).unwrap();
+        std::fs::write(home.join(".nvm/alias/default"), "20\n").unwrap();
+        assert_eq!(nvm(&home), Some(at("v20.11.0")));
+        std::fs::write(home.join(".nvm/alias/default"), "lts/*\n").unwrap();
+        assert_eq!(nvm(&home), Some(at("v22.1.0")));
         std::fs::remove_dir_all(home).unwrap();
     }
 }

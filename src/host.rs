@@ -126,6 +126,11 @@ impl HostFacts {
         }
     }
 
+    /// The facts for a service: of its `rootfs:`, or of this host.
+    pub fn of(rootfs: Option<&Path>) -> Self {
+        rootfs.map_or_else(Self::read, Self::with_rootfs)
+    }
+
     fn machine() -> Self {
         let (nameservers, search) = resolver();
         Self {

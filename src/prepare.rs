@@ -96,6 +96,22 @@ pub struct Extras {
     pub binds: Vec<PathBuf>,
 }
 
+impl Extras {
+    /// Also what `toolchains:` of the service names: `bin` below each directory, or the directory itself, comes first
+    /// in PATH. Binding them is the spec's own doing.
+    pub fn with_named(mut self, toolchains: &[PathBuf]) -> Self {
+        let programs = |path: &PathBuf| {
+            if path.ends_with("bin") {
+                path.clone()
+            } else {
+                path.join("bin")
+            }
+        };
+        self.path.splice(0..0, toolchains.iter().map(programs));
+        self
+    }
+}
+
 /// What a build sandbox gets from its runner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuildSite {

@@ -24,8 +24,10 @@ mod mounts;
 mod process;
 mod resources;
 pub mod seccomp;
+mod service;
 
 pub use resources::default_memory;
+pub use service::{Placement, of_service, place, sandbox_root};
 
 /// Version of the OCI runtime specification that the specs follow.
 const OCI_VERSION: &str = "1.2.0";

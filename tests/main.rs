@@ -6,6 +6,7 @@ mod support;
 mod examples;
 mod host_lacks;
 mod isolation;
+mod layers;
 mod lifecycle;
 mod network;
 mod python_tool;

@@ -49,7 +49,7 @@ impl Manifest {
 const DEEPEST: u32 = 200;
 
 /// A service's place below a sandbox root.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
     /// The sandbox root, `.pactown-sandboxes` by default (with `.instances/<instance>` for a named instance).
     pub root: PathBuf,

@@ -17,8 +17,8 @@ fn caller(home: &Path, env: &[(&str, &str)]) -> Caller {
     }
 }
 
-#[test]
-fn the_users_files_and_variables_reach_the_build_without_places_and_secrets() {
+/// A home with a pip.conf, an .npmrc that only its owner can read, and a directory of wheels.
+fn home() -> PathBuf {
     use std::os::unix::fs::PermissionsExt;
     let home = std::env::temp_dir().join(format!("pactown-settings-{}", std::process::id()));
     fs::create_dir_all(home.join(".config/pip")).unwrap();
@@ -28,23 +28,23 @@ fn the_users_files_and_variables_reach_the_build_without_places_and_secrets() {
         home.join("wheels").display()
     );
     fs::write(home.join(".config/pip/pip.conf"), conf).unwrap();
-    fs::write(
-        home.join(".npmrc"),
-        "registry=https://npm.example/\n//npm.example/:_authToken=${NPM_TOKEN}\n",
-    )
-    .unwrap();
+    let npmrc = "registry=https://npm.example/\n//npm.example/:_authToken=${NPM_TOKEN}\n";
+    fs::write(home.join(".npmrc"), npmrc).unwrap();
     fs::set_permissions(home.join(".npmrc"), fs::Permissions::from_mode(0o600)).unwrap();
-    let caller = caller(
-        &home,
-        &[
-            ("NPM_TOKEN", "t0ken"),
-            ("https_proxy", "http://127.0.0.1:3128"),
-            ("PIP_TARGET", "/y"),
-            ("PACTOWN_PIP_EXTRA_INDEX_URL", "https://two.example/simple"),
-            ("AWS_SECRET_ACCESS_KEY", "no"),
-        ],
-    );
-    let settings = collect(&caller);
+    home
+}
+
+#[test]
+fn the_users_files_and_variables_reach_the_build_without_places_and_secrets() {
+    let home = home();
+    let env = [
+        ("NPM_TOKEN", "t0ken"),
+        ("https_proxy", "http://127.0.0.1:3128"),
+        ("PIP_TARGET", "/y"),
+        ("PACTOWN_PIP_EXTRA_INDEX_URL", "https://two.example/simple"),
+        ("AWS_SECRET_ACCESS_KEY", "no"),
+    ];
+    let settings = collect(&caller(&home, &env));
     let get = |name: &str| {
         settings
             .env

@@ -1,0 +1,147 @@
+//! One service of an ecosystem → the plan of its run sandbox. Pure: what only the machine knows is given.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{SandboxPlan, VolumeMount};
+use crate::config::ecosystem::Service;
+use crate::desired::Desired;
+use crate::host::HostFacts;
+use crate::identity::IdRange;
+use crate::markpact::Recipe;
+use crate::prepare::Extras;
+use crate::prepare::upper::Place;
+
+/// What the machine gives a service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Placement {
+    /// Its ids.
+    pub ids: IdRange,
+    /// Its layers, topmost first.
+    pub layers: Vec<PathBuf>,
+    /// What layers and toolchains need.
+    pub extras: Extras,
+    /// Where its own files are, as [`place`] says or below the fallback directory.
+    pub place: Place,
+    /// Below which its volumes are: the sandbox root, or the fallback directory.
+    pub volumes: PathBuf,
+    /// The whole environment, PATH included.
+    pub env: Vec<(String, String)>,
+    /// Its network namespace.
+    pub netns: Option<PathBuf>,
+    /// Lines of its `/etc/hosts`.
+    pub hosts: Vec<(IpAddr, Vec<String>)>,
+    /// Name servers that it can reach.
+    pub nameservers: Vec<IpAddr>,
+    /// Facts of the host, or of its `rootfs:`.
+    pub host: HostFacts,
+}
+
+/// Where the files of all services of `desired` are: the sandbox root, and a directory of its own for a named
+/// instance.
+pub fn sandbox_root(desired: &Desired) -> PathBuf {
+    let root = &desired.ecosystem.sandbox_root;
+    match &desired.instance.label {
+        Some(label) => root.join(".instances").join(label),
+        None => root.clone(),
+    }
+}
+
+/// Where the files of `service` are, below `root`.
+pub fn place(root: &Path, service: &Service) -> Place {
+    Place {
+        root: root.to_owned(),
+        name: service.name.clone(),
+        upper: service.sandbox_path.clone(),
+    }
+}
+
+/// The plan of the run sandbox of `service`. `None`: its README has nothing to run.
+pub fn of_service(desired: &Desired, service: &str, placement: Placement) -> Option<SandboxPlan> {
+    let recipe = desired.recipes.get(service)?;
+    let service = desired.ecosystem.services.get(service)?;
+    let mut toolchains = placement.extras.binds;
+    toolchains.extend(service.toolchains.iter().cloned());
+    Some(SandboxPlan {
+        name: service.name.clone(),
+        args: args(recipe)?,
+        env: placement.env,
+        ids: placement.ids,
+        as_root: service.run_as_root,
+        owner: (desired.caller.uid, desired.caller.gid),
+        layers: placement.layers,
+        writable: placement.place.writable(),
+        volumes: volumes(service, &placement.volumes),
+        mounts: service.mounts.clone(),
+        toolchains,
+        files: BTreeMap::new(),
+        limits: service.limits.clone(),
+        cgroup: desired.instance.cgroup(&service.name),
+        netns: placement.netns,
+        bundle: desired.instance.bundle(&service.name),
+        hosts: placement.hosts,
+        nameservers: placement.nameservers,
+        host: placement.host,
+    })
+}
+
+fn volumes(service: &Service, root: &Path) -> Vec<VolumeMount> {
+    let mount = |volume: &crate::config::ecosystem::Volume| VolumeMount {
+        source: root.join(".volumes").join(&volume.name),
+        target: PathBuf::from(&volume.target),
+        read_only: volume.read_only,
+    };
+    service.volumes.iter().map(mount).collect()
+}
+
+/// The run block goes to the shell as it is written; arguments of the `workload` block follow it, each one word.
+fn args(recipe: &Recipe) -> Option<Vec<String>> {
+    let mut command = recipe.run.as_ref()?.command.clone();
+    if !recipe.workload.args.is_empty() {
+        command.truncate(command.trim_end().len());
+    }
+    for word in &recipe.workload.args {
+        command.push_str(&format!(" '{}'", word.replace('\'', r"'\''")));
+    }
+    Some(vec!["/bin/sh".to_owned(), "-c".to_owned(), command])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::markpact::recipe::{Run, Workload, WorkloadKind};
+
+    fn recipe(command: Option<&str>, args: &[&str]) -> Recipe {
+        Recipe {
+            readme: "/p/README.md".into(),
+            title: None,
+            files: vec![],
+            deps: vec![],
+            run: command.map(|command| Run {
+                command: command.into(),
+                lines: None,
+            }),
+            workload: Workload {
+                kind: WorkloadKind::Job,
+                args: args.iter().map(|word| (*word).to_owned()).collect(),
+            },
+            health: None,
+            others: vec![],
+            notes: vec![],
+        }
+    }
+
+    #[test]
+    fn the_command_reaches_the_shell_unchanged_and_arguments_stay_words() {
+        assert_eq!(
+            args(&recipe(Some("echo \"$PORT\"\n"), &[])).unwrap()[2],
+            "echo \"$PORT\"\n"
+        );
+        let quoted = args(&recipe(Some("echo\n"), &["it's", "a b", "$X"])).unwrap();
+        assert_eq!(quoted[2], r"echo 'it'\''s' 'a b' '$X'");
+        assert_eq!(args(&recipe(None, &[])), None);
+    }
+}
