@@ -19,4 +19,4 @@ pub mod instance;
 pub mod markpact;
 pub mod prepare;
 pub mod spec;
-pub mod toolchain;
+pub mod supervisor;

@@ -1,0 +1,4 @@
+//! The supervisor.
+
+mod step;
+mod unit;
