@@ -22,3 +22,4 @@ pub mod prepare;
 pub mod spec;
 pub mod state;
 pub mod supervisor;
+pub mod toolchain;
