@@ -2,6 +2,30 @@
 //!
 //! Namespaces, mounts, cgroups, capabilities, seccomp, the init of each sandbox and the keeper that is their
 //! parent. Knows no YAML, no Markdown, no HTTP, and no networks beyond "join the namespace at this path".
-//! Blocking, single-threaded code: nothing here may run in a process with threads except [`client`].
+//! Blocking, single-threaded code: nothing here may run in a process with threads except [`client`], [`seal`] and the
+//! readers of [`cgroup`].
 
+mod beneath;
+pub mod cgroup;
+pub mod client;
+mod cri;
+mod enter;
+pub mod error;
+pub mod failpoint;
+mod init;
+pub mod keeper;
+mod launch;
+mod log;
+mod mounts;
+mod program;
 pub mod protocol;
+mod report;
+mod rootfs;
+pub mod seal;
+pub mod seccomp;
+mod sys;
+pub mod userns;
+mod wire;
+
+pub use cri::LONGEST as LONGEST_LOG_TEXT;
+pub use launch::start_time;

@@ -94,8 +94,8 @@ pub enum Call {
         key: String,
     },
     /// Start a helper process of the supervisor's (the name forwarder): the keeper's own program with
-    /// `argv`, as `uid`/`gid`, without capabilities, with the descriptors that come along from 3 upwards.
-    /// It dies with the keeper. Answer: `Created` or `Failed`; `Signal`, `Kill` and `Exited` work as for a sandbox.
+    /// `argv`, as `uid`/`gid`, without capabilities. The two descriptors that come along are its stdin and stdout.
+    /// It is killed when the keeper ends. Answer: `Created` or `Failed`; `Signal`, `Kill` and `Exited` work as for a sandbox.
     Helper {
         /// Its name among sandboxes.
         id: String,

@@ -1,0 +1,267 @@
+//! The keeper: one process per instance, parent of every sandbox's pid 1. Makes sandboxes on request, pumps their output
+//! into log files, reaps, records. Single-threaded and without an async runtime, so it may clone freely.
+//!
+//! It knows no networks and no policy, and decides nothing: it does what it is asked, and tells what happened.
+
+mod calls;
+mod connection;
+mod pump;
+mod sandbox;
+mod supervisor;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, PipeReader, PipeWriter, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+use crate::failpoint;
+use crate::protocol::{ExitStatus, What};
+use crate::seal::ALREADY_RUNNING;
+use connection::Connection;
+use sandbox::{Exec, Sandbox, UserNamespace};
+use supervisor::Supervisor;
+
+/// What a descriptor in the event loop belongs to.
+#[derive(Debug, Clone)]
+enum Source {
+    Listener,
+    Signals,
+    Connection(u64),
+    Reports(String),
+    Output(String, usize),
+    ExecReports(i32),
+}
+
+/// The keeper's whole state; it has no other owner.
+struct Keeper {
+    epoll: Epoll,
+    sources: BTreeMap<u64, Source>,
+    next_source: u64,
+    listener: OwnedFd,
+    signals: SignalFd,
+    /// Read end for the sandboxes' pid 1, write end for nobody but this process: its end is their end.
+    life: (PipeReader, PipeWriter),
+    sandboxes: BTreeMap<String, Sandbox>,
+    namespaces: BTreeMap<String, UserNamespace>,
+    filters: BTreeMap<String, std::rc::Rc<crate::seccomp::Programs>>,
+    held: BTreeMap<String, Vec<OwnedFd>>,
+    connections: BTreeMap<u64, Connection>,
+    execs: BTreeMap<i32, Exec>,
+    helpers: BTreeMap<i32, String>,
+    supervisor: Supervisor,
+    ending: bool,
+}
+
+/// Runs the keeper of the instance in `directory` until its supervisor has finished. The supervisor is this program
+/// with `supervisor` as arguments. Says `ready` on stdout once it listens, and closes it.
+pub fn run(directory: &Path, supervisor: Vec<OsString>) -> ExitCode {
+    let _ = rustix::thread::set_name(c"pactown:keeper");
+    match start(directory, supervisor) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            ExitCode::from(u8::try_from(ALREADY_RUNNING).unwrap_or(1))
+        }
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "keeper: {error}");
+            ExitCode::FAILURE
+        }
+        Ok((mut keeper, _lock)) => {
+            let outcome = keeper.serve();
+            let _ = fs::remove_file(directory.join("keeper.sock"));
+            if let Err(error) = outcome {
+                let _ = writeln!(io::stderr(), "keeper: {error}");
+                return ExitCode::FAILURE;
+            }
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+fn start(directory: &Path, supervisor: Vec<OsString>) -> io::Result<(Keeper, Flock<File>)> {
+    let _ = nix::unistd::setsid();
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    // Before anything else is touched: of two keepers the second leaves without a trace.
+    let lock = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(directory.join("keeper.lock"))?;
+    let lock =
+        Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| io::Error::from(errno))?;
+    failpoint::hit("keeper-locked")?;
+    let mut mask = SigSet::empty();
+    [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]
+        .into_iter()
+        .for_each(|signal| mask.add(signal));
+    mask.thread_block()?;
+    let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+    let listener = listen(&directory.join("keeper.sock"))?;
+    failpoint::hit("keeper-listening")?;
+    let mut keeper = Keeper {
+        epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
+        sources: BTreeMap::new(),
+        next_source: 0,
+        listener,
+        signals,
+        life: io::pipe()?,
+        sandboxes: BTreeMap::new(),
+        namespaces: BTreeMap::new(),
+        filters: BTreeMap::new(),
+        held: BTreeMap::new(),
+        connections: BTreeMap::new(),
+        execs: BTreeMap::new(),
+        helpers: BTreeMap::new(),
+        supervisor: Supervisor::new(supervisor),
+        ending: false,
+    };
+    let (listener, signals) = (
+        keeper.listener.try_clone()?,
+        keeper.signals.as_fd().try_clone_to_owned()?,
+    );
+    keeper.watch(listener.as_fd(), Source::Listener)?;
+    keeper.watch(signals.as_fd(), Source::Signals)?;
+    // The descriptors watched are the clones: they must live as long as the loop.
+    keeper.held.insert("keeper".to_owned(), vec![listener, signals]);
+    keeper.supervisor.start()?;
+    failpoint::hit("supervisor-started")?;
+    announce()?;
+    Ok((keeper, lock))
+}
+
+/// A stale socket of a dead keeper is replaced: the lock proves that nobody listens on it.
+fn listen(path: &PathBuf) -> io::Result<OwnedFd> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    rustix::net::listen(&socket, 64)?;
+    Ok(socket)
+}
+
+/// Tells whoever started us that we listen, and lets go of their pipe.
+fn announce() -> io::Result<()> {
+    let mut stdout = io::stdout();
+    stdout.write_all(b"ready\n")?;
+    stdout.flush()?;
+    let null = File::options().write(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdout(&null)?;
+    Ok(())
+}
+
+impl Keeper {
+    /// The event loop. Ends when the supervisor has ended for good and nothing lives any more.
+    fn serve(&mut self) -> io::Result<()> {
+        let mut events = vec![EpollEvent::empty(); 64];
+        while !(self.ending && self.sandboxes.values().all(Sandbox::is_over)) {
+            let timeout = self.supervisor.restart_in().map_or(EpollTimeout::NONE, |pause| {
+                EpollTimeout::try_from(pause).unwrap_or(EpollTimeout::ZERO)
+            });
+            let count = match self.epoll.wait(&mut events, timeout) {
+                Err(nix::errno::Errno::EINTR) => continue,
+                other => other?,
+            };
+            for event in &events[..count] {
+                if let Some(source) = self.sources.get(&event.data()).cloned() {
+                    self.handle(event.data(), &source)?;
+                }
+            }
+            if !self.ending {
+                self.supervisor.restart_when_due()?;
+            }
+        }
+        failpoint::hit("keeper-ending")
+    }
+
+    fn handle(&mut self, token: u64, source: &Source) -> io::Result<()> {
+        match source {
+            Source::Listener => self.accept(),
+            Source::Signals => self.on_signals(),
+            Source::Connection(number) => self.on_request(token, *number),
+            Source::Reports(id) => self.on_reports(token, id),
+            Source::Output(id, stream) => self.on_output(token, id, *stream),
+            Source::ExecReports(pid) => self.on_exec_report(token, *pid),
+        }
+    }
+
+    fn watch(&mut self, descriptor: BorrowedFd, source: Source) -> io::Result<u64> {
+        let token = self.next_source;
+        self.next_source += 1;
+        self.epoll
+            .add(descriptor, EpollEvent::new(EpollFlags::EPOLLIN, token))?;
+        self.sources.insert(token, source);
+        Ok(token)
+    }
+
+    fn unwatch(&mut self, token: u64, descriptor: BorrowedFd) {
+        self.sources.remove(&token);
+        let _ = self.epoll.delete(descriptor);
+    }
+
+    fn on_signals(&mut self) -> io::Result<()> {
+        while let Ok(Some(info)) = self.signals.read_signal() {
+            if info.ssi_signo != Signal::SIGCHLD as u32 {
+                self.end();
+            }
+        }
+        self.reap()
+    }
+
+    /// Kills everything and lets the loop run out.
+    fn end(&mut self) {
+        self.ending = true;
+        self.supervisor.kill();
+        self.sandboxes.values().for_each(Sandbox::kill);
+        self.execs.values().for_each(Exec::kill);
+        for pid in self.helpers.keys() {
+            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(*pid), Signal::SIGKILL);
+        }
+    }
+
+    fn reap(&mut self) -> io::Result<()> {
+        loop {
+            let (pid, status) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::Exited(pid, code)) => (pid.as_raw(), ExitStatus::Code(code)),
+                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid.as_raw(), ExitStatus::Signal(signal as i32)),
+                Ok(WaitStatus::StillAlive) | Err(nix::errno::Errno::ECHILD) => return Ok(()),
+                Ok(_) | Err(nix::errno::Errno::EINTR) => continue,
+                Err(errno) => return Err(errno.into()),
+            };
+            if self.supervisor.ended(pid, status) {
+                if self.supervisor.is_finished() {
+                    self.end();
+                }
+            } else if let Some(exec) = self.execs.remove(&pid) {
+                self.exec_ended(exec, status);
+            } else if let Some(id) = self.helpers.remove(&pid) {
+                self.broadcast(&What::Exited {
+                    id,
+                    status: sandbox::record(status, None),
+                });
+            } else if let Some(id) = self.sandbox_of(pid) {
+                self.sandbox_reaped(&id)?;
+            }
+        }
+    }
+
+    fn sandbox_of(&self, pid: i32) -> Option<String> {
+        self.sandboxes
+            .iter()
+            .find(|(_, sandbox)| sandbox.pid == pid && !sandbox.is_over())
+            .map(|(id, _)| id.clone())
+    }
+}

@@ -1,0 +1,457 @@
+//! The calls of the protocol, one function each: what is asked → what is done → the answer.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::rc::Rc;
+
+use oci_spec::runtime::{LinuxIdMapping, Process, Spec};
+
+use super::sandbox::{Exec, Sandbox, UserNamespace, failed};
+use super::{Keeper, Source};
+use crate::cgroup::Cgroup;
+use crate::cri::Cutter;
+use crate::enter::{self, Enter};
+use crate::error::{During, Failure, Result};
+use crate::failpoint;
+use crate::launch::{self, Launch};
+use crate::log::Log;
+use crate::mounts::{self, Operation};
+use crate::program::Program;
+use crate::protocol::{Call, FailureKind, Listed, LogFile, Request, What};
+use crate::seccomp::Programs;
+use crate::userns;
+
+/// Capacity of the output pipes in bytes: what a service may write while the keeper is busy elsewhere.
+const PIPE: usize = 256 * 1024;
+
+impl Keeper {
+    pub(super) fn call(&mut self, connection: u64, request: Request, descriptors: Vec<OwnedFd>) {
+        let to = (connection, request.seq);
+        let outcome = match request.call {
+            Call::Subscribe => self.subscribe(connection),
+            Call::Userns {
+                id,
+                uid_mappings,
+                gid_mappings,
+            } => self.make_userns(&id, uid_mappings, gid_mappings),
+            // These two answer later, when their process has executed its program.
+            Call::Create { id, bundle, log } => self.create(to, &id, bundle, log).map(|()| None),
+            Call::Exec { id, process } => self.exec(to, &id, &process, &descriptors).map(|()| None),
+            Call::Signal { id, signal } => self.signal(&id, signal),
+            Call::Kill { id } => self.signal(&id, libc::SIGKILL),
+            Call::Hold { key } => {
+                self.held.insert(format!("hold:{key}"), descriptors);
+                Ok(Some(What::Done))
+            }
+            Call::Release { key } => {
+                self.held.remove(&format!("hold:{key}"));
+                Ok(Some(What::Done))
+            }
+            Call::Helper { id, argv, uid, gid } => self.help(&id, &argv, (uid, gid), descriptors),
+            Call::Forget { id } => self.forget(&id),
+            Call::List => Ok(Some(self.list())),
+            Call::Shutdown => {
+                self.end();
+                Ok(Some(What::Done))
+            }
+        };
+        match outcome {
+            Ok(None) => {}
+            Ok(Some(what)) => self.answer(to, what, &[]),
+            Err(failure) => self.answer(to, failed(failure), &[]),
+        }
+    }
+
+    fn subscribe(&mut self, connection: u64) -> Result<Option<What>> {
+        if let Some(connection) = self.connections.get_mut(&connection) {
+            connection.subscribed = true;
+        }
+        Ok(Some(What::Done))
+    }
+
+    fn make_userns(
+        &mut self,
+        id: &str,
+        uids: Vec<LinuxIdMapping>,
+        gids: Vec<LinuxIdMapping>,
+    ) -> Result<Option<What>> {
+        let known = self
+            .namespaces
+            .get(id)
+            .is_some_and(|known| known.maps == (uids.clone(), gids.clone()));
+        if !known {
+            let descriptor = userns::create(&uids, &gids)?;
+            failpoint::hit("userns-created").during(|| "create a user namespace".to_owned())?;
+            self.namespaces.insert(
+                id.to_owned(),
+                UserNamespace {
+                    maps: (uids, gids),
+                    descriptor,
+                    mounts: Vec::new(),
+                },
+            );
+        }
+        Ok(Some(What::Done))
+    }
+
+    fn create(&mut self, to: (u64, u64), id: &str, bundle: PathBuf, log: LogFile) -> Result<()> {
+        if self.sandboxes.get(id).is_some_and(|sandbox| !sandbox.is_over()) {
+            return Err(Failure::new(
+                FailureKind::Request,
+                format!("create sandbox `{id}`"),
+                "it exists already",
+            ));
+        }
+        let spec = read_spec(&bundle)?;
+        failpoint::hit("bundle-read").during(|| "read the bundle".to_owned())?;
+        let operations = mounts::operations(&spec)?;
+        let program = Program::new(process(&spec)?)?;
+        let seccomp = self.filter(&spec)?;
+        self.prepare_maps(id, &spec, &operations)?;
+        let mut log = Log::open(log).during(|| "open the log".to_owned())?;
+        let path = spec
+            .linux()
+            .as_ref()
+            .and_then(|linux| linux.cgroups_path().clone())
+            .unwrap_or_default();
+        let resources = spec.linux().as_ref().and_then(|linux| linux.resources().clone());
+        let cgroup = Cgroup::create(&path.to_string_lossy(), resources.as_ref())?;
+        let started = failpoint::hit("cgroup-created")
+            .during(|| "create the cgroup".to_owned())
+            .and_then(|()| self.launch(id, &spec, &operations, &program, &seccomp, &cgroup));
+        match started {
+            Err(failure) => {
+                let _ = log.note(&failure.to_string());
+                let _ = cgroup.delete();
+                Err(failure)
+            }
+            Ok((launched, outputs)) => {
+                let sandbox = Sandbox {
+                    bundle,
+                    pid: launched.pid,
+                    start_time: launch::start_time(launched.pid).unwrap_or(0),
+                    pidfd: launched.pidfd,
+                    cgroup,
+                    log,
+                    outputs,
+                    reports: Some(launched.reports),
+                    unread: Vec::new(),
+                    requester: Some(to),
+                    failure: None,
+                    status: None,
+                    reaped: false,
+                    unwritten: 0,
+                    exit: None,
+                };
+                self.register(id, sandbox)
+                    .during(|| "watch the sandbox".to_owned())
+            }
+        }
+    }
+
+    /// Compiled once per profile: all services of an ecosystem share it.
+    fn filter(&mut self, spec: &Spec) -> Result<Rc<Programs>> {
+        let Some(profile) = spec.linux().as_ref().and_then(|linux| linux.seccomp().clone()) else {
+            return Ok(Rc::new(Programs::default()));
+        };
+        let key = serde_json::to_string(&profile).during(|| "encode the seccomp profile".to_owned())?;
+        if let Some(known) = self.filters.get(&key) {
+            return Ok(Rc::clone(known));
+        }
+        let programs = Rc::new(Programs::compile(&profile)?);
+        self.filters.insert(key, Rc::clone(&programs));
+        Ok(programs)
+    }
+
+    /// Makes the user namespaces that the sandbox and its id-mapped mounts need and that are not there yet.
+    fn prepare_maps(&mut self, id: &str, spec: &Spec, operations: &[Operation]) -> Result<()> {
+        let linux = spec.linux().clone().unwrap_or_default();
+        let (uids, gids) = (
+            linux.uid_mappings().clone().unwrap_or_default(),
+            linux.gid_mappings().clone().unwrap_or_default(),
+        );
+        if uids.is_empty() || gids.is_empty() {
+            return Err(Failure::new(
+                FailureKind::Request,
+                "read the bundle",
+                "it maps no ids",
+            ));
+        }
+        self.make_userns(id, uids, gids)?;
+        let Some(namespace) = self.namespaces.get_mut(id) else {
+            return Ok(());
+        };
+        let wanted = launch::id_maps(spec, operations);
+        namespace.mounts.retain(|(map, _)| wanted.contains(map));
+        for map in wanted {
+            if !namespace.mounts.iter().any(|(known, _)| *known == map) {
+                let descriptor = userns::create(&map.uids, &map.gids)?;
+                namespace.mounts.push((map, descriptor));
+            }
+        }
+        Ok(())
+    }
+
+    #[allow(clippy::type_complexity)]
+    fn launch(
+        &self,
+        id: &str,
+        spec: &Spec,
+        operations: &[Operation],
+        program: &Program,
+        seccomp: &Programs,
+        cgroup: &Cgroup,
+    ) -> Result<(launch::Launched, [Option<(OwnedFd, Cutter)>; 2])> {
+        let Some(namespace) = self.namespaces.get(id) else {
+            return Err(Failure::new(
+                FailureKind::Request,
+                "find the user namespace",
+                "it was not prepared",
+            ));
+        };
+        let null = File::open("/dev/null").during(|| "open `/dev/null`".to_owned())?;
+        let (out, out_writer) = output_pipe().during(|| "make an output pipe".to_owned())?;
+        let (err, err_writer) = output_pipe().during(|| "make an output pipe".to_owned())?;
+        let launched = Launch {
+            spec,
+            program,
+            seccomp,
+            cgroup,
+            stdio: [null.as_fd(), out_writer.as_fd(), err_writer.as_fd()],
+            userns: namespace.descriptor.as_fd(),
+            life: self.life.0.as_fd(),
+            maps: namespace
+                .mounts
+                .iter()
+                .map(|(map, fd)| (map.clone(), fd.as_fd()))
+                .collect(),
+        }
+        .start(operations)?;
+        failpoint::hit("init-cloned").during(|| "clone pid 1".to_owned())?;
+        Ok((
+            launched,
+            [
+                Some((out, Cutter::new("stdout"))),
+                Some((err, Cutter::new("stderr"))),
+            ],
+        ))
+    }
+
+    fn register(&mut self, id: &str, sandbox: Sandbox) -> io::Result<()> {
+        let reports = sandbox
+            .reports
+            .as_ref()
+            .map(|pipe| pipe.as_fd().try_clone_to_owned())
+            .transpose()?;
+        self.sandboxes.insert(id.to_owned(), sandbox);
+        if let Some(reports) = reports {
+            self.watch(reports.as_fd(), Source::Reports(id.to_owned()))?;
+            if let Some(sandbox) = self.sandboxes.get_mut(id) {
+                sandbox.reports = Some(reports);
+            }
+        }
+        self.watch_outputs(id)
+    }
+
+    fn exec(&mut self, to: (u64, u64), id: &str, process: &Process, descriptors: &[OwnedFd]) -> Result<()> {
+        let step = format!("enter sandbox `{id}`");
+        let refuse = |why: &str| Failure::new(FailureKind::Request, step.clone(), why);
+        let sandbox = self
+            .sandboxes
+            .get(id)
+            .filter(|sandbox| !sandbox.reaped && sandbox.requester.is_none());
+        let sandbox = sandbox.ok_or_else(|| refuse("it does not run"))?;
+        let spec = read_spec(&sandbox.bundle)?;
+        let merged = merge(self::process(&spec)?, process);
+        let (program, init) = (
+            Program::new(&merged)?,
+            (sandbox.pid, sandbox.pidfd.as_fd().try_clone_to_owned()),
+        );
+        let pidfd = init.1.during(|| step.clone())?;
+        let cgroup = sandbox.cgroup.clone();
+        let seccomp = self.filter(&spec)?;
+        let namespace = self
+            .namespaces
+            .get(id)
+            .ok_or_else(|| refuse("its user namespace is gone"))?;
+        let terminal = process.terminal().unwrap_or(false);
+        let pty = if terminal {
+            Some(enter::terminal(init.0, host_owner(&spec, &merged))?)
+        } else {
+            None
+        };
+        let stdio: [BorrowedFd; 3] = match (&pty, descriptors) {
+            (Some((_, slave)), _) => [slave.as_fd(), slave.as_fd(), slave.as_fd()],
+            (None, [a, b, c]) => [a.as_fd(), b.as_fd(), c.as_fd()],
+            _ => return Err(refuse("three descriptors must come along")),
+        };
+        let enter = Enter {
+            init: pidfd.as_fd(),
+            cgroup: &cgroup,
+            userns: namespace.descriptor.as_fd(),
+            seccomp: &seccomp,
+            program: &program,
+            stdio,
+            terminal,
+        };
+        let (pid, reports) = enter.start()?;
+        let watched = self.watch(reports.as_fd(), Source::ExecReports(pid));
+        let master = pty.map(|(master, _)| master);
+        let exec = Exec {
+            pid,
+            connection: to.0,
+            seq: to.1,
+            reports,
+            master,
+            started: false,
+            failure: None,
+        };
+        self.execs.insert(pid, exec);
+        watched.map(|_| ()).during(|| step.clone())
+    }
+
+    fn signal(&mut self, id: &str, number: i32) -> Result<Option<What>> {
+        let step = || format!("signal sandbox `{id}`");
+        if let Some((pid, _)) = self.helpers.iter().find(|(_, helper)| *helper == id) {
+            let signal = nix::sys::signal::Signal::try_from(number).during(step)?;
+            nix::sys::signal::kill(nix::unistd::Pid::from_raw(*pid), signal).during(step)?;
+            return Ok(Some(What::Done));
+        }
+        let Some(sandbox) = self.sandboxes.get(id) else {
+            return Err(Failure::new(
+                FailureKind::Request,
+                step(),
+                "there is none of this name",
+            ));
+        };
+        if !sandbox.reaped {
+            let signal = rustix::process::Signal::from_named_raw(number).ok_or(io::ErrorKind::InvalidInput);
+            let signal = signal.map_err(io::Error::from).during(step)?;
+            match rustix::process::pidfd_send_signal(&sandbox.pidfd, signal) {
+                Err(rustix::io::Errno::SRCH) | Ok(()) => {}
+                Err(error) => return Err(error).during(step),
+            }
+        }
+        Ok(Some(What::Done))
+    }
+
+    fn help(
+        &mut self,
+        id: &str,
+        argv: &[String],
+        owner: (u32, u32),
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<Option<What>> {
+        let mut command = Command::new("/proc/self/exe");
+        command
+            .args(argv)
+            .env_clear()
+            .uid(owner.0)
+            .gid(owner.1)
+            .current_dir("/");
+        let mut descriptors = descriptors.into_iter();
+        command.stdin(descriptors.next().map_or_else(Stdio::null, Stdio::from));
+        command.stdout(descriptors.next().map_or_else(Stdio::null, Stdio::from));
+        let child = command.spawn().during(|| format!("start helper `{id}`"))?;
+        let pid = child.id().cast_signed();
+        self.helpers.insert(pid, id.to_owned());
+        let start_time = launch::start_time(pid).unwrap_or(0);
+        Ok(Some(What::Created {
+            id: id.to_owned(),
+            pid,
+            start_time,
+        }))
+    }
+
+    fn forget(&mut self, id: &str) -> Result<Option<What>> {
+        if self.sandboxes.get(id).is_some_and(|sandbox| !sandbox.is_over()) {
+            return Err(Failure::new(
+                FailureKind::Request,
+                format!("forget sandbox `{id}`"),
+                "it still runs",
+            ));
+        }
+        self.sandboxes.remove(id);
+        self.namespaces.remove(id);
+        Ok(Some(What::Done))
+    }
+
+    fn list(&self) -> What {
+        let row = |(id, sandbox): (&String, &Sandbox)| Listed {
+            id: id.clone(),
+            bundle: Some(sandbox.bundle.clone()),
+            pid: (!sandbox.reaped).then_some((sandbox.pid, sandbox.start_time)),
+            exit: sandbox.exit.clone(),
+        };
+        let helper = |(pid, id): (&i32, &String)| Listed {
+            id: id.clone(),
+            bundle: None,
+            pid: Some((*pid, launch::start_time(*pid).unwrap_or(0))),
+            exit: None,
+        };
+        What::Listed {
+            sandboxes: self
+                .sandboxes
+                .iter()
+                .map(row)
+                .chain(self.helpers.iter().map(helper))
+                .collect(),
+        }
+    }
+}
+
+fn read_spec(bundle: &std::path::Path) -> Result<Spec> {
+    Spec::load(bundle.join("config.json")).map_err(|error| {
+        Failure::new(
+            FailureKind::Request,
+            format!("read the bundle `{}`", bundle.display()),
+            error,
+        )
+    })
+}
+
+fn process(spec: &Spec) -> Result<&Process> {
+    let process = spec.process().as_ref();
+    process.ok_or_else(|| Failure::new(FailureKind::Request, "read the bundle", "it has no process"))
+}
+
+/// The service's process with the arguments of another: what that leaves open is the service's.
+fn merge(service: &Process, wanted: &Process) -> Process {
+    let mut merged = service.clone();
+    merged.set_args(wanted.args().clone());
+    if !wanted.cwd().as_os_str().is_empty() && wanted.cwd() != std::path::Path::new("/") {
+        merged.set_cwd(wanted.cwd().clone());
+    }
+    if let Some(env) = wanted.env().as_ref().filter(|env| !env.is_empty()) {
+        let mut all = service.env().clone().unwrap_or_default();
+        let name = |variable: &String| variable.split('=').next().unwrap_or("").to_owned();
+        all.retain(|old| !env.iter().any(|new| name(new) == name(old)));
+        all.extend(env.iter().cloned());
+        merged.set_env(Some(all));
+    }
+    merged
+}
+
+/// Host ids of the process's user.
+fn host_owner(spec: &Spec, process: &Process) -> (u32, u32) {
+    let linux = spec.linux().clone().unwrap_or_default();
+    let base =
+        |map: &Option<Vec<LinuxIdMapping>>| map.iter().flatten().next().map_or(0, LinuxIdMapping::host_id);
+    (
+        base(linux.uid_mappings()) + process.user().uid(),
+        base(linux.gid_mappings()) + process.user().gid(),
+    )
+}
+
+fn output_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (reader, writer) = io::pipe()?;
+    // A smaller pipe still works, it only makes the writer wait more often.
+    let _ = rustix::pipe::fcntl_setpipe_size(&reader, PIPE);
+    // Only our end: the service's must block, or programs would see errors instead of waiting.
+    rustix::io::ioctl_fionbio(&reader, true)?;
+    Ok((reader.into(), writer.into()))
+}

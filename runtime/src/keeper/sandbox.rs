@@ -1,0 +1,290 @@
+//! Sandboxes and `exec` processes that the keeper has made: their reports, their end, their record.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::LinuxIdMapping;
+
+use super::{Keeper, Source};
+use crate::cgroup::{Cgroup, Usage};
+use crate::cri::Cutter;
+use crate::error::{Failure, Result};
+use crate::failpoint;
+use crate::log::Log;
+use crate::mounts::IdMap;
+use crate::protocol::{ExitRecord, ExitStatus, FailureKind, What};
+use crate::report::Report;
+
+/// A sandbox, from its clone until it is forgotten.
+pub(super) struct Sandbox {
+    pub(super) bundle: PathBuf,
+    pub(super) pid: i32,
+    pub(super) start_time: u64,
+    pub(super) pidfd: OwnedFd,
+    pub(super) cgroup: Cgroup,
+    pub(super) log: Log,
+    pub(super) outputs: [Option<(OwnedFd, Cutter)>; 2],
+    pub(super) reports: Option<OwnedFd>,
+    pub(super) unread: Vec<u8>,
+    /// Who waits for `Created`: connection and sequence number.
+    pub(super) requester: Option<(u64, u64)>,
+    pub(super) failure: Option<Failure>,
+    pub(super) status: Option<ExitStatus>,
+    pub(super) reaped: bool,
+    pub(super) unwritten: u64,
+    pub(super) exit: Option<ExitRecord>,
+}
+
+impl Sandbox {
+    pub(super) fn is_over(&self) -> bool {
+        self.exit.is_some()
+    }
+
+    /// SIGKILL to pid 1: its pid namespace goes along. By descriptor, so never to a stranger with its number.
+    pub(super) fn kill(&self) {
+        if !self.reaped {
+            let _ = rustix::process::pidfd_send_signal(&self.pidfd, rustix::process::Signal::KILL);
+        }
+    }
+
+    /// Everything that will ever come has come.
+    fn has_ended(&self) -> bool {
+        self.reaped && self.reports.is_none() && self.outputs.iter().all(Option::is_none)
+    }
+}
+
+/// The user namespace of a sandbox, kept across its restarts, and those of its id-mapped mounts.
+pub(super) struct UserNamespace {
+    pub(super) maps: (Vec<LinuxIdMapping>, Vec<LinuxIdMapping>),
+    pub(super) descriptor: OwnedFd,
+    pub(super) mounts: Vec<(IdMap, OwnedFd)>,
+}
+
+/// A process of an `Exec` call.
+pub(super) struct Exec {
+    pub(super) pid: i32,
+    pub(super) connection: u64,
+    pub(super) seq: u64,
+    pub(super) reports: OwnedFd,
+    pub(super) master: Option<OwnedFd>,
+    pub(super) started: bool,
+    pub(super) failure: Option<Failure>,
+}
+
+impl Exec {
+    pub(super) fn kill(&self) {
+        let _ = nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(self.pid),
+            nix::sys::signal::Signal::SIGKILL,
+        );
+    }
+}
+
+impl Keeper {
+    pub(super) fn on_reports(&mut self, token: u64, id: &str) -> io::Result<()> {
+        let Some(sandbox) = self.sandboxes.get_mut(id) else {
+            self.sources.remove(&token);
+            return Ok(());
+        };
+        let Some(pipe) = &sandbox.reports else {
+            return Ok(());
+        };
+        let mut buffer = vec![0; 16 * 1024];
+        match rustix::io::read(pipe.as_fd(), &mut buffer) {
+            Ok(0) => {
+                if let Some(pipe) = sandbox.reports.take() {
+                    self.unwatch(token, pipe.as_fd());
+                }
+                self.settle(id)
+            }
+            Ok(count) => {
+                sandbox.unread.extend_from_slice(&buffer[..count]);
+                self.read_reports(id)
+            }
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn read_reports(&mut self, id: &str) -> io::Result<()> {
+        while let Some(sandbox) = self.sandboxes.get_mut(id) {
+            let Some(end) = sandbox.unread.iter().position(|byte| *byte == b'\n') else {
+                return Ok(());
+            };
+            let line: Vec<u8> = sandbox.unread.drain(..=end).collect();
+            match serde_json::from_slice(&line) {
+                Ok(Report::Started) => {
+                    failpoint::hit("sandbox-started")?;
+                    let _ = sandbox.log.note(&format!("started pid {}", sandbox.pid));
+                    let (pid, start_time) = (sandbox.pid, sandbox.start_time);
+                    if let Some(requester) = sandbox.requester.take() {
+                        self.answer(
+                            requester,
+                            What::Created {
+                                id: id.to_owned(),
+                                pid,
+                                start_time,
+                            },
+                            &[],
+                        );
+                    }
+                }
+                Ok(Report::Failed(failure)) => sandbox.failure = Some(failure),
+                Ok(Report::Exited(status)) => sandbox.status = Some(status),
+                Ok(Report::Pid(_)) | Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn sandbox_reaped(&mut self, id: &str) -> io::Result<()> {
+        if let Some(sandbox) = self.sandboxes.get_mut(id) {
+            sandbox.reaped = true;
+        }
+        self.settle(id)
+    }
+
+    /// When the last of a sandbox has come: reads its usage, removes its groups, records, tells. The log is complete by
+    /// then, so whoever reads it after `Exited` reads all of it.
+    pub(super) fn settle(&mut self, id: &str) -> io::Result<()> {
+        let Some(sandbox) = self
+            .sandboxes
+            .get_mut(id)
+            .filter(|sandbox| sandbox.has_ended() && !sandbox.is_over())
+        else {
+            return Ok(());
+        };
+        failpoint::hit("sandbox-ended")?;
+        let usage = sandbox.cgroup.usage();
+        if let Err(failure) = sandbox.cgroup.delete() {
+            let _ = sandbox.log.note(&failure.to_string());
+        }
+        failpoint::hit("cgroup-deleted")?;
+        if let Some(requester) = sandbox.requester.take() {
+            let failure = sandbox.failure.take().unwrap_or_else(|| {
+                Failure::new(
+                    FailureKind::Environment,
+                    "start the sandbox",
+                    "its pid 1 was killed while it was being made",
+                )
+            });
+            self.sandboxes.remove(id);
+            self.answer(requester, failed(failure), &[]);
+            return Ok(());
+        }
+        let record = record(sandbox.status.unwrap_or(ExitStatus::Unknown), Some(usage));
+        if sandbox.unwritten > 0 {
+            let _ = sandbox
+                .log
+                .note(&format!("{} bytes could not be written", sandbox.unwritten));
+        }
+        let _ = sandbox.log.note(&ended_text(&record));
+        let _ = write_record(&sandbox.bundle, &record);
+        failpoint::hit("exit-recorded")?;
+        sandbox.exit = Some(record.clone());
+        self.broadcast(&What::Exited {
+            id: id.to_owned(),
+            status: record,
+        });
+        Ok(())
+    }
+
+    pub(super) fn on_exec_report(&mut self, token: u64, pid: i32) -> io::Result<()> {
+        let Some(exec) = self.execs.get_mut(&pid) else {
+            self.sources.remove(&token);
+            return Ok(());
+        };
+        let mut buffer = vec![0; 16 * 1024];
+        let count = match rustix::io::read(exec.reports.as_fd(), &mut buffer) {
+            Ok(count) => count,
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        if let Ok(Report::Failed(failure)) = serde_json::from_slice(&buffer[..count]) {
+            exec.failure = Some(failure);
+            return Ok(());
+        }
+        self.exec_has_started(token, pid);
+        Ok(())
+    }
+
+    /// The report pipe is at its end: `execve` has succeeded, unless a failure came before.
+    fn exec_has_started(&mut self, token: u64, pid: i32) {
+        let Some(exec) = self.execs.get_mut(&pid) else {
+            return;
+        };
+        exec.started = exec.failure.is_none();
+        let master = exec.master.take();
+        let (to, started) = ((exec.connection, exec.seq), exec.started);
+        self.sources.remove(&token);
+        let _ = self.epoll.delete(exec.reports.as_fd());
+        if started {
+            let descriptors: Vec<_> = master.iter().map(AsFd::as_fd).collect();
+            self.answer(to, What::ExecStarted { pid }, &descriptors);
+        }
+    }
+
+    pub(super) fn exec_ended(&mut self, mut exec: Exec, status: ExitStatus) {
+        let to = (exec.connection, exec.seq);
+        self.sources
+            .retain(|_, source| !matches!(source, Source::ExecReports(pid) if *pid == exec.pid));
+        let _ = self.epoll.delete(exec.reports.as_fd());
+        if !exec.started && exec.failure.is_none() {
+            // It ended before the loop came to its report: what is in the pipe now is all there will be.
+            let mut text = vec![0; 16 * 1024];
+            let count = rustix::io::read(exec.reports.as_fd(), &mut text).unwrap_or(0);
+            if let Ok(Report::Failed(failure)) = serde_json::from_slice(&text[..count]) {
+                exec.failure = Some(failure);
+            } else {
+                let descriptors: Vec<_> = exec.master.iter().map(AsFd::as_fd).collect();
+                self.answer(to, What::ExecStarted { pid: exec.pid }, &descriptors);
+            }
+        }
+        match exec.failure {
+            Some(failure) => self.answer(to, failed(failure), &[]),
+            None => self.answer(to, What::ExecExited { status }, &[]),
+        }
+    }
+}
+
+pub(super) fn failed(failure: Failure) -> What {
+    What::Failed {
+        step: failure.step,
+        causes: failure.causes,
+        kind: failure.kind,
+    }
+}
+
+pub(super) fn record(status: ExitStatus, usage: Option<Usage>) -> ExitRecord {
+    let usage = usage.unwrap_or_default();
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
+    ExitRecord {
+        status,
+        oom_killed: usage.oom_killed,
+        memory_peak: usage.memory_peak,
+        cpu_usec: usage.cpu_usec,
+        ended_at_usec: u64::try_from(since.as_micros()).unwrap_or(u64::MAX),
+    }
+}
+
+fn ended_text(record: &ExitRecord) -> String {
+    match record.status {
+        ExitStatus::Code(code) => format!("exited with code {code}"),
+        ExitStatus::Signal(signal) => format!("ended by signal {signal}"),
+        ExitStatus::Unknown => "was killed".to_owned(),
+    }
+}
+
+/// Written beside and renamed: a reader sees the old record or the new one.
+fn write_record(bundle: &Path, record: &ExitRecord) -> Result<()> {
+    use crate::error::During;
+    let (path, beside) = (bundle.join("exit.json"), bundle.join(".exit.json.tmp"));
+    let text = serde_json::to_vec(record).during(|| "encode the exit record".to_owned())?;
+    fs::write(&beside, text)
+        .and_then(|()| fs::rename(&beside, &path))
+        .during(|| format!("write `{}`", path.display()))
+}

@@ -1,0 +1,134 @@
+//! The keeper's side of a launch: one `clone3`, and a pipe to read the rest from. Never waits.
+
+use std::fs;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use oci_spec::runtime::{LinuxIdMapping, LinuxIdMappingBuilder, Spec};
+
+use crate::cgroup::Cgroup;
+use crate::error::{During, Result};
+use crate::init;
+use crate::mounts::{self, IdMap, Operation};
+use crate::program::Program;
+use crate::rootfs::Root;
+use crate::seccomp::Programs;
+use crate::sys::{self, Cloned};
+
+/// Everything that a sandbox is made of, all decided and opened.
+pub(crate) struct Launch<'a> {
+    /// The OCI spec.
+    pub(crate) spec: &'a Spec,
+    /// Its process.
+    pub(crate) program: &'a Program,
+    /// Compiled filter.
+    pub(crate) seccomp: &'a Programs,
+    /// Its groups; they exist.
+    pub(crate) cgroup: &'a Cgroup,
+    /// stdin, stdout, stderr.
+    pub(crate) stdio: [BorrowedFd<'a>; 3],
+    /// The user namespace that the service joins last.
+    pub(crate) userns: BorrowedFd<'a>,
+    /// Read end of the keeper's life pipe.
+    pub(crate) life: BorrowedFd<'a>,
+    /// User namespaces for id-mapped mounts.
+    pub(crate) maps: Vec<(IdMap, BorrowedFd<'a>)>,
+}
+
+/// A sandbox in the making.
+#[derive(Debug)]
+pub(crate) struct Launched {
+    /// Host pid of its pid 1.
+    pub(crate) pid: i32,
+    /// Descriptor of that process.
+    pub(crate) pidfd: OwnedFd,
+    /// Reports, see [`crate::report`].
+    pub(crate) reports: OwnedFd,
+}
+
+impl Launch<'_> {
+    /// Makes the sandbox's pid 1, which does everything else itself and reports.
+    pub(crate) fn start(&self, operations: &[Operation]) -> Result<Launched> {
+        let (reports, reporter) = std::io::pipe().during(|| "make the report pipe".to_owned())?;
+        let flags = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+        match sys::clone3(flags).during(|| "create the mount, pid, ipc and uts namespaces".to_owned())? {
+            Cloned::Child => {
+                let reporter = OwnedFd::from(reporter);
+                sys::close_all_except(3, &init::needed(self, &reporter));
+                init::run(self, operations, reporter)
+            }
+            Cloned::Parent(pid, pidfd) => {
+                let pidfd = pidfd
+                    .ok_or(std::io::ErrorKind::NotFound)
+                    .map_err(std::io::Error::from);
+                Ok(Launched {
+                    pid,
+                    pidfd: pidfd.during(|| "take the pidfd".to_owned())?,
+                    reports: reports.into(),
+                })
+            }
+        }
+    }
+
+    pub(crate) fn root(&self) -> Root<'_> {
+        Root {
+            spec: self.spec,
+            cgroup: self.cgroup,
+            maps: &self.maps,
+            lower: lower_map(self.spec),
+        }
+    }
+}
+
+/// Every id map that the spec's mounts need, each once.
+pub(crate) fn id_maps(spec: &Spec, operations: &[Operation]) -> Vec<IdMap> {
+    let mut maps: Vec<IdMap> = Vec::new();
+    let mut lower = None;
+    for operation in operations {
+        let map = match &operation.what {
+            mounts::What::Bind { map: Some(map), .. } => map,
+            mounts::What::Overlay(overlay) => match &overlay.map {
+                Some(map) => {
+                    lower = lower_map(spec);
+                    map
+                }
+                None => continue,
+            },
+            _ => continue,
+        };
+        if !maps.contains(map) {
+            maps.push(map.clone());
+        }
+    }
+    maps.extend(lower);
+    maps
+}
+
+/// Lower layers belong to root on disk and to the process's user inside.
+fn lower_map(spec: &Spec) -> Option<IdMap> {
+    let linux = spec.linux().as_ref()?;
+    let user = spec.process().as_ref()?.user();
+    let one = |map: &Option<Vec<LinuxIdMapping>>, inside: u32| {
+        let host = map.iter().flatten().find_map(|m| {
+            let offset = inside.checked_sub(m.container_id())?;
+            (offset < m.size()).then(|| m.host_id() + offset)
+        })?;
+        LinuxIdMappingBuilder::default()
+            .container_id(0_u32)
+            .host_id(host)
+            .size(1_u32)
+            .build()
+            .ok()
+    };
+    Some(IdMap {
+        uids: vec![one(linux.uid_mappings(), user.uid())?],
+        gids: vec![one(linux.gid_mappings(), user.gid())?],
+    })
+}
+
+/// Start time of a process in clock ticks since boot: `/proc/<pid>/stat`, field 22 (proc_pid_stat(5)).
+/// With the pid it names a process for ever.
+pub fn start_time(pid: i32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, field 2, may contain spaces and parentheses: count from its last one.
+    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+}

@@ -1,0 +1,161 @@
+//! The last steps before a program of the sandbox runs: give up everything, then `execve`. Used by the service itself
+//! and by `exec`, so that both are held in the same way.
+
+use std::ffi::CString;
+use std::os::fd::BorrowedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use caps::CapSet;
+use nix::errno::Errno;
+use nix::sched::CloneFlags;
+use nix::sys::resource::{Resource, setrlimit};
+use nix::unistd::{Gid, Uid};
+use oci_spec::runtime::{PosixRlimit, PosixRlimitType, Process};
+
+use crate::error::{During, Failure, Result};
+use crate::protocol::FailureKind;
+use crate::seccomp::Programs;
+use crate::sys;
+
+/// A program, decided and encoded: nothing after this allocates much or can be misread.
+#[derive(Debug, Clone)]
+pub(crate) struct Program {
+    args: Vec<CString>,
+    env: Vec<CString>,
+    path: Vec<PathBuf>,
+    cwd: PathBuf,
+    uid: u32,
+    gid: u32,
+    rlimits: Vec<PosixRlimit>,
+}
+
+impl Program {
+    /// Reads an OCI `process`.
+    pub(crate) fn new(process: &Process) -> Result<Self> {
+        let words = |list: &Option<Vec<String>>| {
+            let encoded: std::result::Result<Vec<CString>, _> = list
+                .iter()
+                .flatten()
+                .map(|word| CString::new(word.as_str()))
+                .collect();
+            encoded.map_err(|_| {
+                Failure::new(
+                    FailureKind::Request,
+                    "read the arguments and the environment",
+                    "a NUL byte is in them",
+                )
+            })
+        };
+        let args = words(process.args())?;
+        if args.is_empty() {
+            return Err(Failure::new(
+                FailureKind::Request,
+                "read the arguments",
+                "there are none",
+            ));
+        }
+        let env = process.env().iter().flatten();
+        let path = env
+            .clone()
+            .find_map(|variable| variable.strip_prefix("PATH="))
+            .unwrap_or("/usr/local/bin:/usr/bin:/bin");
+        Ok(Self {
+            args,
+            env: words(process.env())?,
+            path: path.split(':').map(PathBuf::from).collect(),
+            cwd: process.cwd().clone(),
+            uid: process.user().uid(),
+            gid: process.user().gid(),
+            rlimits: process.rlimits().clone().unwrap_or_default(),
+        })
+    }
+
+    /// Becomes the program: returns only when that failed. The order is the point:
+    ///
+    /// 1. limits, while the host's rules for raising them still apply;
+    /// 2. the user namespace, last of all namespaces: so it owns none of the others, and root in it has no power there;
+    /// 3. the bounding set while CAP_SETPCAP is still there; then groups, gid, uid, each of which needs the one before;
+    /// 4. the remaining sets; `no_new_privs`; the filter, which would refuse several of the calls above;
+    /// 5. descriptors: close-on-exec, so that the status pipe tells of the `execve`.
+    pub(crate) fn run(&self, userns: BorrowedFd, seccomp: &Programs) -> Failure {
+        match self.give_up(userns, seccomp) {
+            Ok(()) => self.execute(),
+            Err(failure) => failure,
+        }
+    }
+
+    fn give_up(&self, userns: BorrowedFd, seccomp: &Programs) -> Result<()> {
+        for limit in &self.rlimits {
+            setrlimit(resource(limit.typ())?, limit.soft(), limit.hard())
+                .during(|| format!("set the limit {:?}", limit.typ()))?;
+        }
+        nix::sched::setns(userns, CloneFlags::CLONE_NEWUSER)
+            .during(|| "join the user namespace".to_owned())?;
+        caps::clear(None, CapSet::Bounding).during(|| "empty the bounding set".to_owned())?;
+        nix::unistd::setgroups(&[]).during(|| "drop the supplementary groups".to_owned())?;
+        let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
+        nix::unistd::setresgid(gid, gid, gid).during(|| format!("become group {gid}"))?;
+        nix::unistd::setresuid(uid, uid, uid).during(|| format!("become user {uid}"))?;
+        for set in [
+            CapSet::Ambient,
+            CapSet::Inheritable,
+            CapSet::Effective,
+            CapSet::Permitted,
+        ] {
+            caps::clear(None, set).during(|| format!("empty the {set:?} set"))?;
+        }
+        nix::unistd::chdir(&self.cwd).during(|| format!("enter `{}`", self.cwd.display()))?;
+        rustix::thread::set_no_new_privs(true).during(|| "set no_new_privs".to_owned())?;
+        sys::reset_signals();
+        sys::cloexec_from(3);
+        seccomp.load().during(|| "load the seccomp filter".to_owned())
+    }
+
+    /// `execvpe`: with a slash the path itself, else the first that works of PATH.
+    fn execute(&self) -> Failure {
+        let name = self.args[0].to_string_lossy().into_owned();
+        let candidates: Vec<CString> = match name.contains('/') {
+            true => vec![self.args[0].clone()],
+            false => self
+                .path
+                .iter()
+                .filter_map(|dir| CString::new(dir.join(&name).as_os_str().as_bytes()).ok())
+                .collect(),
+        };
+        let mut worst = Errno::ENOENT;
+        for candidate in candidates {
+            let Err(errno) = nix::unistd::execve(&candidate, &self.args, &self.env);
+            if !matches!(errno, Errno::ENOENT | Errno::ENOTDIR) {
+                worst = errno;
+            }
+        }
+        let kind = if worst == Errno::ENOENT {
+            FailureKind::NotFound
+        } else {
+            FailureKind::NotExecutable
+        };
+        Failure::new(kind, format!("execute `{name}`"), worst.desc())
+    }
+}
+
+fn resource(kind: PosixRlimitType) -> Result<Resource> {
+    Ok(match kind {
+        PosixRlimitType::RlimitNofile => Resource::RLIMIT_NOFILE,
+        PosixRlimitType::RlimitCore => Resource::RLIMIT_CORE,
+        PosixRlimitType::RlimitNproc => Resource::RLIMIT_NPROC,
+        PosixRlimitType::RlimitFsize => Resource::RLIMIT_FSIZE,
+        PosixRlimitType::RlimitStack => Resource::RLIMIT_STACK,
+        PosixRlimitType::RlimitMemlock => Resource::RLIMIT_MEMLOCK,
+        PosixRlimitType::RlimitMsgqueue => Resource::RLIMIT_MSGQUEUE,
+        PosixRlimitType::RlimitAs => Resource::RLIMIT_AS,
+        PosixRlimitType::RlimitCpu => Resource::RLIMIT_CPU,
+        other => {
+            return Err(Failure::new(
+                FailureKind::Request,
+                "read the limits",
+                format!("{other:?} is not supported"),
+            ));
+        }
+    })
+}

@@ -1,0 +1,410 @@
+//! Builds the root file system of a sandbox in its new mount namespace, as host root, and moves into it.
+//!
+//! Everything goes through descriptors: sources are cloned (`open_tree`), their flags and id maps set before they are
+//! visible (`mount_setattr`), targets opened below the new root without following links, then attached (`move_mount`).
+
+use std::fs;
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use nix::mount::{MntFlags, MsFlags};
+use oci_spec::runtime::Spec;
+use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};
+
+use crate::beneath;
+use crate::cgroup::Cgroup;
+use crate::error::{During, Failure, Result};
+use crate::mounts::{IdMap, Operation, Overlay, What};
+use crate::protocol::FailureKind;
+use crate::sys;
+
+const RDONLY: u64 = libc::MOUNT_ATTR_RDONLY;
+const QUIET: u64 = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
+/// Where overlay layers are attached for the moment in which the overlay is made.
+const STAGE: &str = "/.stage";
+
+/// What [`build`] needs besides the operations.
+pub(crate) struct Root<'a> {
+    /// The spec.
+    pub(crate) spec: &'a Spec,
+    /// The sandbox's groups, for the cgroup view.
+    pub(crate) cgroup: &'a Cgroup,
+    /// User namespaces that carry the id maps; made beforehand by the keeper.
+    pub(crate) maps: &'a [(IdMap, BorrowedFd<'a>)],
+    /// Map for lower layers: root's files belong to the process's user.
+    pub(crate) lower: Option<IdMap>,
+}
+
+/// Makes the root, mounts everything, and pivots. On failure the mount namespace dies with the process: nothing is left.
+pub(crate) fn build(root: &Root, operations: &[Operation]) -> Result<()> {
+    // The namespace is a copy of the host's: without this, mounts would propagate back (mount_namespaces(7)).
+    nix::mount::mount(
+        None::<&str>,
+        "/",
+        None::<&str>,
+        MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+        None::<&str>,
+    )
+    .during(|| "make all mounts private".to_owned())?;
+    let (first, rest) = operations
+        .split_first()
+        .filter(|(first, _)| first.target == Path::new("/"))
+        .ok_or_else(|| {
+            Failure::new(
+                FailureKind::Request,
+                "read the mounts",
+                "the first mount is not the root `/`",
+            )
+        })?;
+    let new_root = attach_root(root.spec, first)?;
+    for operation in rest {
+        apply(root, new_root.as_fd(), operation).map_err(|mut failure| {
+            failure.step = format!("mount `{}`: {}", operation.target.display(), failure.step);
+            failure
+        })?;
+    }
+    mask(root.spec, new_root.as_fd())?;
+    if root
+        .spec
+        .root()
+        .as_ref()
+        .and_then(oci_spec::runtime::Root::readonly)
+        .unwrap_or(false)
+    {
+        // Last: until here mount points were still being made in it.
+        sys::mount_setattr(new_root.as_fd(), RDONLY, None, false)
+            .during(|| "make the root read-only".to_owned())?;
+    }
+    pivot(new_root.as_fd())
+}
+
+fn attach_root(spec: &Spec, first: &Operation) -> Result<OwnedFd> {
+    let path = spec
+        .root()
+        .as_ref()
+        .map(|root| root.path().clone())
+        .unwrap_or_default();
+    let What::Filesystem { kind, options } = &first.what else {
+        return Err(Failure::new(
+            FailureKind::Request,
+            "read the mounts",
+            "the root is not a tmpfs",
+        ));
+    };
+    let tree = filesystem(kind, options, first.attributes)?;
+    fs::create_dir_all(&path).during(|| format!("create `{}`", path.display()))?;
+    rustix::mount::move_mount(&tree, "", CWD, &path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+        .during(|| format!("attach the root at `{}`", path.display()))?;
+    rustix::fs::open(
+        &path,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .during(|| format!("open `{}`", path.display()))
+}
+
+fn apply(root: &Root, new_root: BorrowedFd, operation: &Operation) -> Result<()> {
+    let target = operation.target.as_path();
+    match &operation.what {
+        What::Bind {
+            source,
+            recursive,
+            map,
+        } => {
+            let tree = clone_tree(root, source, *recursive, operation.attributes, map.as_ref())?;
+            attach(new_root, &tree, target)
+        }
+        What::Filesystem { kind, options } => {
+            let tree = filesystem(kind, options, operation.attributes)?;
+            attach(new_root, &tree, target)
+        }
+        What::Devices => devices(new_root, target, operation.attributes),
+        What::Cgroup => cgroup_view(root, new_root, target, operation.attributes),
+        What::Symlink { target: text } => symlink(new_root, target, text),
+        What::File { source } => copy(new_root, source, target),
+        What::Overlay(overlay) => mount_overlay(root, new_root, target, overlay, operation.attributes),
+    }
+}
+
+/// A detached clone of a tree of the host, with its flags and map already set.
+fn clone_tree(
+    root: &Root,
+    source: &Path,
+    recursive: bool,
+    attributes: u64,
+    map: Option<&IdMap>,
+) -> Result<OwnedFd> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
+    let tree =
+        rustix::mount::open_tree(CWD, source, flags).during(|| format!("open `{}`", source.display()))?;
+    let userns = match map {
+        None => None,
+        Some(map) => Some(
+            root.maps
+                .iter()
+                .find(|(one, _)| one == map)
+                .map(|(_, fd)| *fd)
+                .ok_or_else(|| {
+                    Failure::new(
+                        FailureKind::Request,
+                        format!("map the ids of `{}`", source.display()),
+                        "its map was not prepared",
+                    )
+                })?,
+        ),
+    };
+    sys::mount_setattr(tree.as_fd(), attributes, userns, recursive).during(|| {
+        format!(
+            "set the flags{} of `{}`",
+            if map.is_some() { " and the id map" } else { "" },
+            source.display()
+        )
+    })?;
+    Ok(tree)
+}
+
+/// A new, detached instance of a kernel file system.
+fn filesystem(kind: &str, options: &[(String, String)], attributes: u64) -> Result<OwnedFd> {
+    let context = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)
+        .during(|| format!("open file system `{kind}`"))?;
+    for (key, value) in options {
+        let set = match value.is_empty() {
+            true => rustix::mount::fsconfig_set_flag(&context, key.as_str()),
+            false => rustix::mount::fsconfig_set_string(&context, key.as_str(), value.as_str()),
+        };
+        set.during(|| format!("set `{key}={value}` of `{kind}`"))?;
+    }
+    rustix::mount::fsconfig_create(&context).during(|| format!("create file system `{kind}`"))?;
+    let attributes = MountAttrFlags::from_bits_retain(u32::try_from(attributes).unwrap_or(u32::MAX));
+    rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+        .during(|| format!("mount file system `{kind}`"))
+}
+
+/// Attaches a detached tree at `target`, making the mount point: a directory for a directory, else a file.
+fn attach(new_root: BorrowedFd, tree: &OwnedFd, target: &Path) -> Result<()> {
+    let kind = rustix::fs::fstat(tree).during(|| "look at the tree".to_owned())?;
+    let point = match FileType::from_raw_mode(kind.st_mode) {
+        FileType::Directory => beneath::directory(new_root, target),
+        _ => beneath::file(new_root, target),
+    };
+    let point = point.during(|| format!("make the mount point `{}`", target.display()))?;
+    attach_at(tree, &point)
+}
+
+fn attach_at(tree: &OwnedFd, point: &OwnedFd) -> Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    rustix::mount::move_mount(tree, "", point, "", flags).during(|| "attach".to_owned())
+}
+
+fn symlink(new_root: BorrowedFd, target: &Path, text: &Path) -> Result<()> {
+    let (parent, name) = beneath::parent(new_root, target).during(|| "make its directory".to_owned())?;
+    rustix::fs::symlinkat(text, &parent, name).during(|| format!("link to `{}`", text.display()))
+}
+
+fn copy(new_root: BorrowedFd, source: &Path, target: &Path) -> Result<()> {
+    let content = fs::read(source).during(|| format!("read `{}`", source.display()))?;
+    let (parent, name) = beneath::parent(new_root, target).during(|| "make its directory".to_owned())?;
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(&parent, name, flags, Mode::from_raw_mode(0o644))
+        .during(|| "create".to_owned())?;
+    fs::File::from(file)
+        .write_all(&content)
+        .during(|| "write".to_owned())
+}
+
+/// The nodes that programs expect; made, not bound, so that no link of a foreign root can stand in for one.
+fn devices(new_root: BorrowedFd, target: &Path, attributes: u64) -> Result<()> {
+    const NODES: &[(&str, u32, u32)] = &[
+        ("null", 1, 3),
+        ("zero", 1, 5),
+        ("full", 1, 7),
+        ("random", 1, 8),
+        ("urandom", 1, 9),
+        ("tty", 5, 0),
+    ];
+    const LINKS: &[(&str, &str)] = &[
+        ("fd", "/proc/self/fd"),
+        ("stdin", "/proc/self/fd/0"),
+        ("stdout", "/proc/self/fd/1"),
+        ("stderr", "/proc/self/fd/2"),
+        ("ptmx", "pts/ptmx"),
+    ];
+    let settings = [
+        ("size".to_owned(), "65536".to_owned()),
+        ("mode".to_owned(), "0755".to_owned()),
+    ];
+    let tree = filesystem("tmpfs", &settings, attributes & !libc::MOUNT_ATTR_NODEV & !RDONLY)?;
+    attach(new_root, &tree, target)?;
+    let directory = beneath::open(new_root, target).during(|| "open it".to_owned())?;
+    for (name, major, minor) in NODES {
+        let device = rustix::fs::makedev(*major, *minor);
+        rustix::fs::mknodat(
+            &directory,
+            *name,
+            FileType::CharacterDevice,
+            Mode::from_raw_mode(0o666),
+            device,
+        )
+        .and_then(|()| {
+            rustix::fs::chmodat(
+                &directory,
+                *name,
+                Mode::from_raw_mode(0o666),
+                rustix::fs::AtFlags::empty(),
+            )
+        })
+        .during(|| format!("make the node `{name}`"))?;
+    }
+    for (name, text) in LINKS {
+        rustix::fs::symlinkat(*text, &directory, *name).during(|| format!("make the link `{name}`"))?;
+    }
+    for name in ["pts", "shm", "mqueue"] {
+        rustix::fs::mkdirat(&directory, name, Mode::from_raw_mode(0o755))
+            .during(|| format!("make `{name}`"))?;
+    }
+    Ok(())
+}
+
+fn cgroup_view(root: &Root, new_root: BorrowedFd, target: &Path, attributes: u64) -> Result<()> {
+    let views = root.cgroup.view();
+    let whole = views.iter().any(|(name, _)| name.is_empty());
+    if !whole {
+        let settings = [
+            ("size".to_owned(), "4096".to_owned()),
+            ("mode".to_owned(), "0755".to_owned()),
+        ];
+        let tree = filesystem("tmpfs", &settings, attributes & !RDONLY)?;
+        attach(new_root, &tree, target)?;
+    }
+    for (name, directory) in &views {
+        let tree = clone_tree(root, directory, false, attributes | RDONLY | QUIET, None)?;
+        attach(new_root, &tree, &target.join(name))?;
+    }
+    if !whole {
+        let stage = beneath::open(new_root, target).during(|| "open it".to_owned())?;
+        sys::mount_setattr(stage.as_fd(), RDONLY, None, false).during(|| "make it read-only".to_owned())?;
+    }
+    Ok(())
+}
+
+/// Overlayfs takes its layers by path only on the kernels that we support, so id-mapped clones are attached for a moment
+/// at short names; it holds on to them by itself, and they are detached again.
+fn mount_overlay(
+    root: &Root,
+    new_root: BorrowedFd,
+    target: &Path,
+    overlay: &Overlay,
+    attributes: u64,
+) -> Result<()> {
+    let point = beneath::directory(new_root, target).during(|| "make the mount point".to_owned())?;
+    let stage = beneath::directory(new_root, Path::new(STAGE)).during(|| "make the stage".to_owned())?;
+    let mut staged: Vec<String> = Vec::new();
+    let mut put = |name: String, source: &Path, map: Option<&IdMap>, flags: u64| -> Result<()> {
+        let tree = clone_tree(root, source, false, flags, map)?;
+        attach(new_root, &tree, &Path::new(STAGE).join(&name))?;
+        staged.push(name);
+        Ok(())
+    };
+    put("u".to_owned(), &overlay.parent, overlay.map.as_ref(), QUIET)?;
+    for (number, lower) in overlay.lower.iter().enumerate() {
+        put(format!("l{number}"), lower, root.lower.as_ref(), QUIET | RDONLY)?;
+    }
+    rustix::process::fchdir(&stage).during(|| "enter the stage".to_owned())?;
+    let lower: Vec<String> = (0..overlay.lower.len())
+        .map(|number| format!("l{number}"))
+        .collect();
+    let inside = |path: &PathBuf| format!("u/{}", path.display());
+    let setting = |key: &str, value: String| (key.to_owned(), value);
+    let off = ["index", "metacopy", "redirect_dir", "xino"].map(|key| setting(key, "off".to_owned()));
+    let mut settings = vec![
+        setting("lowerdir", lower.join(":")),
+        setting("upperdir", inside(&overlay.upper)),
+        setting("workdir", inside(&overlay.work)),
+    ];
+    settings.extend(off);
+    let tree = filesystem("overlay", &settings, attributes)?;
+    attach_at(&tree, &point)?;
+    for name in staged {
+        nix::mount::umount2(name.as_str(), MntFlags::MNT_DETACH).during(|| format!("detach `{name}`"))?;
+        rustix::fs::unlinkat(&stage, name.as_str(), rustix::fs::AtFlags::REMOVEDIR)
+            .during(|| format!("remove `{name}`"))?;
+    }
+    rustix::process::chdir("/").during(|| "leave the stage".to_owned())?;
+    rustix::fs::unlinkat(
+        new_root,
+        STAGE.trim_start_matches('/'),
+        rustix::fs::AtFlags::REMOVEDIR,
+    )
+    .during(|| "remove the stage".to_owned())
+}
+
+/// Hides `maskedPaths` and closes `readonlyPaths` for writing. Paths that do not exist need no hiding.
+fn mask(spec: &Spec, new_root: BorrowedFd) -> Result<()> {
+    let Some(linux) = spec.linux() else { return Ok(()) };
+    for path in linux.masked_paths().iter().flatten() {
+        let Ok(point) = beneath::open(new_root, Path::new(path)) else {
+            continue;
+        };
+        let kind = rustix::fs::fstat(&point).during(|| format!("look at `{path}`"))?;
+        let is_directory = FileType::from_raw_mode(kind.st_mode) == FileType::Directory;
+        let cover = if is_directory {
+            empty_directory()?
+        } else {
+            null(new_root)?
+        };
+        attach_at(&cover, &point).map_err(|mut failure| {
+            failure.step = format!("mask `{path}`");
+            failure
+        })?;
+    }
+    for path in linux.readonly_paths().iter().flatten() {
+        let Ok(point) = beneath::open(new_root, Path::new(path)) else {
+            continue;
+        };
+        let flags =
+            OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+        let tree = rustix::mount::open_tree(&point, "", flags | OpenTreeFlags::AT_RECURSIVE)
+            .during(|| format!("open `{path}`"))?;
+        sys::mount_setattr(tree.as_fd(), RDONLY | QUIET, None, true)
+            .during(|| format!("make `{path}` read-only"))?;
+        attach_at(&tree, &point)?;
+    }
+    Ok(())
+}
+
+/// An empty, read-only tmpfs of its own for every directory that is covered.
+fn empty_directory() -> Result<OwnedFd> {
+    let settings = [
+        ("size".to_owned(), "4096".to_owned()),
+        ("mode".to_owned(), "0555".to_owned()),
+    ];
+    filesystem("tmpfs", &settings, QUIET | RDONLY | libc::MOUNT_ATTR_NOEXEC)
+}
+
+/// Our own `/dev/null`, read-only: writes to what it covers go nowhere, reads are empty.
+fn null(new_root: BorrowedFd) -> Result<OwnedFd> {
+    let node = beneath::open(new_root, Path::new("/dev/null")).during(|| "open `/dev/null`".to_owned())?;
+    let flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    let tree = rustix::mount::open_tree(&node, "", flags).during(|| "clone `/dev/null`".to_owned())?;
+    sys::mount_setattr(
+        tree.as_fd(),
+        RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC,
+        None,
+        false,
+    )
+    .during(|| "close `/dev/null`".to_owned())?;
+    Ok(tree)
+}
+
+/// Makes the new root the root, and lets go of the old one. `pivot_root(".", ".")` stacks the old root over the new
+/// one, where it can be unmounted without a directory to hold it (pivot_root(2), NOTES).
+fn pivot(new_root: BorrowedFd) -> Result<()> {
+    rustix::process::fchdir(new_root).during(|| "enter the new root".to_owned())?;
+    nix::unistd::pivot_root(".", ".").during(|| "pivot to the new root".to_owned())?;
+    nix::mount::umount2(".", MntFlags::MNT_DETACH).during(|| "let go of the old root".to_owned())?;
+    nix::unistd::chdir("/").during(|| "enter `/`".to_owned())
+}

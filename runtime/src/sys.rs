@@ -1,0 +1,155 @@
+//! The system calls that no library wraps safely. The only `unsafe` of this crate; no policy, no allocation.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// Who returns from [`clone3`].
+#[derive(Debug)]
+pub(crate) enum Cloned {
+    /// The new process.
+    Child,
+    /// The caller: the child's pid, and a descriptor for it unless `CLONE_PARENT` was asked for.
+    Parent(i32, Option<OwnedFd>),
+}
+
+/// `struct clone_args` of clone3(2), version 2 (88 bytes).
+#[repr(C)]
+#[derive(Default)]
+struct CloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
+/// Makes a child as fork(2) does, with these `CLONE_NEW*` flags (and `CLONE_PARENT`). Must only be called in a process
+/// with one thread: the child goes on in ordinary Rust code, which may allocate.
+pub(crate) fn clone3(flags: libc::c_int) -> io::Result<Cloned> {
+    let sibling = flags & libc::CLONE_PARENT != 0;
+    let mut pidfd: libc::c_int = -1;
+    let mut arguments = CloneArgs {
+        flags: u64::from(flags.cast_unsigned()),
+        ..CloneArgs::default()
+    };
+    if !sibling {
+        // With CLONE_PARENT the kernel takes the exit signal from the caller and refuses one (clone(2)).
+        arguments.flags |= u64::from(libc::CLONE_PIDFD.cast_unsigned());
+        arguments.pidfd = (&raw mut pidfd) as u64;
+        arguments.exit_signal = u64::from(libc::SIGCHLD.cast_unsigned());
+    }
+    // SAFETY: `arguments` is a valid clone_args of the size given and `pidfd` lives across the call. No memory is
+    // shared with the child (neither CLONE_VM nor a stack), so it is fork(2) with namespaces; the callers of this
+    // crate run in single-threaded processes (the keeper and its children), so no lock can be held by another thread.
+    let result = unsafe { libc::syscall(libc::SYS_clone3, &raw mut arguments, size_of::<CloneArgs>()) };
+    match result {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(Cloned::Child),
+        pid if sibling => Ok(Cloned::Parent(pid_of(pid), None)),
+        pid => {
+            // SAFETY: the kernel has just made this descriptor for us (CLONE_PIDFD); nobody else owns it.
+            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            Ok(Cloned::Parent(pid_of(pid), Some(pidfd)))
+        }
+    }
+}
+
+fn pid_of(result: libc::c_long) -> i32 {
+    i32::try_from(result).unwrap_or(i32::MAX)
+}
+
+/// `struct mount_attr` of mount_setattr(2).
+#[repr(C)]
+#[derive(Default)]
+struct MountAttr {
+    attr_set: u64,
+    attr_clr: u64,
+    propagation: u64,
+    userns_fd: u64,
+}
+
+/// Sets `MOUNT_ATTR_*` flags on the mount `tree` (and below it, when `recursive`), makes it private, and with
+/// `idmap` maps its ids through that user namespace (mount_setattr(2)).
+pub(crate) fn mount_setattr(
+    tree: BorrowedFd,
+    set: u64,
+    idmap: Option<BorrowedFd>,
+    recursive: bool,
+) -> io::Result<()> {
+    let attributes = MountAttr {
+        attr_set: set
+            | if idmap.is_some() {
+                libc::MOUNT_ATTR_IDMAP
+            } else {
+                0
+            },
+        propagation: libc::MS_PRIVATE,
+        userns_fd: idmap.map_or(0, |fd| u64::from(fd.as_raw_fd().cast_unsigned())),
+        ..MountAttr::default()
+    };
+    let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
+    // SAFETY: the path is an empty C string, `attributes` a valid mount_attr of the size given; the descriptors are
+    // borrowed for the duration of the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            &raw const attributes,
+            size_of::<MountAttr>(),
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Closes every descriptor from `first` upwards that is not in `keep` (close_range(2)).
+/// The caller must not use any `OwnedFd` over the closed ones again.
+pub(crate) fn close_all_except(first: i32, keep: &[i32]) {
+    let mut keep: Vec<i32> = keep.iter().copied().filter(|fd| *fd >= first).collect();
+    keep.sort_unstable();
+    let mut from = first;
+    for fd in keep {
+        if fd > from {
+            close_range(from, fd - 1, 0);
+        }
+        from = fd + 1;
+    }
+    close_range(from, i32::MAX, 0);
+}
+
+/// Marks every descriptor from `first` upwards close-on-exec.
+pub(crate) fn cloexec_from(first: i32) {
+    close_range(first, i32::MAX, libc::CLOSE_RANGE_CLOEXEC.cast_signed());
+}
+
+fn close_range(first: i32, last: i32, flags: i32) {
+    // SAFETY: closing descriptors touches no memory; this runs in a fresh child that goes on with the kept ones
+    // only, so no owner of a closed descriptor is used again (the child ends by `_exit` or `execve`).
+    unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
+}
+
+/// Ends the process at once: no destructors, no atexit handlers. For children that must not run the parent's.
+pub(crate) fn exit_now(code: i32) -> ! {
+    // SAFETY: `_exit` never returns and touches no memory of ours.
+    unsafe { libc::_exit(code) }
+}
+
+/// Sets the default action for every signal and unblocks all, as a fresh program expects them.
+pub(crate) fn reset_signals() {
+    for signal in 1..=64 {
+        // SAFETY: SIG_DFL is a valid disposition for every number; the kernel refuses those it keeps for itself.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    let _ = nix::sys::signal::SigSet::all().thread_unblock();
+}

@@ -1,0 +1,228 @@
+//! The keeper itself: output, exec, descriptors, its own death.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::fd::AsFd;
+use std::time::Instant;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use oci_spec::runtime::Process;
+use pactown_runtime::client::Client;
+use pactown_runtime::protocol::{Call, ExitStatus, FailureKind, What};
+
+use crate::house::{House, eventually, has_ended};
+
+#[test]
+fn every_byte_of_the_output_is_logged() {
+    let house = House::new();
+    let (record, text) = house.run("talker", "echo one; echo two >&2; printf three; exit 5");
+    assert_eq!(record.status, ExitStatus::Code(5));
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["one", "three", "two"]);
+    let log = fs::read_to_string(house.log_path("talker")).expect("log");
+    assert!(
+        log.contains(" stderr F two")
+            && log.contains(" stdout P three")
+            && log.contains(" system F exited with code 5"),
+        "{log}"
+    );
+    let (_, text) = house.run("flood", "seq 1 1000000");
+    assert_eq!(text.lines().count(), 1_000_000);
+    assert!(
+        text.lines()
+            .enumerate()
+            .all(|(number, line)| line == (number + 1).to_string())
+    );
+}
+
+#[test]
+fn exec_joins_with_its_own_output_and_code() {
+    let house = House::new();
+    house
+        .create("host", &house.spec("host", "sleep 1000"))
+        .expect("create");
+    assert_eq!(
+        house.exec("host", &["sh", "-c", "exit 9"]).expect("exec").0,
+        ExitStatus::Code(9)
+    );
+    assert_eq!(
+        house.exec("host", &["sh", "-c", "kill -9 $$"]).expect("exec").0,
+        ExitStatus::Signal(9)
+    );
+    assert_eq!(
+        house.exec("host", &["nothing-here"]).expect_err("missing").kind,
+        FailureKind::NotFound
+    );
+    assert_eq!(
+        house.exec("host", &["/app"]).expect_err("a directory").kind,
+        FailureKind::NotExecutable
+    );
+    assert!(house.exec("nobody", &["true"]).is_err());
+}
+
+#[test]
+fn exec_gets_a_terminal_of_the_sandbox() {
+    let house = House::new();
+    house
+        .create("tty", &house.spec("tty", "sleep 1000"))
+        .expect("create");
+    let mut process = Process::default();
+    let script = "tty; stat -c %U $(tty); [ -t 0 ] && echo yes > /dev/tty";
+    process
+        .set_args(Some(vec!["sh".to_owned(), "-c".to_owned(), script.to_owned()]))
+        .set_env(None)
+        .set_terminal(Some(true));
+    let client = Client::connect(&house.directory.join("keeper.sock")).expect("connect");
+    let (started, masters) = client
+        .call(
+            Call::Exec {
+                id: "tty".to_owned(),
+                process: Box::new(process),
+            },
+            &[],
+        )
+        .expect("exec");
+    assert!(matches!(started, What::ExecStarted { .. }));
+    let mut text = Vec::new();
+    let mut buffer = [0; 4096];
+    while let Ok(count @ 1..) = nix::unistd::read(&masters[0], &mut buffer) {
+        text.extend_from_slice(&buffer[..count]);
+    }
+    let text = String::from_utf8_lossy(&text).replace('\r', "");
+    assert!(
+        text.starts_with("/dev/pts/0\n") && text.ends_with("yes\n"),
+        "{text:?}"
+    );
+}
+
+#[test]
+fn a_closed_connection_takes_its_exec_along() {
+    let house = House::new();
+    house
+        .create("host", &house.spec("host", "sleep 1000"))
+        .expect("create");
+    let null = fs::File::open("/dev/null").expect("null");
+    let mut process = Process::default();
+    process
+        .set_args(Some(vec!["sleep".to_owned(), "1000".to_owned()]))
+        .set_env(None);
+    let client = Client::connect(&house.directory.join("keeper.sock")).expect("connect");
+    let call = Call::Exec {
+        id: "host".to_owned(),
+        process: Box::new(process),
+    };
+    let (started, _) = client
+        .call(call, &[null.as_fd(), null.as_fd(), null.as_fd()])
+        .expect("exec");
+    let What::ExecStarted { pid } = started else {
+        panic!("{started:?}")
+    };
+    assert!(fs::exists(format!("/proc/{pid}")).expect("proc"));
+    drop(client);
+    eventually("the process is gone", || {
+        !fs::exists(format!("/proc/{pid}")).expect("proc")
+    });
+}
+
+#[test]
+fn held_ports_stay_taken() {
+    let house = House::new();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+    let address = listener.local_addr().expect("address");
+    house
+        .client
+        .call(
+            Call::Hold {
+                key: "port".to_owned(),
+            },
+            &[listener.as_fd()],
+        )
+        .expect("hold");
+    drop(listener);
+    assert!(TcpListener::bind(address).is_err());
+    house
+        .client
+        .call(
+            Call::Release {
+                key: "port".to_owned(),
+            },
+            &[],
+        )
+        .expect("release");
+    assert!(TcpListener::bind(address).is_ok());
+}
+
+#[test]
+fn when_the_keeper_dies_everything_dies() {
+    let house = House::new();
+    let init = house
+        .create("child", &house.spec("child", "trap '' TERM; sleep 1000"))
+        .expect("create");
+    kill(Pid::from_raw(house.keeper()), Signal::SIGKILL).expect("kill");
+    let started = Instant::now();
+    eventually("the sandbox is gone", || has_ended(init));
+    assert!(started.elapsed().as_millis() < 1000);
+    let _ = fs::remove_file(house.directory.join("keeper.sock"));
+    for root in fs::read_dir("/sys/fs/cgroup").expect("cgroup").flatten() {
+        let group = root.path().join(house.cgroup("child"));
+        if group.exists() {
+            eventually("the group is empty", || fs::remove_dir(&group).is_ok());
+            fs::remove_dir(group.parent().expect("parent")).expect("the parent is empty");
+        }
+    }
+}
+
+#[test]
+fn the_program_inside_cannot_be_written() {
+    let house = House::new();
+    let init = house
+        .create("child", &house.spec("child", "sleep 1000"))
+        .expect("create");
+    for pid in [house.keeper(), init] {
+        let opened = fs::File::options().write(true).open(format!("/proc/{pid}/exe"));
+        assert!(
+            opened.is_err(),
+            "the program of {pid} opens for writing, even for root"
+        );
+    }
+}
+
+#[test]
+fn nothing_accumulates_in_the_keeper() {
+    let house = House::new();
+    let open = || {
+        fs::read_dir(format!("/proc/{}/fd", house.keeper()))
+            .expect("fd")
+            .count()
+    };
+    house.run("first", "true");
+    house
+        .client
+        .call(
+            Call::Forget {
+                id: "first".to_owned(),
+            },
+            &[],
+        )
+        .expect("forget");
+    let before = open();
+    for number in 0..100 {
+        let id = format!("s{number}");
+        house.run(&id, "true");
+        house.client.call(Call::Forget { id }, &[]).expect("forget");
+    }
+    assert_eq!(open(), before);
+}
+
+#[test]
+fn a_second_keeper_leaves_at_once() {
+    let house = House::new();
+    let error = pactown_runtime::seal::spawn_keeper(&house.directory, &[]);
+    assert!(error.is_err());
+    assert!(
+        house.client.call(Call::List, &[]).is_ok(),
+        "the first one goes on"
+    );
+}
