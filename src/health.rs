@@ -174,9 +174,7 @@ mod tests {
 
     fn wait(probe: Probe, limit: u64) -> Result<(), String> {
         let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        run(async {
-            until_healthy(&check(probe), localhost, &Fails, Duration::from_millis(limit)).await
-        })
+        run(async { until_healthy(&check(probe), localhost, &Fails, Duration::from_millis(limit)).await })
     }
 
     /// Answers every connection with `status` after `late`; returns the port.
@@ -198,7 +196,11 @@ mod tests {
         let port = server("200 OK", Duration::from_millis(120));
         let started = std::time::Instant::now();
         wait(http(port), 5000).unwrap();
-        assert!(started.elapsed() < Duration::from_millis(250), "{:?}", started.elapsed());
+        assert!(
+            started.elapsed() < Duration::from_millis(250),
+            "{:?}",
+            started.elapsed()
+        );
     }
 
     #[test]
@@ -206,7 +208,11 @@ mod tests {
         let port = server("503 Service Unavailable", Duration::ZERO);
         let told = wait(http(port), 100).unwrap_err();
         assert_eq!(told, format!("GET /health on port {port} answered 503"));
-        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let free = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
         let told = wait(Probe::Tcp { port: free }, 100).unwrap_err();
         assert_eq!(told, format!("connection to port {free}: connection refused"));
         let command = vec!["false".to_owned()];

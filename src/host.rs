@@ -178,15 +178,13 @@ fn is_harmless(name: &str) -> bool {
     })
 }
 
-/// Everything in `/sys` but what runtimes size themselves by: CPU and NUMA topology, network interfaces of the
-/// sandbox's own namespace, and the cgroup.
+/// Everything in `/sys` but what runtimes size themselves by: CPU and NUMA topology, and the cgroup. Whole
+/// directories, since each one costs a mount at every start.
 fn sys_masked() -> Vec<String> {
     let mut masked = Vec::new();
-    mask_others(&mut masked, "/sys", &["class", "devices", "fs"]);
-    mask_others(&mut masked, "/sys/class", &["net"]);
+    mask_others(&mut masked, "/sys", &["devices", "fs"]);
     mask_others(&mut masked, "/sys/fs", &["cgroup"]);
-    mask_others(&mut masked, "/sys/devices", &["system", "virtual"]);
-    mask_others(&mut masked, "/sys/devices/virtual", &["net"]);
+    mask_others(&mut masked, "/sys/devices", &["system"]);
     mask_others(&mut masked, "/sys/devices/system", &["cpu", "node"]);
     for name in names("/sys/devices/system/cpu") {
         let thermal = format!("/sys/devices/system/cpu/{name}/thermal_throttle");

@@ -204,7 +204,11 @@ mod tests {
         write(&path, &vec![3_u8]).unwrap();
         assert_eq!(read::<Vec<u8>>(&path).unwrap(), Some(vec![3]));
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no leftovers");
+        assert_eq!(
+            fs::read_dir(path.parent().unwrap()).unwrap().count(),
+            1,
+            "no leftovers"
+        );
         remove(&path).unwrap();
         remove(&path).unwrap();
         fs::remove_dir_all(directory).unwrap();

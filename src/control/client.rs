@@ -80,7 +80,10 @@ impl Client {
             .header("content-type", "application/json")
             .body(Full::new(body))
             .map_err(|source| internal("form the request", source))?;
-        let answer = sender.send_request(request).await.map_err(|source| lost(&source))?;
+        let answer = sender
+            .send_request(request)
+            .await
+            .map_err(|source| lost(&source))?;
         if answer.status().is_success() {
             return Ok(answer);
         }
@@ -89,7 +92,10 @@ impl Client {
         Err(match serde_json::from_slice::<ErrorBody>(&text) {
             Ok(body) => error_of(body.error),
             Err(_) => Error::Internal {
-                message: format!("the supervisor answered {status}: {}", String::from_utf8_lossy(&text)),
+                message: format!(
+                    "the supervisor answered {status}: {}",
+                    String::from_utf8_lossy(&text)
+                ),
                 source: None,
             },
         })
@@ -147,7 +153,10 @@ fn error_of(refusal: Refusal) -> Error {
             hint: refusal.hint,
         },
         124 => Error::Timeout(message),
-        _ => Error::Internal { message, source: None },
+        _ => Error::Internal {
+            message,
+            source: None,
+        },
     }
 }
 

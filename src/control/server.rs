@@ -163,7 +163,8 @@ async fn guard(
 }
 
 async fn health(State(shared): State<Shared>) -> Response {
-    Json(serde_json::json!({"ok": true, "pid": std::process::id(), "instance": shared.instance})).into_response()
+    Json(serde_json::json!({"ok": true, "pid": std::process::id(), "instance": shared.instance}))
+        .into_response()
 }
 
 async fn services(State(shared): State<Shared>) -> Response {
@@ -230,7 +231,11 @@ async fn stream(shared: &Shared, request: impl FnOnce(Answer) -> Request) -> Res
                 line.push(b'\n');
                 Some((Ok::<_, Infallible>(Bytes::from(line)), lines))
             });
-            ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(body)).into_response()
+            (
+                [(header::CONTENT_TYPE, "application/x-ndjson")],
+                Body::from_stream(body),
+            )
+                .into_response()
         }
     }
 }

@@ -283,7 +283,8 @@ impl State {
     /// Whether one that depends on `name` is ending too and has not ended: `name` goes after it.
     pub(crate) fn is_needed_by_leaver(&self, name: &str) -> bool {
         self.units.values().any(|unit| {
-            matches!(unit.stage, Stage::Closing { .. }) && unit.traits.needs.iter().any(|need| need.name == name)
+            matches!(unit.stage, Stage::Closing { .. })
+                && unit.traits.needs.iter().any(|need| need.name == name)
         })
     }
 

@@ -100,9 +100,18 @@ fn running() -> State {
 fn a_dependent_is_created_when_its_dependency_is_healthy() {
     let mut state = chain();
     assert_eq!(words(&step(&mut state, Event::Prepared(name("api"), 1))), [""; 0]);
-    assert_eq!(words(&step(&mut state, Event::Prepared(name("db"), 1))), ["create db"]);
-    assert_eq!(words(&step(&mut state, Event::Created(name("db"), 1))), ["probe db"]);
-    assert_eq!(words(&step(&mut state, Event::Healthy(name("db"), 1))), ["create api"]);
+    assert_eq!(
+        words(&step(&mut state, Event::Prepared(name("db"), 1))),
+        ["create db"]
+    );
+    assert_eq!(
+        words(&step(&mut state, Event::Created(name("db"), 1))),
+        ["probe db"]
+    );
+    assert_eq!(
+        words(&step(&mut state, Event::Healthy(name("db"), 1))),
+        ["create api"]
+    );
     assert_eq!(state.settled(&[name("api")]), None);
 }
 
@@ -137,7 +146,10 @@ fn a_job_lets_its_dependents_go_with_code_0_and_blocks_them_otherwise() {
         let view = state.units["api"].view();
         assert_eq!(view.phase, expected);
         if code == 1 {
-            assert_eq!(view.cause.as_deref(), Some("blocked by seed (exited with code 1)"));
+            assert_eq!(
+                view.cause.as_deref(),
+                Some("blocked by seed (exited with code 1)")
+            );
             assert_eq!(state.settled(&[name("seed"), name("api")]), Some(1));
         }
     }
@@ -150,7 +162,10 @@ fn death_ends_the_wait_and_is_explained_once() {
     step(&mut state, Event::Created(name("db"), 1));
     let got = words(&step(&mut state, exit("db", 3)));
     assert_eq!(got, ["explain db", "discard db", "abandon api"]);
-    assert!(step(&mut state, Event::Healthy(name("db"), 1)).is_empty(), "stale");
+    assert!(
+        step(&mut state, Event::Healthy(name("db"), 1)).is_empty(),
+        "stale"
+    );
     let got = words(&step(&mut state, Event::Prepared(name("api"), 1)));
     assert_eq!(got, ["discard api"]);
     assert_eq!(state.units["api"].view().phase, Phase::Blocked);
@@ -182,7 +197,11 @@ fn stopping_goes_backwards_and_the_stubborn_are_killed() {
         kill: false,
         grace: None,
     };
-    assert_eq!(words(&step(&mut state, down)), ["signal api 15"], "db is still needed");
+    assert_eq!(
+        words(&step(&mut state, down)),
+        ["signal api 15"],
+        "db is still needed"
+    );
     let got = words(&step(&mut state, Event::GraceOver(name("api"), 1)));
     assert_eq!(got, ["kill api"]);
     let got = words(&step(&mut state, exit("api", 137)));
@@ -295,7 +314,12 @@ impl World {
             self.preparing.remove(&(name.clone(), run));
             return Some(if fails {
                 let cause = "build".to_owned();
-                Event::Unmade { name, run, cause, exit: 1 }
+                Event::Unmade {
+                    name,
+                    run,
+                    cause,
+                    exit: 1,
+                }
             } else {
                 Event::Prepared(name, run)
             });
