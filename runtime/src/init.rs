@@ -61,6 +61,8 @@ fn start(launch: &Launch, operations: &[Operation]) -> Result<Pid> {
     launch.cgroup.join()?;
     nix::sched::unshare(CloneFlags::CLONE_NEWCGROUP).during(|| "create a cgroup namespace".to_owned())?;
     join_network(launch)?;
+    // Mount points and copied files are for the service to see; the keeper's umask would close them.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     rootfs::build(&launch.root(), operations)?;
     if let Some(name) = launch.spec.hostname() {
         nix::unistd::sethostname(name).during(|| format!("set the host name `{name}`"))?;

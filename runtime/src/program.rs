@@ -18,6 +18,9 @@ use crate::protocol::FailureKind;
 use crate::seccomp::Programs;
 use crate::sys;
 
+/// The umask when the spec names none: the keeper's own would hide everything from the service's other users.
+const DEFAULT_UMASK: u32 = 0o022;
+
 /// A program, decided and encoded: nothing after this allocates much or can be misread.
 #[derive(Debug, Clone)]
 pub(crate) struct Program {
@@ -28,6 +31,7 @@ pub(crate) struct Program {
     uid: u32,
     gid: u32,
     rlimits: Vec<PosixRlimit>,
+    umask: u32,
 }
 
 impl Program {
@@ -68,6 +72,7 @@ impl Program {
             uid: process.user().uid(),
             gid: process.user().gid(),
             rlimits: process.rlimits().clone().unwrap_or_default(),
+            umask: process.user().umask().unwrap_or(DEFAULT_UMASK),
         })
     }
 
@@ -86,6 +91,7 @@ impl Program {
     }
 
     fn give_up(&self, userns: BorrowedFd, seccomp: &Programs) -> Result<()> {
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(self.umask));
         for limit in &self.rlimits {
             setrlimit(resource(limit.typ())?, limit.soft(), limit.hard())
                 .during(|| format!("set the limit {:?}", limit.typ()))?;
