@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize};
 pub struct HostFacts {
     /// What a sandbox sees of the root file system: system directories, and chosen entries of `/etc`.
     pub entries: Vec<Entry>,
-    /// Paths below `/sys` that tell about hardware and kernel beyond CPU and memory topology.
+    /// Directories of `/sys` with the CPU and NUMA topology.
+    pub topology: Vec<PathBuf>,
+    /// Paths below them that are hidden.
     pub sys_masked: Vec<String>,
     /// Installed memory in bytes.
     pub memory_total: u64,
@@ -135,6 +137,7 @@ impl HostFacts {
         let (nameservers, search) = resolver();
         Self {
             entries: Vec::new(),
+            topology: topology(),
             sys_masked: sys_masked(),
             memory_total: memory_total(),
             swap_accounting: swap_accounting(),
@@ -178,28 +181,25 @@ fn is_harmless(name: &str) -> bool {
     })
 }
 
-/// Everything in `/sys` but what runtimes size themselves by: CPU and NUMA topology, and the cgroup. Whole
-/// directories, since each one costs a mount at every start.
-fn sys_masked() -> Vec<String> {
-    let mut masked = Vec::new();
-    mask_others(&mut masked, "/sys", &["devices", "fs"]);
-    mask_others(&mut masked, "/sys/fs", &["cgroup"]);
-    mask_others(&mut masked, "/sys/devices", &["system"]);
-    mask_others(&mut masked, "/sys/devices/system", &["cpu", "node"]);
-    for name in names("/sys/devices/system/cpu") {
-        let thermal = format!("/sys/devices/system/cpu/{name}/thermal_throttle");
-        if name.starts_with("cpu") && Path::new(&thermal).exists() {
-            masked.push(thermal);
-        }
-    }
-    masked
+/// Parts of `/sys/devices/system` that runtimes size themselves by.
+const TOPOLOGY: [&str; 2] = ["/sys/devices/system/cpu", "/sys/devices/system/node"];
+
+/// The CPU and NUMA topology, which is all of `/sys` that a sandbox sees besides its cgroup.
+fn topology() -> Vec<PathBuf> {
+    TOPOLOGY
+        .iter()
+        .map(PathBuf::from)
+        .filter(|path| path.is_dir())
+        .collect()
 }
 
-fn mask_others(masked: &mut Vec<String>, directory: &str, kept: &[&str]) {
-    let others = names(directory)
+/// Temperatures tell what other sandboxes compute (moby GHSA-6fw5-f8r9-fgfm).
+fn sys_masked() -> Vec<String> {
+    let cpus = names(TOPOLOGY[0])
         .into_iter()
-        .filter(|name| !kept.contains(&name.as_str()));
-    masked.extend(others.map(|name| format!("{directory}/{name}")));
+        .filter(|name| name.starts_with("cpu"));
+    let thermal = cpus.map(|name| format!("{}/{name}/thermal_throttle", TOPOLOGY[0]));
+    thermal.filter(|path| Path::new(path).exists()).collect()
 }
 
 fn names(directory: &str) -> Vec<String> {
@@ -295,13 +295,7 @@ mod tests {
         assert!(facts.entries.iter().any(|entry| entry.path == Path::new("/usr")));
         assert!(facts.memory_total > 1 << 24 && facts.open_files > 0);
         assert!(facts.entries.iter().all(|entry| !entry.path.starts_with("/root")));
-        assert!(facts.sys_masked.contains(&"/sys/kernel".to_owned()));
-        assert!(
-            !facts
-                .sys_masked
-                .iter()
-                .any(|path| path.starts_with("/sys/fs/cgroup"))
-        );
+        assert!(facts.topology.contains(&PathBuf::from("/sys/devices/system/cpu")));
     }
 
     #[test]

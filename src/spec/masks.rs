@@ -37,7 +37,7 @@ const PROC: [&str; 30] = [
     "/proc/zoneinfo",
 ];
 
-/// What is hidden: the list above, what [`HostFacts`] found in `/sys`, and the host's private keys.
+/// What is hidden: the list above, what [`HostFacts`] found below the CPU topology, and the host's private keys.
 pub(super) fn masked(host: &HostFacts) -> Vec<String> {
     let keys = "/etc/ssl/private";
     PROC.iter()

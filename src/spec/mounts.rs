@@ -23,6 +23,7 @@ pub(super) fn mounts(plan: &SandboxPlan, files: &BTreeMap<PathBuf, String>) -> V
         .filter(|entry| !files.contains_key(&entry.path));
     mounts.extend(system.map(host_entry));
     mounts.extend(kernel(plan));
+    mounts.extend(plan.host.topology.iter().map(|path| read_only_bind(path, path)));
     mounts.extend(temporary(plan));
     mounts.extend(files.keys().map(|path| file(plan, path)));
     mounts.extend(plan.toolchains.iter().map(|path| read_only_bind(path, path)));
@@ -64,7 +65,8 @@ fn read_only_bind(source: &Path, destination: &Path) -> Mount {
     built(mount("bind", source, destination, &["rbind", "ro", "nosuid", "nodev"]).build())
 }
 
-/// `/proc`, `/sys` and `/dev`. Options that name ids take ids of the host.
+/// `/proc`, `/dev` and the cgroup. Options that name ids take ids of the host. `/sys` itself is a directory of the
+/// read-only root: a sysfs would have to be hidden again almost everywhere, one mount for each place.
 fn kernel(plan: &SandboxPlan) -> Vec<Mount> {
     let tty = format!("gid={}", plan.ids.host(5));
     let simple = |kind: &str, destination: &str, options: &[&str]| {
@@ -73,7 +75,6 @@ fn kernel(plan: &SandboxPlan) -> Vec<Mount> {
     let shared = temporary_size(plan);
     vec![
         simple("proc", "/proc", &["nosuid", "nodev", "noexec"]),
-        simple("sysfs", "/sys", &["nosuid", "nodev", "noexec", "ro"]),
         simple("cgroup", "/sys/fs/cgroup", &["nosuid", "nodev", "noexec", "ro"]),
         simple("dev", "/dev", &["nosuid", "noexec", "mode=0755"]),
         simple(
