@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -168,7 +169,8 @@ fn entry(source: PathBuf, path: PathBuf) -> Option<Entry> {
     let kind = match metadata.file_type() {
         kind if kind.is_symlink() => EntryKind::Symlink(fs::read_link(&source).ok()?),
         kind if kind.is_dir() => EntryKind::Directory,
-        kind if kind.is_file() => EntryKind::File,
+        // Copies are readable for all: what is not meant to be is left out.
+        kind if kind.is_file() && metadata.mode() & 0o004 != 0 => EntryKind::File,
         _ => return None,
     };
     Some(Entry { path, source, kind })

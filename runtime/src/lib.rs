@@ -16,6 +16,7 @@ mod init;
 pub mod keeper;
 mod launch;
 mod log;
+mod masks;
 mod mounts;
 mod program;
 pub mod protocol;

@@ -16,14 +16,15 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, O
 use crate::beneath;
 use crate::cgroup::Cgroup;
 use crate::error::{During, Failure, Result};
+use crate::masks;
 use crate::mounts::{IdMap, Operation, Overlay, What};
 use crate::protocol::FailureKind;
 use crate::sys;
 
-const RDONLY: u64 = libc::MOUNT_ATTR_RDONLY;
-const QUIET: u64 = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
+pub(crate) const RDONLY: u64 = libc::MOUNT_ATTR_RDONLY;
+pub(crate) const QUIET: u64 = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
 /// Where overlay layers are attached for the moment in which the overlay is made.
-const STAGE: &str = "/.stage";
+pub(crate) const STAGE: &str = "/.stage";
 
 /// What [`build`] needs besides the operations.
 pub(crate) struct Root<'a> {
@@ -65,7 +66,7 @@ pub(crate) fn build(root: &Root, operations: &[Operation]) -> Result<()> {
             failure
         })?;
     }
-    mask(root.spec, new_root.as_fd())?;
+    masks::apply(root.spec, new_root.as_fd())?;
     if root
         .spec
         .root()
@@ -167,7 +168,7 @@ fn clone_tree(
 }
 
 /// A new, detached instance of a kernel file system.
-fn filesystem(kind: &str, options: &[(String, String)], attributes: u64) -> Result<OwnedFd> {
+pub(crate) fn filesystem(kind: &str, options: &[(String, String)], attributes: u64) -> Result<OwnedFd> {
     let context = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)
         .during(|| format!("open file system `{kind}`"))?;
     for (key, value) in options {
@@ -184,7 +185,7 @@ fn filesystem(kind: &str, options: &[(String, String)], attributes: u64) -> Resu
 }
 
 /// Attaches a detached tree at `target`, making the mount point: a directory for a directory, else a file.
-fn attach(new_root: BorrowedFd, tree: &OwnedFd, target: &Path) -> Result<()> {
+pub(crate) fn attach(new_root: BorrowedFd, tree: &OwnedFd, target: &Path) -> Result<()> {
     let kind = rustix::fs::fstat(tree).during(|| "look at the tree".to_owned())?;
     let point = match FileType::from_raw_mode(kind.st_mode) {
         FileType::Directory => beneath::directory(new_root, target),
@@ -194,7 +195,7 @@ fn attach(new_root: BorrowedFd, tree: &OwnedFd, target: &Path) -> Result<()> {
     attach_at(tree, &point)
 }
 
-fn attach_at(tree: &OwnedFd, point: &OwnedFd) -> Result<()> {
+pub(crate) fn attach_at(tree: &OwnedFd, point: &OwnedFd) -> Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     rustix::mount::move_mount(tree, "", point, "", flags).during(|| "attach".to_owned())
 }
@@ -339,65 +340,6 @@ fn mount_overlay(
         rustix::fs::AtFlags::REMOVEDIR,
     )
     .during(|| "remove the stage".to_owned())
-}
-
-/// Hides `maskedPaths` and closes `readonlyPaths` for writing. Paths that do not exist need no hiding.
-fn mask(spec: &Spec, new_root: BorrowedFd) -> Result<()> {
-    let Some(linux) = spec.linux() else { return Ok(()) };
-    for path in linux.masked_paths().iter().flatten() {
-        let Ok(point) = beneath::open(new_root, Path::new(path)) else {
-            continue;
-        };
-        let kind = rustix::fs::fstat(&point).during(|| format!("look at `{path}`"))?;
-        let is_directory = FileType::from_raw_mode(kind.st_mode) == FileType::Directory;
-        let cover = if is_directory {
-            empty_directory()?
-        } else {
-            null(new_root)?
-        };
-        attach_at(&cover, &point).map_err(|mut failure| {
-            failure.step = format!("mask `{path}`");
-            failure
-        })?;
-    }
-    for path in linux.readonly_paths().iter().flatten() {
-        let Ok(point) = beneath::open(new_root, Path::new(path)) else {
-            continue;
-        };
-        let flags =
-            OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
-        let tree = rustix::mount::open_tree(&point, "", flags | OpenTreeFlags::AT_RECURSIVE)
-            .during(|| format!("open `{path}`"))?;
-        sys::mount_setattr(tree.as_fd(), RDONLY | QUIET, None, true)
-            .during(|| format!("make `{path}` read-only"))?;
-        attach_at(&tree, &point)?;
-    }
-    Ok(())
-}
-
-/// An empty, read-only tmpfs of its own for every directory that is covered.
-fn empty_directory() -> Result<OwnedFd> {
-    let settings = [
-        ("size".to_owned(), "4096".to_owned()),
-        ("mode".to_owned(), "0555".to_owned()),
-    ];
-    filesystem("tmpfs", &settings, QUIET | RDONLY | libc::MOUNT_ATTR_NOEXEC)
-}
-
-/// Our own `/dev/null`, read-only: writes to what it covers go nowhere, reads are empty.
-fn null(new_root: BorrowedFd) -> Result<OwnedFd> {
-    let node = beneath::open(new_root, Path::new("/dev/null")).during(|| "open `/dev/null`".to_owned())?;
-    let flags =
-        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
-    let tree = rustix::mount::open_tree(&node, "", flags).during(|| "clone `/dev/null`".to_owned())?;
-    sys::mount_setattr(
-        tree.as_fd(),
-        RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC,
-        None,
-        false,
-    )
-    .during(|| "close `/dev/null`".to_owned())?;
-    Ok(tree)
 }
 
 /// Makes the new root the root, and lets go of the old one. `pivot_root(".", ".")` stacks the old root over the new

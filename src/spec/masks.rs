@@ -49,7 +49,14 @@ pub(super) fn masked(host: &HostFacts) -> Vec<String> {
 
 /// What can be read only.
 pub(super) fn read_only() -> Vec<String> {
-    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys"]
-        .map(str::to_owned)
-        .to_vec()
+    // Everybody may write thresholds into the files of `pressure` (kernel: accounting/psi.rst).
+    [
+        "/proc/bus",
+        "/proc/fs",
+        "/proc/irq",
+        "/proc/pressure",
+        "/proc/sys",
+    ]
+    .map(str::to_owned)
+    .to_vec()
 }
