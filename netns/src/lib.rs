@@ -5,6 +5,25 @@
 //! router's own nftables table, replaced as a whole from a [`Policy`]. Knows no processes: a namespace is a
 //! path, made here and joined by whoever runs something in it. Blocking: the caller gives it a thread.
 
+pub mod error;
+pub mod failpoint;
+mod foreign;
+pub mod forwarder;
+mod forwarding;
+pub mod leftovers;
+mod link;
+mod namespace;
+mod network;
+mod nft;
+pub mod port;
 pub mod request;
+pub mod resolver;
+pub mod ruleset;
+pub mod subnet;
+pub mod support;
 
-pub use request::{Edge, Egress, HostPort, NetworkSpec, Node, Policy, Publication, Subnet, Transport};
+pub use error::{Error, Result};
+pub use network::Network;
+pub use request::{
+    Edge, Egress, HostPort, LoopbackForward, NetworkSpec, Node, Policy, Publication, Subnet, Transport,
+};

@@ -1,0 +1,83 @@
+//! Network namespaces as files: made on a thread that is thrown away, kept by a bind mount, entered the same way.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+
+use nix::mount::{MntFlags, MsFlags};
+use nix::sched::{CloneFlags, setns, unshare};
+
+use crate::error::{During, Result};
+
+/// Makes a new namespace and binds it to `path`; then runs `inside` in it. On failure nothing is left at `path`.
+pub(crate) fn create<T: Send>(path: &Path, inside: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory).during(|| format!("create `{}`", directory.display()))?;
+    }
+    File::create(path).during(|| format!("create `{}`", path.display()))?;
+    let made = on_a_thread(|| {
+        unshare(CloneFlags::CLONE_NEWNET).during(|| "create a network namespace".to_owned())?;
+        // The thread's own link: the process's would still be the old namespace.
+        nix::mount::mount(
+            Some("/proc/thread-self/ns/net"),
+            path,
+            None::<&str>,
+            MsFlags::MS_BIND,
+            None::<&str>,
+        )
+        .during(|| format!("bind the network namespace to `{}`", path.display()))?;
+        inside()
+    });
+    if made.is_err() {
+        let _ = delete(path);
+    }
+    made
+}
+
+/// Runs `inside` in the namespace at `path`.
+pub(crate) fn within<T: Send>(path: &Path, inside: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let file = File::open(path).during(|| format!("open the network namespace `{}`", path.display()))?;
+    on_a_thread(move || {
+        setns(&file, CloneFlags::CLONE_NEWNET)
+            .during(|| format!("enter the network namespace `{}`", path.display()))?;
+        inside()
+    })
+}
+
+/// Lets go of the namespace at `path`; the kernel removes it, and its links, when nothing runs in it any more.
+/// Already gone is success.
+pub(crate) fn delete(path: &Path) -> Result<()> {
+    match nix::mount::umount2(path, MntFlags::MNT_DETACH) {
+        Ok(()) | Err(nix::errno::Errno::EINVAL | nix::errno::Errno::ENOENT) => {}
+        Err(errno) => return Err(errno).during(|| format!("unmount `{}`", path.display())),
+    }
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other.during(|| format!("remove `{}`", path.display())),
+    }
+}
+
+/// Whether a namespace is bound there (and not just an empty file).
+pub(crate) fn exists(path: &Path) -> bool {
+    File::open(path).is_ok_and(|file| {
+        nix::sys::statfs::fstatfs(&file).is_ok_and(|fs| fs.filesystem_type() == nix::sys::statfs::NSFS_MAGIC)
+    })
+}
+
+/// A thread that has entered a namespace is never used again: it would be a trap for whoever came next.
+fn on_a_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    std::thread::scope(|scope| match scope.spawn(work).join() {
+        Ok(result) => result,
+        Err(panic) => std::panic::resume_unwind(panic),
+    })
+}
+
+/// Writes a network setting of the namespace that the calling thread is in. An absent one (IPv6 switched off in the
+/// kernel) is ignored where `optional`.
+pub(crate) fn sysctl(name: &str, value: &str, optional: bool) -> Result<()> {
+    let path = format!("/proc/sys/net/{name}");
+    match fs::write(&path, value) {
+        Err(error) if optional && error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other.during(|| format!("set `{path}` to {value}")),
+    }
+}

@@ -1,0 +1,258 @@
+//! One instance's network in the kernel: router, uplink, nodes, rules. Made, adopted, changed and removed here.
+
+use std::fs::{self, File};
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Collected, During, Result};
+use crate::link::Links;
+use crate::namespace::{self, sysctl};
+use crate::request::{Egress, NetworkSpec, Node, Policy, Subnet};
+use crate::ruleset::{self, INSIDE, UPLINK_INSIDE};
+use crate::{failpoint, foreign, forwarding, nft};
+
+/// The namespace file of the router.
+const ROUTER: &str = "router";
+const DEFAULT_ROUTE: Subnet = Subnet {
+    network: Ipv4Addr::UNSPECIFIED,
+    prefix: 0,
+};
+
+/// A network that exists. Dropping it removes nothing: [`Network::delete`] does.
+pub struct Network {
+    spec: NetworkSpec,
+    host: Links,
+    router: Links,
+    mtu: u32,
+}
+
+impl Network {
+    /// Makes what is missing of the router and its uplink; adopts what is there. The calling thread must be in the
+    /// host's namespace. On failure what was made stays, for [`Network::delete`].
+    pub fn create(spec: &NetworkSpec) -> Result<Self> {
+        let host = Links::open()?;
+        let mtu = outside(&host)?.1;
+        let file = spec.directory.join(ROUTER);
+        if !namespace::exists(&file) {
+            namespace::create(&file, || {
+                sysctl("ipv6/conf/all/disable_ipv6", "1", true)?;
+                sysctl("ipv4/ip_forward", "1", false)?;
+                Links::open()?.up("lo")
+            })?;
+        }
+        failpoint::hit("router-created").during(|| "create the router".to_owned())?;
+        let router = namespace::within(&file, Links::open)?;
+        let network = Self {
+            spec: spec.clone(),
+            host,
+            router,
+            mtu,
+        };
+        network.join_to_the_host(&file)?;
+        Ok(network)
+    }
+
+    /// One veth pair joins the router to the host; everything else hangs off the router.
+    fn join_to_the_host(&self, router: &Path) -> Result<()> {
+        let (name, subnet) = (self.spec.uplink(), self.spec.subnet);
+        if self.host.index(&name)?.is_none() {
+            let namespace = File::open(router).during(|| format!("open `{}`", router.display()))?;
+            self.host.add_veth(&name, UPLINK_INSIDE, &namespace, self.mtu)?;
+        }
+        failpoint::hit("uplink-created").during(|| "create the uplink".to_owned())?;
+        sysctl(&format!("ipv6/conf/{name}/disable_ipv6"), "1", true)?;
+        // Lets published ports of 127.0.0.1 leave over this link; what arrives for 127.0.0.0/8 is dropped by our table.
+        sysctl(&format!("ipv4/conf/{name}/route_localnet"), "1", false)?;
+        self.host.up(&name)?;
+        self.router.up(UPLINK_INSIDE)?;
+        self.host.address(&name, subnet.uplink())?;
+        self.router.address(UPLINK_INSIDE, subnet.router())?;
+        self.host.route(&name, Subnet::host_only(subnet.router()), None)?;
+        self.router
+            .route(UPLINK_INSIDE, Subnet::host_only(subnet.uplink()), None)?;
+        self.host.route(&name, subnet, Some(subnet.router()))?;
+        self.router
+            .route(UPLINK_INSIDE, DEFAULT_ROUTE, Some(subnet.uplink()))?;
+        failpoint::hit("uplink-configured").during(|| "configure the uplink".to_owned())
+    }
+
+    /// What it was made from.
+    pub fn spec(&self) -> &NetworkSpec {
+        &self.spec
+    }
+
+    /// Makes a node's namespace, plugged into the router; returns its file, to be joined by path. A namespace of that
+    /// name from before is replaced. On failure nothing of the node is left.
+    pub fn attach(&self, node: &Node) -> Result<PathBuf> {
+        self.detach(&node.name)?;
+        let path = self.spec.directory.join(&node.name);
+        let link = link_name(node.address);
+        let made = namespace::create(&path, || {
+            failpoint::hit("node-namespace-created")
+                .during(|| format!("create the namespace of `{}`", node.name))?;
+            let own =
+                File::open("/proc/thread-self/ns/net").during(|| "open the new namespace".to_owned())?;
+            self.router.add_veth(&link, INSIDE, &own, self.mtu)?;
+            failpoint::hit("node-link-created").during(|| format!("create the link of `{}`", node.name))?;
+            configure(node, self.spec.subnet.router())
+        });
+        let plugged = made.and_then(|()| self.router.route(&link, Subnet::host_only(node.address), None));
+        if let Err(error) = plugged {
+            let _ = self.detach(&node.name);
+            let _ = self.router.delete(&link);
+            return Err(error);
+        }
+        fs::write(self.link_file(&node.name), &link)
+            .during(|| format!("record the link of `{}`", node.name))?;
+        failpoint::hit("node-configured").during(|| format!("configure `{}`", node.name))?;
+        Ok(path)
+    }
+
+    /// Removes a node: its links at once, its namespace when nothing runs in it. Already gone is success.
+    pub fn detach(&self, name: &str) -> Result<()> {
+        let record = self.link_file(name);
+        if let Ok(link) = fs::read_to_string(&record) {
+            // Not left to the namespace's end: a process that is still dying in it would keep the link, and its address.
+            self.router.delete(&link)?;
+            fs::remove_file(&record).during(|| format!("remove `{}`", record.display()))?;
+        }
+        namespace::delete(&self.spec.directory.join(name))?;
+        failpoint::hit("node-detached").during(|| format!("detach `{name}`"))
+    }
+
+    fn link_file(&self, name: &str) -> PathBuf {
+        self.spec.directory.join(format!(".{name}.link"))
+    }
+
+    /// Puts `policy` in the place of the one before: one transaction in the router, one on the host.
+    pub fn apply(&self, policy: &Policy) -> Result<()> {
+        let router = ruleset::router(&self.spec, policy);
+        namespace::within(&self.spec.directory.join(ROUTER), || nft::replace(&router))?;
+        failpoint::hit("policy-in-router").during(|| "load the router's rules".to_owned())?;
+        nft::replace(&ruleset::host(&self.spec, policy))?;
+        failpoint::hit("policy-on-host").during(|| "load the host's rules".to_owned())?;
+        if needs_forwarding(policy) {
+            forwarding::enable(&self.spec, &self.forwarding_links(policy)?)?;
+            foreign::open(&self.spec.uplink())?;
+        }
+        failpoint::hit("forwarding-enabled").during(|| "enable forwarding".to_owned())
+    }
+
+    /// Links that must forward: the uplink, the one that leads outside, and for ports that are published beyond loopback
+    /// every link over which a client may come.
+    fn forwarding_links(&self, policy: &Policy) -> Result<Vec<String>> {
+        let mut links = vec![self.spec.uplink()];
+        links.extend(outside(&self.host)?.0);
+        if policy
+            .publications
+            .iter()
+            .any(|publication| !publication.host.is_loopback())
+        {
+            let foreign = |name: &String| name != "lo" && !name.starts_with("pt");
+            let up = self
+                .host
+                .list()?
+                .into_iter()
+                .filter(|(.., up)| *up)
+                .map(|(_, name, ..)| name);
+            links.extend(up.filter(foreign));
+        }
+        links.sort_unstable();
+        links.dedup();
+        Ok(links)
+    }
+
+    /// Bytes that a node has received and sent, as the router's end of its link counted them.
+    pub fn counters(&self, address: Ipv4Addr) -> Option<(u64, u64)> {
+        let link = link_name(address);
+        namespace::within(&self.spec.directory.join(ROUTER), || {
+            let table = fs::read_to_string("/proc/thread-self/net/dev")
+                .during(|| "read the link counters".to_owned())?;
+            Ok(counters_of(&table, &link))
+        })
+        .ok()
+        .flatten()
+    }
+
+    /// Sockets of a name forwarder on the router's address, port 53: UDP and a listening TCP one.
+    pub fn forwarder_sockets(&self) -> Result<(std::net::UdpSocket, std::net::TcpListener)> {
+        let address = (self.spec.subnet.router(), 53);
+        namespace::within(&self.spec.directory.join(ROUTER), || {
+            let udp =
+                std::net::UdpSocket::bind(address).during(|| "bind the name forwarder (UDP)".to_owned())?;
+            let tcp =
+                std::net::TcpListener::bind(address).during(|| "bind the name forwarder (TCP)".to_owned())?;
+            Ok((udp, tcp))
+        })
+    }
+
+    /// Removes everything of the instance, from the kernel's own lists: works after a crash, half-done, and twice.
+    pub fn delete(spec: &NetworkSpec) -> Result<()> {
+        let mut done = Collected::default();
+        done.step(foreign::close(&spec.uplink()));
+        done.step(Links::open().and_then(|host| host.delete(&spec.uplink())));
+        done.step(failpoint::hit("uplink-deleted").during(|| "delete the uplink".to_owned()));
+        if nft::tables().is_ok_and(|tables| tables.contains(&spec.table())) {
+            done.step(nft::delete(&spec.table()));
+        }
+        done.step(failpoint::hit("host-table-deleted").during(|| "delete the host's table".to_owned()));
+        done.step(forwarding::release(spec));
+        for entry in fs::read_dir(&spec.directory).into_iter().flatten().flatten() {
+            done.step(namespace::delete(&entry.path()));
+        }
+        done.finish()
+    }
+}
+
+/// Inside a new node: settings first, so that the link is never up with others.
+fn configure(node: &Node, router: Ipv4Addr) -> Result<()> {
+    sysctl("ipv6/conf/all/disable_ipv6", "1", true)?;
+    sysctl("ipv4/ip_unprivileged_port_start", "0", false)?;
+    sysctl(
+        "ipv4/ping_group_range",
+        &format!("{} {}", node.ping_groups.0, node.ping_groups.1),
+        false,
+    )?;
+    sysctl(&format!("ipv4/conf/{INSIDE}/route_localnet"), "1", false)?;
+    let links = Links::open()?;
+    links.up("lo")?;
+    links.address(INSIDE, node.address)?;
+    nft::replace(&ruleset::sandbox(node))?;
+    links.up(INSIDE)?;
+    links.route(INSIDE, Subnet::host_only(router), None)?;
+    links.route(INSIDE, DEFAULT_ROUTE, Some(router))
+}
+
+/// Links of the host that lead outside (those with the default route), and the MTU that fits through them.
+fn outside(host: &Links) -> Result<(Vec<String>, u32)> {
+    let (_, default) = host.networks()?;
+    let links = host.list()?;
+    let found = links.into_iter().find(|(index, ..)| Some(*index) == default);
+    Ok(found.map_or((Vec::new(), 1500), |(_, name, mtu, _)| {
+        (vec![name], mtu.min(1500))
+    }))
+}
+
+/// Loopback publishing needs none: those packets are the host's own.
+fn needs_forwarding(policy: &Policy) -> bool {
+    policy.egress.iter().any(|(_, egress)| *egress != Egress::None)
+        || policy
+            .publications
+            .iter()
+            .any(|publication| !publication.host.is_loopback())
+}
+
+/// Name of the router's end of a node's pair.
+fn link_name(address: Ipv4Addr) -> String {
+    format!("s{:08x}", address.to_bits())
+}
+
+/// `/proc/net/dev`: received bytes are the first column after the name, sent bytes the ninth. What the router's end
+/// received, the node has sent.
+fn counters_of(table: &str, link: &str) -> Option<(u64, u64)> {
+    let row = table
+        .lines()
+        .find_map(|line| line.trim().strip_prefix(link)?.strip_prefix(':'))?;
+    let column = |number: usize| row.split_whitespace().nth(number)?.parse().ok();
+    Some((column(8)?, column(0)?))
+}

@@ -1,0 +1,448 @@
+//! Tables → the kernel: nfnetlink batches, each one transaction (linux/netfilter/nf_tables.h). The only file that knows
+//! how expressions are encoded.
+
+use std::io;
+
+use netlink_packet_core::{
+    DefaultNla, Emitable, NLA_F_NESTED, NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer,
+    NetlinkHeader, NetlinkMessage, NetlinkPayload,
+};
+use netlink_packet_netfilter::none::ControlMessage;
+use netlink_packet_netfilter::{
+    NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily, NetfilterSubsystem,
+};
+use netlink_sys::protocols::NETLINK_NETFILTER;
+use netlink_sys::{Socket, SocketAddr};
+
+use crate::error::{During, Result};
+use crate::request::{Subnet, Transport};
+use crate::ruleset::{Action, Chain, Match, Rule, Table};
+
+const NEW_TABLE: u8 = 0;
+const GET_TABLE: u8 = 1;
+const DELETE_TABLE: u8 = 2;
+const NEW_CHAIN: u8 = 3;
+const GET_CHAIN: u8 = 4;
+const NEW_RULE: u8 = 6;
+const GET_RULE: u8 = 7;
+const DELETE_RULE: u8 = 8;
+/// Registers of the virtual machine.
+const REG_1: u32 = 1;
+const REG_2: u32 = 2;
+const REG_VERDICT: u32 = 0;
+/// More than any ruleset of ours; the default of about 200 kB would refuse some hundred services.
+const SEND_BUFFER: usize = 8 << 20;
+
+/// One operation of a batch.
+struct Operation {
+    kind: u8,
+    flags: u16,
+    attributes: Vec<DefaultNla>,
+}
+
+/// Puts `table` in the place of whatever has its name, in one transaction: no packet sees neither.
+pub(crate) fn replace(table: &Table) -> Result<()> {
+    let mut operations = vec![
+        new_table(&table.name),
+        delete_table(&table.name),
+        new_table(&table.name),
+    ];
+    for chain in &table.chains {
+        operations.push(new_chain(&table.name, chain));
+        operations.extend(
+            chain
+                .rules
+                .iter()
+                .map(|rule| new_rule(&table.name, chain.name, rule)),
+        );
+    }
+    commit(&operations).during(|| format!("load the nftables table `{}`", table.name))
+}
+
+/// Removes a table. Already gone is success: it is made first, in the same transaction.
+pub(crate) fn delete(table: &str) -> Result<()> {
+    commit(&[new_table(table), delete_table(table)]).during(|| format!("delete the nftables table `{table}`"))
+}
+
+/// Names of the `ip` tables of the calling thread's namespace.
+pub(crate) fn tables() -> Result<Vec<String>> {
+    let rows = dump(GET_TABLE, Vec::new()).during(|| "list the nftables tables".to_owned())?;
+    Ok(rows.iter().filter_map(|row| text(row, 1)).collect())
+}
+
+/// Whether the chain exists in the `ip` table.
+pub(crate) fn has_chain(table: &str, chain: &str) -> Result<bool> {
+    let rows = dump(GET_CHAIN, Vec::new()).during(|| "list the nftables chains".to_owned())?;
+    Ok(rows
+        .iter()
+        .any(|row| text(row, 1).as_deref() == Some(table) && text(row, 3).as_deref() == Some(chain)))
+}
+
+/// Inserts a rule at the head of somebody else's chain.
+pub(crate) fn insert(table: &str, chain: &str, rule: &Rule) -> Result<()> {
+    let mut operation = new_rule(table, chain, rule);
+    operation.flags = NLM_F_REQUEST | NLM_F_CREATE;
+    commit(&[operation]).during(|| format!("insert a rule into `{table} {chain}`"))
+}
+
+/// Removes every rule of a foreign chain that mentions `needle` in its expressions (a link's name).
+pub(crate) fn remove_mentioning(table: &str, chain: &str, needle: &str) -> Result<usize> {
+    let of = vec![string(1, table), string(2, chain)];
+    let rows = dump(GET_RULE, of).during(|| format!("list the rules of `{table} {chain}`"))?;
+    let mentions = |row: &&Vec<DefaultNla>| {
+        let bytes = value(row, 4).unwrap_or_default();
+        bytes
+            .windows(needle.len() + 1)
+            .any(|window| window[..needle.len()] == *needle.as_bytes() && window[needle.len()] == 0)
+    };
+    let ours = |row: &&Vec<DefaultNla>| {
+        text(row, 1).as_deref() == Some(table) && text(row, 2).as_deref() == Some(chain)
+    };
+    let operations: Vec<Operation> = rows
+        .iter()
+        .filter(ours)
+        .filter(mentions)
+        .filter_map(|row| {
+            let handle = DefaultNla::new(3, value(row, 3)?);
+            let attributes = vec![string(1, table), string(2, chain), handle];
+            Some(Operation {
+                kind: DELETE_RULE,
+                flags: NLM_F_REQUEST,
+                attributes,
+            })
+        })
+        .collect();
+    if !operations.is_empty() {
+        commit(&operations).during(|| format!("remove our rules from `{table} {chain}`"))?;
+    }
+    Ok(operations.len())
+}
+
+fn new_table(name: &str) -> Operation {
+    Operation {
+        kind: NEW_TABLE,
+        flags: NLM_F_REQUEST | NLM_F_CREATE,
+        attributes: vec![string(1, name)],
+    }
+}
+
+fn delete_table(name: &str) -> Operation {
+    Operation {
+        kind: DELETE_TABLE,
+        flags: NLM_F_REQUEST,
+        attributes: vec![string(1, name)],
+    }
+}
+
+fn new_chain(table: &str, chain: &Chain) -> Operation {
+    let hook = [
+        number(1, chain.hook as u32),
+        DefaultNla::new(2, chain.priority.to_be_bytes().to_vec()),
+    ];
+    let attributes = vec![
+        string(1, table),
+        string(3, chain.name),
+        nested(4, &hook),
+        number(5, 1),
+        string(7, chain.kind),
+    ];
+    Operation {
+        kind: NEW_CHAIN,
+        flags: NLM_F_REQUEST | NLM_F_CREATE,
+        attributes,
+    }
+}
+
+fn new_rule(table: &str, chain: &str, rule: &Rule) -> Operation {
+    let mut expressions: Vec<DefaultNla> = rule.matches.iter().flat_map(condition).collect();
+    if rule.counted {
+        expressions.push(expression("counter", &[]));
+    }
+    expressions.extend(verdict(rule.action));
+    let attributes = vec![string(1, table), string(2, chain), nested(4, &expressions)];
+    Operation {
+        kind: NEW_RULE,
+        flags: NLM_F_REQUEST | NLM_F_CREATE | NLM_F_APPEND,
+        attributes,
+    }
+}
+
+fn condition(condition: &Match) -> Vec<DefaultNla> {
+    match condition {
+        Match::From(name) => vec![meta(6), compare(true, &interface(name))],
+        Match::NotFrom(name) => vec![meta(6), compare(false, &interface(name))],
+        Match::Towards(name) => vec![meta(7), compare(true, &interface(name))],
+        Match::NotTowards(name) => vec![meta(7), compare(false, &interface(name))],
+        Match::Source(network) => address(12, *network),
+        Match::Destination(network) => address(16, *network),
+        Match::Protocol(transport) => vec![meta(16), compare(true, &[protocol(*transport)])],
+        Match::Port(port) => vec![
+            meta(16),
+            compare(true, &[protocol(port.transport)]),
+            payload(2, 2, 2),
+            compare(true, &port.port.to_be_bytes()),
+        ],
+        // State and status are bit sets in host byte order: masked, then compared with zero.
+        Match::Established => bits(0, 0b110),
+        Match::Translated => bits(2, 1 << 5),
+        Match::Local => vec![
+            expression("fib", &[number(1, REG_1), number(2, 3), number(3, 2)]),
+            compare(true, &2_u32.to_ne_bytes()),
+        ],
+    }
+}
+
+fn verdict(action: Action) -> Vec<DefaultNla> {
+    match action {
+        Action::Accept => vec![immediate_verdict(1)],
+        Action::Drop => vec![immediate_verdict(0)],
+        Action::Reset => vec![expression("reject", &[number(1, 1), DefaultNla::new(2, vec![0])])],
+        Action::Unreachable => vec![expression("reject", &[number(1, 0), DefaultNla::new(2, vec![3])])],
+        Action::Masquerade => vec![expression("masq", &[])],
+        Action::Dnat(address, port) => vec![
+            immediate(REG_1, &address.octets()),
+            immediate(REG_2, &port.to_be_bytes()),
+            expression(
+                "nat",
+                &[number(1, 1), number(2, 2), number(3, REG_1), number(5, REG_2)],
+            ),
+        ],
+    }
+}
+
+fn protocol(transport: Transport) -> u8 {
+    if transport == Transport::Tcp { 6 } else { 17 }
+}
+
+/// Interface names compare as 16 zero-padded bytes.
+fn interface(name: &str) -> Vec<u8> {
+    let mut bytes = name.as_bytes().to_vec();
+    bytes.resize(16, 0);
+    bytes
+}
+
+fn address(offset: u32, network: Subnet) -> Vec<DefaultNla> {
+    let mask = u32::MAX
+        .checked_shl(32 - u32::from(network.prefix))
+        .unwrap_or(0)
+        .to_be_bytes();
+    let mut found = vec![payload(1, offset, 4)];
+    if network.prefix < 32 {
+        found.push(masked(&mask));
+    }
+    found.push(compare(true, &network.network.octets()));
+    found
+}
+
+fn bits(key: u32, set: u32) -> Vec<DefaultNla> {
+    let load = expression("ct", &[number(1, REG_1), number(2, key)]);
+    vec![load, masked(&set.to_ne_bytes()), compare(false, &[0; 4])]
+}
+
+fn meta(key: u32) -> DefaultNla {
+    expression("meta", &[number(1, REG_1), number(2, key)])
+}
+
+fn payload(base: u32, offset: u32, length: u32) -> DefaultNla {
+    expression(
+        "payload",
+        &[
+            number(1, REG_1),
+            number(2, base),
+            number(3, offset),
+            number(4, length),
+        ],
+    )
+}
+
+fn masked(mask: &[u8; 4]) -> DefaultNla {
+    let zero = data(5, &[0; 4]);
+    expression(
+        "bitwise",
+        &[
+            number(1, REG_1),
+            number(2, REG_1),
+            number(3, 4),
+            data(4, mask),
+            zero,
+        ],
+    )
+}
+
+fn compare(equal: bool, bytes: &[u8]) -> DefaultNla {
+    expression(
+        "cmp",
+        &[number(1, REG_1), number(2, u32::from(!equal)), data(3, bytes)],
+    )
+}
+
+fn immediate(register: u32, bytes: &[u8]) -> DefaultNla {
+    expression("immediate", &[number(1, register), data(2, bytes)])
+}
+
+fn immediate_verdict(code: u32) -> DefaultNla {
+    let verdict = nested(2, &[number(1, code)]);
+    expression("immediate", &[number(1, REG_VERDICT), nested(2, &[verdict])])
+}
+
+/// An element of a rule's list: its name and its own attributes.
+fn expression(name: &str, attributes: &[DefaultNla]) -> DefaultNla {
+    nested(1, &[string(1, name), nested(2, attributes)])
+}
+
+fn number(kind: u16, value: u32) -> DefaultNla {
+    DefaultNla::new(kind, value.to_be_bytes().to_vec())
+}
+
+fn string(kind: u16, text: &str) -> DefaultNla {
+    let mut bytes = text.as_bytes().to_vec();
+    bytes.push(0);
+    DefaultNla::new(kind, bytes)
+}
+
+fn data(kind: u16, bytes: &[u8]) -> DefaultNla {
+    nested(kind, &[DefaultNla::new(1, bytes.to_vec())])
+}
+
+fn nested(kind: u16, inner: &[DefaultNla]) -> DefaultNla {
+    let mut bytes = vec![0; inner.buffer_len()];
+    inner.emit(&mut bytes);
+    DefaultNla::new(kind | NLA_F_NESTED, bytes)
+}
+
+fn open() -> io::Result<Socket> {
+    let mut socket = Socket::new(NETLINK_NETFILTER)?;
+    socket.bind_auto()?;
+    socket.connect(&SocketAddr::new(0, 0))?;
+    socket.set_ext_ack(true)?;
+    socket.set_cap_ack(true)?;
+    nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::SndBuf, &SEND_BUFFER)?;
+    let _ = nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::SndBufForce, &SEND_BUFFER);
+    Ok(socket)
+}
+
+/// Sends a batch. The kernel works it off inside the call, so errors are there to be read right after it: any one
+/// means that nothing of the batch was done.
+fn commit(operations: &[Operation]) -> io::Result<()> {
+    let socket = open()?;
+    let mut bytes = Vec::new();
+    let control = |message| NetfilterMessage::new(header(NetfilterProtoFamily::Unspec, 10), message);
+    append(&mut bytes, control(ControlMessage::BatchBegin), NLM_F_REQUEST, 0);
+    for (number, operation) in operations.iter().enumerate() {
+        let message = message(operation.kind, operation.attributes.clone());
+        append(
+            &mut bytes,
+            message,
+            operation.flags,
+            u32::try_from(number).unwrap_or(u32::MAX) + 1,
+        );
+    }
+    append(&mut bytes, control(ControlMessage::BatchEnd), NLM_F_REQUEST, 0);
+    socket.send(&bytes, 0)?;
+    loop {
+        let mut answer = Vec::with_capacity(64 * 1024);
+        match socket.recv(&mut answer, libc::MSG_DONTWAIT) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error),
+            Ok(_) => first_error(&answer)?,
+        }
+    }
+}
+
+fn header(family: NetfilterProtoFamily, resource: u16) -> NetfilterHeader {
+    NetfilterHeader::new(family, 0, resource)
+}
+
+fn message(kind: u8, attributes: Vec<DefaultNla>) -> NetfilterMessage {
+    let inner = NetfilterMessageInner::Other {
+        subsys: NetfilterSubsystem::NfTables,
+        message_type: kind,
+        attributes,
+    };
+    NetfilterMessage::new(header(NetfilterProtoFamily::IPv4, 0), inner)
+}
+
+fn append(bytes: &mut Vec<u8>, message: NetfilterMessage, flags: u16, sequence: u32) {
+    let mut header = NetlinkHeader::default();
+    header.flags = flags;
+    header.sequence_number = sequence;
+    let mut packet = NetlinkMessage::new(header, NetlinkPayload::from(message));
+    packet.finalize();
+    let start = bytes.len();
+    bytes.resize(start + packet.buffer_len().next_multiple_of(4), 0);
+    packet.serialize(&mut bytes[start..start + packet.buffer_len()]);
+}
+
+/// The messages in a received buffer: type and body.
+fn messages(bytes: &[u8]) -> Vec<(u16, Vec<u8>)> {
+    let mut found = Vec::new();
+    let mut rest = bytes;
+    while let Ok(packet) = NetlinkBuffer::new_checked(&rest) {
+        let length = packet.length() as usize;
+        if length < 16 {
+            break;
+        }
+        found.push((packet.message_type(), rest[16..length].to_vec()));
+        rest = &rest[length.next_multiple_of(4).min(rest.len())..];
+    }
+    found
+}
+
+/// NLMSG_ERROR carries a negative errno first; 0 is an acknowledgement.
+fn first_error(bytes: &[u8]) -> io::Result<()> {
+    for (kind, body) in messages(bytes) {
+        let code = body
+            .first_chunk::<4>()
+            .map_or(0, |code| i32::from_ne_bytes(*code));
+        if kind == 2 && code != 0 {
+            return Err(io::Error::from_raw_os_error(-code));
+        }
+    }
+    Ok(())
+}
+
+/// Every object of a kind, as its attributes.
+fn dump(kind: u8, attributes: Vec<DefaultNla>) -> io::Result<Vec<Vec<DefaultNla>>> {
+    let socket = open()?;
+    let mut bytes = Vec::new();
+    append(
+        &mut bytes,
+        message(kind, attributes),
+        NLM_F_REQUEST | NLM_F_DUMP,
+        1,
+    );
+    socket.send(&bytes, 0)?;
+    let mut found = Vec::new();
+    loop {
+        let mut answer = Vec::with_capacity(64 * 1024);
+        socket.recv(&mut answer, 0)?;
+        first_error(&answer)?;
+        for (kind, body) in messages(&answer) {
+            if kind == 3 {
+                return Ok(found);
+            }
+            // The first four bytes are the nfgenmsg header.
+            found.push(attributes_of(body.get(4..).unwrap_or_default()));
+        }
+    }
+}
+
+fn attributes_of(bytes: &[u8]) -> Vec<DefaultNla> {
+    use netlink_packet_core::{NlasIterator, Parseable};
+    NlasIterator::new(bytes)
+        .filter_map(|nla| DefaultNla::parse(&nla.ok()?).ok())
+        .collect()
+}
+
+fn value(row: &[DefaultNla], kind: u16) -> Option<Vec<u8>> {
+    use netlink_packet_core::Nla;
+    let found = row.iter().find(|nla| nla.kind() & 0x3fff == kind)?;
+    let mut bytes = vec![0; found.value_len()];
+    found.emit_value(&mut bytes);
+    Some(bytes)
+}
+
+fn text(row: &[DefaultNla], kind: u16) -> Option<String> {
+    let bytes = value(row, kind)?;
+    Some(String::from_utf8_lossy(bytes.strip_suffix(&[0]).unwrap_or(&bytes)).into_owned())
+}

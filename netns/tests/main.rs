@@ -1,0 +1,6 @@
+//! Tests of networks against the kernel. The host of each test is itself a network namespace; traffic is real; `ip` and
+//! `nft` are asked what there is.
+
+mod host;
+mod life;
+mod traffic;
