@@ -41,3 +41,94 @@ pub struct Caller {
     /// pip/npm/proxy settings. Never written to disk.
     pub env: IndexMap<String, String>,
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::ecosystem::{Egress, Isolation, Limits, Place, Registry, Service};
+    use crate::markpact::recipe::{Run, Workload};
+
+    /// A wish without services.
+    pub(crate) fn empty() -> Desired {
+        let file = PathBuf::from("/p/saas.pactown.yaml");
+        Desired {
+            instance: Instance::new("town", Path::new("/p/saas.pactown.yaml"), None),
+            ecosystem: Ecosystem {
+                file,
+                name: "town".into(),
+                version: "0.1.0".into(),
+                description: String::new(),
+                base_port: 8000,
+                sandbox_root: "/p/.pactown-sandboxes".into(),
+                network: "pactown-net".into(),
+                strict_ports: false,
+                loopback_compat: true,
+                isolation: Isolation::Strict,
+                registry: Registry {
+                    url: "http://localhost:8800".into(),
+                    namespace: "default".into(),
+                },
+                services: IndexMap::new(),
+            },
+            recipes: IndexMap::new(),
+            caller: Caller {
+                uid: 0,
+                gid: 0,
+                user: "root".into(),
+                home: "/root".into(),
+                path: vec![],
+                env: IndexMap::new(),
+            },
+        }
+    }
+
+    /// A service with nothing but its defaults.
+    pub(crate) fn service(name: &str) -> Service {
+        Service {
+            name: name.to_owned(),
+            place: Place::default(),
+            readme: format!("/p/{name}/README.md").into(),
+            readme_place: Place::default(),
+            port: 8000,
+            port_explicit: true,
+            ports: vec![],
+            env: IndexMap::new(),
+            env_passthrough: vec![],
+            depends_on: vec![],
+            health: None,
+            timeout: Duration::from_secs(60),
+            stop_signal: 15,
+            stop_grace: Duration::from_secs(10),
+            sandbox_path: None,
+            volumes: vec![],
+            mounts: vec![],
+            limits: Limits::default(),
+            egress: Egress::All,
+            host_access: vec![],
+            run_as_root: false,
+            toolchains: vec![],
+            rootfs: None,
+        }
+    }
+
+    /// A README that runs `command`.
+    pub(crate) fn recipe(command: &str) -> Recipe {
+        Recipe {
+            readme: "/p/README.md".into(),
+            title: None,
+            files: vec![],
+            deps: vec![],
+            run: Some(Run {
+                command: command.to_owned(),
+                lines: None,
+            }),
+            workload: Workload::default(),
+            health: None,
+            others: vec![],
+            notes: vec![],
+        }
+    }
+}

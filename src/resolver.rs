@@ -1,0 +1,93 @@
+//! Who needs whom: services → start order, stop order, and the environment each one finds. Pure.
+//!
+//! A [`Graph`] exists only for an ecosystem without cycles. What is done with the order is decided in
+//! [`crate::supervisor`].
+
+mod environment;
+mod graph;
+mod render;
+
+pub use environment::{Source, Variable, environment, variables};
+pub use graph::{Graph, condition};
+pub use render::{Format, render};
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::config::ecosystem::{Dependency, Place, Service};
+    use crate::desired::Desired;
+    use crate::desired::tests::{empty, service as plain};
+
+    /// A wish of services with port and dependencies; the n-th dependency stands on line n + 1.
+    pub(crate) fn desired(services: &[(&str, u16, &[&str])]) -> Desired {
+        let mut desired = empty();
+        let mut line = 0;
+        for (name, port, needs) in services {
+            let mut service = plain(name);
+            service.port = *port;
+            for need in *needs {
+                line += 1;
+                service.depends_on.push(Dependency {
+                    name: (*need).to_owned(),
+                    version: "*".into(),
+                    endpoint: None,
+                    env_var: None,
+                    condition: None,
+                    required: true,
+                    port: None,
+                    place: Place { line, column: 1 },
+                });
+            }
+            desired.ecosystem.services.insert((*name).to_owned(), service);
+        }
+        desired
+    }
+
+    pub(crate) fn service<'a>(desired: &'a Desired, name: &str) -> &'a Service {
+        &desired.ecosystem.services[name]
+    }
+
+    #[test]
+    fn orders_follow_the_needs_and_the_file() {
+        let wish = desired(&[
+            ("web", 1, &["api", "db"]),
+            ("api", 2, &["db"]),
+            ("db", 3, &[]),
+            ("mail", 4, &[]),
+        ]);
+        let graph = Graph::of(&wish.ecosystem).unwrap();
+        assert_eq!(graph.waves(), [vec!["db", "mail"], vec!["api"], vec!["web"]]);
+        assert_eq!(graph.stop_order(), ["web", "api", "mail", "db"]);
+        assert_eq!(graph.with_needs(&["api".into()]), ["db", "api"]);
+        assert_eq!(graph.with_dependents(&["api".into()]), ["api", "web"]);
+    }
+
+    #[test]
+    fn a_cycle_is_named_in_order_with_its_lines() {
+        let wish = desired(&[
+            ("a", 1, &["b"]),
+            ("b", 2, &["c"]),
+            ("c", 3, &["a", "d"]),
+            ("d", 4, &[]),
+        ]);
+        let problems = Graph::of(&wish.ecosystem).unwrap_err();
+        let text = problems.to_string();
+        assert!(text.contains("a → b → c → a"), "{text}");
+        assert!(text.contains("lines 1, 2, 3"), "{text}");
+        let twice = desired(&[("a", 1, &["a"]), ("x", 2, &["y"]), ("y", 3, &["x"])]);
+        assert_eq!(Graph::of(&twice.ecosystem).unwrap_err().0.len(), 2);
+    }
+
+    #[test]
+    fn all_formats_name_every_service() {
+        let wish = desired(&[("web", 1, &["db"]), ("db", 3, &[])]);
+        let graph = Graph::of(&wish.ecosystem).unwrap();
+        for format in [Format::Text, Format::Mermaid, Format::Dot, Format::Json] {
+            let text = render(&wish, &graph, format);
+            assert!(
+                text.contains("web") && text.contains("db") && text.ends_with('\n'),
+                "{text}"
+            );
+        }
+    }
+}
