@@ -1,0 +1,162 @@
+//! `deps` blocks → requirements with their lines. Does not judge versions; installs nothing.
+
+use super::block::Block;
+use super::findings::{Findings, instead, quoted};
+use super::recipe::{DepsBlock, DepsLanguage};
+
+/// What a fence may call the language of its requirements. No language: Python.
+const LANGUAGES: &[(&str, DepsLanguage)] = &[
+    ("", DepsLanguage::Python),
+    ("python", DepsLanguage::Python),
+    ("python3", DepsLanguage::Python),
+    ("py", DepsLanguage::Python),
+    ("pip", DepsLanguage::Python),
+    ("text", DepsLanguage::Python),
+    ("txt", DepsLanguage::Python),
+    ("requirements", DepsLanguage::Python),
+    ("node", DepsLanguage::Node),
+    ("nodejs", DepsLanguage::Node),
+    ("js", DepsLanguage::Node),
+    ("javascript", DepsLanguage::Node),
+    ("npm", DepsLanguage::Node),
+    ("typescript", DepsLanguage::Node),
+    ("ts", DepsLanguage::Node),
+    ("go", DepsLanguage::Go),
+    ("golang", DepsLanguage::Go),
+    ("gomod", DepsLanguage::Go),
+    ("rust", DepsLanguage::Rust),
+    ("cargo", DepsLanguage::Rust),
+    ("php", DepsLanguage::Php),
+    ("composer", DepsLanguage::Php),
+    ("system", DepsLanguage::System),
+    ("apt", DepsLanguage::System),
+];
+
+/// The blocks in document order.
+pub(super) fn read(blocks: &[Block], findings: &mut Findings<'_>) -> Vec<DepsBlock> {
+    let blocks = blocks.iter().filter(|block| block.kind == "deps");
+    blocks.filter_map(|block| one(block, findings)).collect()
+}
+
+fn one(block: &Block, findings: &mut Findings<'_>) -> Option<DepsBlock> {
+    let language = language(block, findings)?;
+    let lines = block.numbered().filter_map(|(line, text)| {
+        let text = requirement(text);
+        (!text.is_empty()).then(|| (line, text.to_owned()))
+    });
+    let requirements: Vec<(usize, String)> = lines.collect();
+    for (line, text) in &requirements {
+        check(*line, text, language, findings);
+    }
+    Some(DepsBlock {
+        language,
+        requirements,
+        lines: block.lines,
+    })
+}
+
+fn language(block: &Block, findings: &mut Findings<'_>) -> Option<DepsLanguage> {
+    let line = block.lines.first;
+    let name = block.language.to_lowercase();
+    let Some((_, language)) = LANGUAGES.iter().find(|(known, _)| *known == name) else {
+        let supported = ["python", "node"];
+        let message = format!("unknown language {} of a 'deps' block", quoted(&block.language));
+        findings.error(line, message, instead(&name, &supported));
+        return None;
+    };
+    if matches!(language, DepsLanguage::Python | DepsLanguage::Node) {
+        return Some(*language);
+    }
+    findings.error(
+        line,
+        format!("dependencies for {name} are not supported yet"),
+        "supported are python and node; install the rest on the host",
+    );
+    None
+}
+
+/// A line without its comment and the white space around it.
+fn requirement(line: &str) -> &str {
+    let is_comment =
+        |(at, _): &(usize, &str)| line[..*at].chars().next_back().is_none_or(char::is_whitespace);
+    let end = line.match_indices('#').find(is_comment);
+    line[..end.map_or(line.len(), |(at, _)| at)].trim()
+}
+
+fn check(line: usize, text: &str, language: DepsLanguage, findings: &mut Findings<'_>) {
+    let installer = match language {
+        DepsLanguage::Node => "npm",
+        _ => "pip",
+    };
+    if text.starts_with('-') {
+        let message = format!("{} is an option of {installer}, not a requirement", quoted(text));
+        let help = match text.starts_with("-r") {
+            true => "write the requirements themselves into this block".to_owned(),
+            false => format!("remove it; {installer} takes its options from your {installer} configuration"),
+        };
+        findings.error(line, message, help);
+    } else if text.ends_with('\\') {
+        let message = format!("the requirement {} continues in the next line", quoted(text));
+        findings.error(line, message, "write one requirement per line");
+    } else if text
+        .chars()
+        .any(|character| character.is_control() && character != '\t')
+    {
+        let message = format!("the requirement {} holds a control character", quoted(text));
+        findings.error(line, message, "remove it");
+    }
+}
+
+/// The name of a Python requirement as its index knows it: lower case, runs of `-`, `_` and `.` as one `-`.
+pub(super) fn python_name(requirement: &str) -> String {
+    let end = requirement
+        .find(|character: char| !character.is_ascii_alphanumeric() && !"-_.".contains(character))
+        .unwrap_or(requirement.len());
+    let parts = requirement[..end].split(['-', '_', '.']);
+    let parts: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();
+    parts.join("-").to_lowercase()
+}
+
+/// Whether a Python requirement of these blocks has this name.
+pub(super) fn names(deps: &[DepsBlock], name: &str) -> bool {
+    let python = deps.iter().filter(|block| block.language == DepsLanguage::Python);
+    let mut requirements = python.flat_map(|block| &block.requirements);
+    requirements.any(|(_, requirement)| python_name(requirement) == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comments_are_cut() {
+        for (line, wanted) in [
+            ("flask", "flask"),
+            ("  flask==3.0  # the web", "flask==3.0"),
+            ("flask\t# tab", "flask"),
+            ("# only a comment", ""),
+            ("   ", ""),
+            (
+                "git+https://example.org/x#egg=x",
+                "git+https://example.org/x#egg=x",
+            ),
+            ("a#b # c # d", "a#b"),
+            ("express@4 #x", "express@4"),
+        ] {
+            assert_eq!(requirement(line), wanted, "{line}");
+        }
+    }
+
+    #[test]
+    fn names_are_normalised() {
+        for (text, wanted) in [
+            ("FastAPI==0.115", "fastapi"),
+            ("uvicorn[standard]>=0.3", "uvicorn"),
+            ("ruamel.yaml ; python_version > '3'", "ruamel-yaml"),
+            ("Flask_SQLAlchemy~=3", "flask-sqlalchemy"),
+            ("", ""),
+        ] {
+            assert_eq!(python_name(text), wanted);
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! The `workload` block: YAML → service or job, and its arguments. What is not supported is refused, never ignored.
+
+use std::fmt;
+
+use indexmap::IndexMap;
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_yaml::{Spanned, UserMessageFormatter};
+
+use super::block::Block;
+use super::findings::{Findings, instead, quoted};
+use super::recipe::{Workload, WorkloadKind};
+use crate::config::ecosystem::Place;
+
+const KEYS: &[&str] = &[
+    "kind",
+    "args",
+    "restart_policy",
+    "schedule",
+    "runtime",
+    "image",
+    "entrypoint",
+    "host_app",
+];
+
+const KINDS: &[(&str, WorkloadKind)] = &[
+    ("service", WorkloadKind::Service),
+    ("daemon", WorkloadKind::Service),
+    ("job", WorkloadKind::Job),
+    ("cli", WorkloadKind::Job),
+    ("script", WorkloadKind::Job),
+    ("build", WorkloadKind::Job),
+];
+
+/// The workload of the README; without a block, a service.
+pub(super) fn read(blocks: &[Block], findings: &mut Findings<'_>) -> Workload {
+    let Some(block) = findings.only(blocks, &["workload"]) else {
+        return Workload::default();
+    };
+    let mut workload = Workload::default();
+    for (key, value) in mapping(block, findings) {
+        let value = Entry {
+            key: &key.value,
+            at: place(block, &value.referenced),
+            value: &value.value,
+        };
+        value.apply(place(block, &key.referenced), &mut workload, block, findings);
+    }
+    workload
+}
+
+fn mapping(block: &Block, findings: &mut Findings<'_>) -> IndexMap<Spanned<String>, Spanned<Value>> {
+    let line = block.lines.first;
+    let help = "write, for example, 'kind: job'";
+    if block.text.trim().is_empty() {
+        findings.error(line, "the 'workload' block is empty", help);
+        return IndexMap::new();
+    }
+    let budget = serde_yaml::budget! { max_nodes: 10_000, max_aliases: 100, max_depth: 16 };
+    let options = serde_yaml::options! { budget: budget, strict_booleans: true, with_snippet: false };
+    let read = serde_yaml::from_str_with_options::<Option<IndexMap<_, _>>>(&block.commands(), options);
+    match read {
+        Ok(Some(mapping)) => mapping,
+        Ok(None) => {
+            findings.error(line, "the 'workload' block is empty", help);
+            IndexMap::new()
+        }
+        Err(error) => {
+            let at = error.location().map(|location| place(block, &location));
+            let message = error
+                .without_snippet()
+                .render_with_formatter(&UserMessageFormatter);
+            findings.error_at(
+                at.unwrap_or(Place { line, column: 1 }),
+                format!("the workload is no valid YAML mapping: {message}"),
+                help,
+            );
+            IndexMap::new()
+        }
+    }
+}
+
+/// A place of the YAML text as a place of the README.
+fn place(block: &Block, location: &serde_yaml::Location) -> Place {
+    let last = block.lines.last.saturating_sub(1);
+    let line = block.lines.first + location.line() as usize;
+    Place {
+        line: line.clamp(block.lines.first, last.max(block.lines.first)),
+        column: (location.column() as usize).max(1) + block.indent,
+    }
+}
+
+/// One key of the block with its value.
+struct Entry<'a> {
+    key: &'a str,
+    at: Place,
+    value: &'a Value,
+}
+
+impl Entry<'_> {
+    fn apply(&self, key: Place, workload: &mut Workload, block: &Block, findings: &mut Findings<'_>) {
+        match self.key {
+            "kind" => workload.kind = self.kind(findings),
+            "args" => workload.args = self.args(block, findings),
+            "restart_policy" => self.restart_policy(findings),
+            known if KEYS.contains(&known) => findings.error_at(
+                key,
+                format!("'{known}' of a workload is not supported yet"),
+                "remove it; supported are kind and args",
+            ),
+            unknown => findings.error_at(
+                key,
+                format!("unknown key {} of a workload", quoted(unknown)),
+                instead(unknown, KEYS),
+            ),
+        }
+    }
+
+    fn kind(&self, findings: &mut Findings<'_>) -> WorkloadKind {
+        let names: Vec<&str> = KINDS.iter().map(|(name, _)| *name).collect();
+        let text = match self.value {
+            Value::Text(text) => text.as_str(),
+            Value::List(_) | Value::Mapping => "",
+        };
+        if let Some((_, kind)) = KINDS.iter().find(|(name, _)| *name == text) {
+            return *kind;
+        }
+        let (message, help) = match text {
+            "plugin" => (
+                "a workload of the kind 'plugin' is not supported yet".to_owned(),
+                format!("known are {}", names.join(", ")),
+            ),
+            "" => (
+                "the kind of a workload is one word".to_owned(),
+                format!("known are {}", names.join(", ")),
+            ),
+            text => (
+                format!("unknown kind {} of a workload", quoted(text)),
+                instead(text, &names),
+            ),
+        };
+        findings.error_at(self.at, message, help);
+        WorkloadKind::default()
+    }
+
+    fn args(&self, block: &Block, findings: &mut Findings<'_>) -> Vec<String> {
+        let Value::List(items) = self.value else {
+            let help = "write, for example, 'args: [--verbose]'";
+            findings.error_at(self.at, "the arguments of a workload are a list of texts", help);
+            return Vec::new();
+        };
+        for item in items.iter().filter(|item| item.value.contains('\0')) {
+            let at = place(block, &item.referenced);
+            findings.error_at(at, "the argument holds a NUL character", "remove it");
+        }
+        items.iter().map(|item| item.value.clone()).collect()
+    }
+
+    fn restart_policy(&self, findings: &mut Findings<'_>) {
+        match self.value {
+            Value::Text(text) if ["never", "no"].contains(&text.as_str()) => {}
+            _ => findings.error_at(
+                self.at,
+                "a restart policy other than 'never' is not supported yet",
+                "write 'never' or remove the key",
+            ),
+        }
+    }
+}
+
+/// A value of the block. Scalars are text; what is wrong with the others is said by their key.
+#[derive(Debug)]
+enum Value {
+    Text(String),
+    List(Vec<Spanned<String>>),
+    Mapping,
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ValueVisitor)
+    }
+}
+
+struct ValueVisitor;
+
+impl<'de> Visitor<'de> for ValueVisitor {
+    type Value = Value;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("a text or a list of texts")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+        Ok(Value::Text(text.to_owned()))
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Text(value.to_string()))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::Text(value.to_string()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::Text(value.to_string()))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(Value::Text(value.to_string()))
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Text(String::new()))
+    }
+
+    fn visit_none<E>(self) -> Result<Value, E> {
+        Ok(Value::Text(String::new()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(Value::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        while entries.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Value::Mapping)
+    }
+}
