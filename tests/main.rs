@@ -8,6 +8,7 @@ mod host_lacks;
 mod isolation;
 mod layers;
 mod lifecycle;
+mod markpact;
 mod network;
 mod python_tool;
 mod tidy;

@@ -94,6 +94,10 @@ fn closed(fence: &Fence<'_>, info: &str, findings: &mut Findings<'_>) -> bool {
     let ours = fence::read(info).is_some();
     let hidden = fence.hidden_opening();
     let help = format!("close it with a line that holds only {}", fence.mark);
+    if let Some(line) = fence.end_with_tab().filter(|_| ours) {
+        findings.error(line, "a tab follows the closing fence", "remove it");
+        return false;
+    }
     match (fence.is_closed, hidden, ours) {
         (false, None, true) => findings.error(
             fence.lines.first,
@@ -183,6 +187,12 @@ impl Fence<'_> {
                 lines.map(|line| outdented(line, indent)).collect()
             }
         }
+    }
+
+    /// Line that closes the fence for CommonMark but not for the parser, which takes no tab behind it.
+    fn end_with_tab(&self) -> Option<usize> {
+        let index = self.body.lines().position(|line| closes(line, self.mark))?;
+        Some(self.lines.first + 1 + index)
     }
 
     /// Line of a fence in the body that opens a marked block. It would have to be shorter, or of the other character,

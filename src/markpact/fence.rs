@@ -88,10 +88,16 @@ fn meaning(words: Vec<Word>, at: usize) -> Result<Info, Fault> {
             );
         }
     };
+    let kind = kind(&bare(mark))?;
+    let attributes = match kind.as_str() {
+        // It is another program's: whatever it says is not ours to judge.
+        "bootstrap" => IndexMap::new(),
+        _ => attributes(words)?,
+    };
     Ok(Info {
-        kind: kind(&bare(mark))?,
+        kind,
         language,
-        attributes: attributes(words)?,
+        attributes,
     })
 }
 

@@ -78,13 +78,13 @@ fn path(block: &Block, alone: bool) -> Result<String, Fault> {
 
 fn default_path(block: &Block, alone: bool) -> Result<String, Fault> {
     let language = block.language.to_lowercase();
-    if alone && ["python", "py", "python3"].contains(&language.as_str()) {
-        return Ok("main.py".to_owned());
-    }
     let misspelt = block
         .attributes
         .keys()
         .find(|key| closest(key, &["path"]).is_some());
+    if alone && misspelt.is_none() && ["python", "py", "python3"].contains(&language.as_str()) {
+        return Ok("main.py".to_owned());
+    }
     Err(Fault(
         "the file block has no path".to_owned(),
         match misspelt {
