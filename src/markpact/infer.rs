@@ -10,7 +10,7 @@ const ENTRIES: [&str; 5] = ["main.py", "app.py", "index.js", "server.js", "main.
 /// The inferred command; `None`: there is nothing to run.
 pub(super) fn run(files: &[FileBlock], deps: &[DepsBlock], findings: &mut Findings<'_>) -> Option<Run> {
     let of_path = |path: &&str| files.iter().find(|file| file.path == **path);
-    let file = ENTRIES.iter().find_map(|path| of_path(path))?;
+    let file = ENTRIES.iter().find_map(of_path)?;
     let command = command(file, deps);
     findings.note(file.lines.first, format!("no run block: running `{command}`"));
     Some(Run {

@@ -67,17 +67,26 @@ fn mapping(block: &Block, findings: &mut Findings<'_>) -> IndexMap<Spanned<Strin
         }
         Err(error) => {
             let at = error.location().map(|location| place(block, &location));
-            let message = error
-                .without_snippet()
-                .render_with_formatter(&UserMessageFormatter);
             findings.error_at(
                 at.unwrap_or(Place { line, column: 1 }),
-                format!("the workload is no valid YAML mapping: {message}"),
+                format!("the workload is no valid YAML mapping: {}", said(&error)),
                 help,
             );
             IndexMap::new()
         }
     }
+}
+
+/// The parser's sentence without its own place, which counts from the block's beginning.
+fn said(error: &serde_yaml::Error) -> String {
+    let message = error
+        .without_snippet()
+        .render_with_formatter(&UserMessageFormatter);
+    let first = message.lines().next().unwrap_or_default();
+    let sentence = first
+        .rsplit_once(" at line ")
+        .map_or(first, |(sentence, _)| sentence);
+    sentence.replace('`', "'")
 }
 
 /// A place of the YAML text as a place of the README.
