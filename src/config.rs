@@ -3,5 +3,7 @@
 //! Only this module sees unvalidated YAML: an [`Ecosystem`] that exists is valid. Reads one file, writes nothing.
 
 pub mod ecosystem;
+mod report;
+mod tree;
 
 pub use ecosystem::Ecosystem;
