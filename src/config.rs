@@ -3,7 +3,10 @@
 //! Only this module sees unvalidated YAML: an [`Ecosystem`] that exists is valid. Reads one file, writes nothing.
 
 pub mod ecosystem;
+mod dotenv;
+mod interpolate;
 mod report;
+mod scalars;
 mod tree;
 
 pub use ecosystem::Ecosystem;
