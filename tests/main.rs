@@ -3,6 +3,7 @@
 
 mod support;
 
+mod config;
 mod examples;
 mod host_lacks;
 mod isolation;

@@ -71,7 +71,10 @@ fn unquoted(value: &str) -> Result<String, Bad> {
             other => out.push(other),
         }
     }
-    Err(("the quote is not closed in its line", "close it, or write '\\n' in double quotes for a line break"))
+    Err((
+        "the quote is not closed in its line",
+        "close it, or write '\\n' in double quotes for a line break",
+    ))
 }
 
 fn unescaped(letter: Option<char>) -> String {
@@ -138,7 +141,11 @@ mod tests {
         let text = "A=1\nnonsense\n2B=x\nC='x\n D='x' y\nA=2\n";
         let (variables, problems) = read(Path::new(".env"), text);
         assert_eq!(variables["A"], "2");
-        let messages: Vec<_> = problems.0.iter().map(|p| (p.place.line, p.place.column)).collect();
+        let messages: Vec<_> = problems
+            .0
+            .iter()
+            .map(|p| (p.place.line, p.place.column))
+            .collect();
         assert_eq!(messages, [(2, 1), (3, 1), (4, 1), (5, 2)]);
         assert_eq!(
             problems.to_string().lines().next(),

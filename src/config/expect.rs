@@ -124,7 +124,10 @@ impl Report<'_> {
 
     /// A whole number from 1.
     pub(crate) fn count(&self, what: &str, node: &Node) -> Option<u32> {
-        let count = self.number(node).and_then(|text| text.parse().ok()).filter(|count| *count > 0);
+        let count = self
+            .number(node)
+            .and_then(|text| text.parse().ok())
+            .filter(|count| *count > 0);
         if count.is_none() {
             self.wrong(what, "a whole number from 1", node, "");
         }
@@ -183,8 +186,14 @@ impl Report<'_> {
         for (key, value) in entries {
             match table.iter().find(|known| known.name == key.text) {
                 None => self.unknown(key, table, owner),
-                Some(Key { later: Some(neutral), .. }) if !changes_nothing(value, neutral) => {
-                    self.error(key.mark, format!("'{}' is not supported yet", key.text), later_help(neutral));
+                Some(Key {
+                    later: Some(neutral), ..
+                }) if !changes_nothing(value, neutral) => {
+                    self.error(
+                        key.mark,
+                        format!("'{}' is not supported yet", key.text),
+                        later_help(neutral),
+                    );
                 }
                 Some(_) => {}
             }
@@ -201,7 +210,11 @@ impl Report<'_> {
                 _ => "'pactown schema' lists all keys".to_owned(),
             }),
         };
-        self.error(key.mark, format!("unknown key '{}' in {owner}", shortened(&key.text)), help);
+        self.error(
+            key.mark,
+            format!("unknown key '{}' in {owner}", shortened(&key.text)),
+            help,
+        );
     }
 }
 

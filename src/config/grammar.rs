@@ -18,7 +18,13 @@ pub(crate) struct Key {
 }
 
 const fn key(name: &'static str, shape: Shape, about: &'static str) -> Key {
-    Key { name, shape, about, default: None, later: None }
+    Key {
+        name,
+        shape,
+        about,
+        default: None,
+        later: None,
+    }
 }
 
 impl Key {
@@ -29,7 +35,13 @@ impl Key {
 }
 
 const fn later(name: &'static str, neutral: &'static [&'static str], about: &'static str) -> Key {
-    Key { name, shape: Shape::Later, about, default: None, later: Some(neutral) }
+    Key {
+        name,
+        shape: Shape::Later,
+        about,
+        default: None,
+        later: Some(neutral),
+    }
 }
 
 /// The top level.
@@ -37,17 +49,47 @@ pub(crate) const TOP: &[Key] = &[
     key("name", Shape::Text, "Name of the ecosystem.").or("\"unnamed-ecosystem\""),
     key("version", Shape::Version, "Version, for publishing.").or("\"0.1.0\""),
     key("description", Shape::Text, "Description, for publishing.").or("\"\""),
-    key("base_port", Shape::Port, "First port for services without 'port'.").or("8000"),
-    key("sandbox_root", Shape::Text, "Where what services write is kept, relative to this file.")
-        .or("\"./.pactown-sandboxes\""),
+    key(
+        "base_port",
+        Shape::Port,
+        "First port for services without 'port'.",
+    )
+    .or("8000"),
+    key(
+        "sandbox_root",
+        Shape::Text,
+        "Where what services write is kept, relative to this file.",
+    )
+    .or("\"./.pactown-sandboxes\""),
     key("network", Shape::Text, "A label for the network.").or("\"pactown-net\""),
-    key("registry", Shape::Object(REGISTRY), "Where services are published to and pulled from."),
-    key("strict_ports", Shape::Bool, "A taken 'port' is an error instead of moving to the next free one.")
-        .or("false"),
-    key("loopback_compat", Shape::Bool, "Inside, 127.0.0.1:<port of a dependency> leads to it.").or("true"),
-    key("isolation", Shape::Choice(&["strict", "best-effort"]), "What happens when this host cannot isolate fully.")
-        .or("\"strict\""),
-    key("services", Shape::MapOf(SERVICE), "The services by name, in the order of their automatic ports."),
+    key(
+        "registry",
+        Shape::Object(REGISTRY),
+        "Where services are published to and pulled from.",
+    ),
+    key(
+        "strict_ports",
+        Shape::Bool,
+        "A taken 'port' is an error instead of moving to the next free one.",
+    )
+    .or("false"),
+    key(
+        "loopback_compat",
+        Shape::Bool,
+        "Inside, 127.0.0.1:<port of a dependency> leads to it.",
+    )
+    .or("true"),
+    key(
+        "isolation",
+        Shape::Choice(&["strict", "best-effort"]),
+        "What happens when this host cannot isolate fully.",
+    )
+    .or("\"strict\""),
+    key(
+        "services",
+        Shape::MapOf(SERVICE),
+        "The services by name, in the order of their automatic ports.",
+    ),
     later("secrets", &[], "Secrets of the ecosystem."),
 ];
 
@@ -55,32 +97,104 @@ pub(crate) const TOP: &[Key] = &[
 pub(crate) const REGISTRY: &[Key] = &[
     key("url", Shape::Text, "Address of the registry.").or("\"http://localhost:8800\""),
     key("namespace", Shape::Text, "Namespace in the registry.").or("\"default\""),
-    key("auth_token", Shape::Text, "Token; never written out. Give it as a variable, not literally."),
+    key(
+        "auth_token",
+        Shape::Text,
+        "Token; never written out. Give it as a variable, not literally.",
+    ),
 ];
 
 /// A service.
 pub(crate) const SERVICE: &[Key] = &[
-    key("readme", Shape::Text, "Its README, relative to this file; '<name>/README.md' by default."),
-    key("port", Shape::Port, "The port it listens on inside (PORT), preferred on 127.0.0.1; from 'base_port' by default."),
-    key("ports", Shape::Ports, "Demanded publications: [ADDRESS:]HOST:INSIDE[/udp], or one number for both."),
-    key("env", Shape::Environment, "Variables; they win over everything injected."),
-    key("env_passthrough", Shape::Texts, "Names of variables taken over from the caller."),
+    key(
+        "readme",
+        Shape::Text,
+        "Its README, relative to this file; '<name>/README.md' by default.",
+    ),
+    key(
+        "port",
+        Shape::Port,
+        "The port it listens on inside (PORT), preferred on 127.0.0.1; from 'base_port' by default.",
+    ),
+    key(
+        "ports",
+        Shape::Ports,
+        "Demanded publications: [ADDRESS:]HOST:INSIDE[/udp], or one number for both.",
+    ),
+    key(
+        "env",
+        Shape::Environment,
+        "Variables; they win over everything injected.",
+    ),
+    key(
+        "env_passthrough",
+        Shape::Texts,
+        "Names of variables taken over from the caller.",
+    ),
     key("depends_on", Shape::Dependencies, "Services it needs."),
-    key("health_check", Shape::Health, "How to tell that it is ready: a path, or a mapping."),
-    key("timeout", Shape::Duration, "How long a start may take until it is ready.").or("60"),
+    key(
+        "health_check",
+        Shape::Health,
+        "How to tell that it is ready: a path, or a mapping.",
+    ),
+    key(
+        "timeout",
+        Shape::Duration,
+        "How long a start may take until it is ready.",
+    )
+    .or("60"),
     key("stop_signal", Shape::Signal, "How it is asked to stop.").or("\"SIGTERM\""),
-    key("stop_grace", Shape::Duration, "How long it may take to stop before it is killed.").or("10"),
+    key(
+        "stop_grace",
+        Shape::Duration,
+        "How long it may take to stop before it is killed.",
+    )
+    .or("10"),
     key("limits", Shape::Object(LIMITS), "Limits of resources."),
     key("volumes", Shape::Texts, "Kept data: name:/path/inside[:ro]."),
-    key("mounts", Shape::Texts, "Host paths: ./host:/inside[:rw], read-only unless asked."),
-    key("egress", Shape::Egress, "What it may reach outside: all, none, or a list of ADDRESS[/PREFIX][:PORT].")
-        .or("\"all\""),
-    key("host_access", Shape::PortList, "Ports of the host it may open at host.pactown.internal."),
-    key("user", Shape::Choice(&["app", "root"]), "'root': uid 0 inside, still without any capability.").or("\"app\""),
-    key("toolchains", Shape::Texts, "Directories bound read-only, their bin in front of PATH."),
-    key("rootfs", Shape::Text, "A directory that replaces the host's programs."),
-    key("sandbox_path", Shape::Text, "Where its own files are kept; below 'sandbox_root' by default."),
-    key("auto_restart", Shape::Bool, "Restart on failure; has no effect before 'restart' is supported.").or("true"),
+    key(
+        "mounts",
+        Shape::Texts,
+        "Host paths: ./host:/inside[:rw], read-only unless asked.",
+    ),
+    key(
+        "egress",
+        Shape::Egress,
+        "What it may reach outside: all, none, or a list of ADDRESS[/PREFIX][:PORT].",
+    )
+    .or("\"all\""),
+    key(
+        "host_access",
+        Shape::PortList,
+        "Ports of the host it may open at host.pactown.internal.",
+    ),
+    key(
+        "user",
+        Shape::Choice(&["app", "root"]),
+        "'root': uid 0 inside, still without any capability.",
+    )
+    .or("\"app\""),
+    key(
+        "toolchains",
+        Shape::Texts,
+        "Directories bound read-only, their bin in front of PATH.",
+    ),
+    key(
+        "rootfs",
+        Shape::Text,
+        "A directory that replaces the host's programs.",
+    ),
+    key(
+        "sandbox_path",
+        Shape::Text,
+        "Where its own files are kept; below 'sandbox_root' by default.",
+    ),
+    key(
+        "auto_restart",
+        Shape::Bool,
+        "Restart on failure; has no effect before 'restart' is supported.",
+    )
+    .or("true"),
     later("replicas", &["1"], "How many of it run."),
     later("restart", &["no", "false"], "When it is started again."),
     later("schedule", &[], "When it is run."),
@@ -91,9 +205,17 @@ pub(crate) const SERVICE: &[Key] = &[
     later("framework", &[], "What it is built with."),
     later("build_cmd", &[], "How it is built."),
     later("build_targets", &[], "What it is built for."),
-    later("read_only", &["true"], "Whether the root file system is read-only."),
+    later(
+        "read_only",
+        &["true"],
+        "Whether the root file system is read-only.",
+    ),
     later("hooks", &[], "Commands around starts and stops."),
-    later("on_unhealthy", &[], "What happens when a running service fails its health check."),
+    later(
+        "on_unhealthy",
+        &[],
+        "What happens when a running service fails its health check.",
+    ),
     later("from", &[], "A service of a registry it is made from."),
 ];
 
@@ -101,9 +223,17 @@ pub(crate) const SERVICE: &[Key] = &[
 pub(crate) const DEPENDENCY: &[Key] = &[
     key("name", Shape::Text, "The service."),
     key("version", Shape::Version, "Its version.").or("\"*\""),
-    key("endpoint", Shape::Text, "The URL the dependent is given; {host} and {port} are filled in."),
+    key(
+        "endpoint",
+        Shape::Text,
+        "The URL the dependent is given; {host} and {port} are filled in.",
+    ),
     key("env_var", Shape::Text, "A further variable that holds the URL."),
-    key("condition", Shape::Choice(CONDITIONS), "When it counts as satisfied."),
+    key(
+        "condition",
+        Shape::Choice(CONDITIONS),
+        "When it counts as satisfied.",
+    ),
     key("required", Shape::Bool, "false: its failure does not block.").or("true"),
     key("port", Shape::Port, "Which of its ports the URL means."),
     later("registry", &["local"], "The registry it comes from."),
@@ -124,8 +254,16 @@ pub(crate) const CONDITIONS: &[&str] = &[
 pub(crate) const HEALTH: &[Key] = &[
     key("http", Shape::Text, "GET this path."),
     key("tcp", Shape::Port, "Open this port."),
-    key("exec", Shape::Command, "Run this command inside: shell text, or a list of arguments."),
-    key("port", Shape::Port, "The port inside for 'http'; the service's own by default."),
+    key(
+        "exec",
+        Shape::Command,
+        "Run this command inside: shell text, or a list of arguments.",
+    ),
+    key(
+        "port",
+        Shape::Port,
+        "The port inside for 'http'; the service's own by default.",
+    ),
     key("expect", Shape::Statuses, "Accepted status or range for 'http'.").or("\"200-399\""),
     key("interval", Shape::Duration, "Pause between probes.").or("1"),
     key("timeout", Shape::Duration, "Limit of one probe.").or("2"),
@@ -133,7 +271,11 @@ pub(crate) const HEALTH: &[Key] = &[
 
 /// `limits:`.
 pub(crate) const LIMITS: &[Key] = &[
-    key("memory", Shape::Size, "Memory, as 256M or 1GiB; the smaller of 2 GiB and half of RAM by default."),
+    key(
+        "memory",
+        Shape::Size,
+        "Memory, as 256M or 1GiB; the smaller of 2 GiB and half of RAM by default.",
+    ),
     key("cpus", Shape::Number, "CPUs, as 0.5."),
     key("pids", Shape::Count, "Processes and threads.").or("1024"),
 ];

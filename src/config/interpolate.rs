@@ -39,7 +39,9 @@ pub(crate) fn fill(node: &mut Node, variables: &IndexMap<String, String>, text: 
             *value = filled;
             tell(node, &faults, text, report);
         }
-        Value::List(items) => items.iter_mut().for_each(|item| fill(item, variables, text, report)),
+        Value::List(items) => items
+            .iter_mut()
+            .for_each(|item| fill(item, variables, text, report)),
         Value::Map(entries) => entries
             .iter_mut()
             .for_each(|(_, value)| fill(value, variables, text, report)),
@@ -119,7 +121,11 @@ fn expression_length(text: &str) -> Option<usize> {
             '}' => open -= 1,
             _ => {}
         }
-        before = if before == '$' && letter == '$' { ' ' } else { letter };
+        before = if before == '$' && letter == '$' {
+            ' '
+        } else {
+            letter
+        };
     }
     None
 }
@@ -173,12 +179,17 @@ fn required(expression: &str, name: &str, message: &str) -> Fault {
         "" => format!("variable '{name}' is required"),
         message => format!("variable '{name}' is required: {message}"),
     };
-    Fault::new(expression, message, "set it, or put it into '.env' beside the file")
+    Fault::new(
+        expression,
+        message,
+        "set it, or put it into '.env' beside the file",
+    )
 }
 
 fn not_understood(expression: &str) -> Fault {
     let message = format!("'{}' is not understood", super::tree::shortened(expression));
-    let help = "write '${NAME}', '${NAME:-default}' or '${NAME:?message}', or '$${' for the characters themselves";
+    let help =
+        "write '${NAME}', '${NAME:-default}' or '${NAME:?message}', or '$${' for the characters themselves";
     Fault::new(expression, message, help)
 }
 
@@ -192,10 +203,15 @@ mod tests {
     use super::*;
 
     fn variables() -> IndexMap<String, String> {
-        [("HOST", "db"), ("EMPTY", ""), ("NESTED", "${HOST}"), ("_1", "one")]
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .into_iter()
-            .collect()
+        [
+            ("HOST", "db"),
+            ("EMPTY", ""),
+            ("NESTED", "${HOST}"),
+            ("_1", "one"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into_iter()
+        .collect()
     }
 
     #[test]
@@ -254,7 +270,10 @@ mod tests {
     #[test]
     fn escaping_is_the_inverse() {
         for value in ["", "$", "$$", "${A}", "a$b", "$A${"] {
-            assert_eq!(text_with(&escaped(value), &variables()), (value.to_owned(), vec![]));
+            assert_eq!(
+                text_with(&escaped(value), &variables()),
+                (value.to_owned(), vec![])
+            );
         }
     }
 }

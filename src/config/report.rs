@@ -110,10 +110,7 @@ mod tests {
     #[test]
     fn a_literal_token_never_reaches_a_report() {
         assert_eq!(without_token("  auth_token: abc def"), "  auth_token: *** ***");
-        assert_eq!(
-            without_token("{\"auth_token\": \"x\"}"),
-            "{\"auth_token\": \"***"
-        );
+        assert_eq!(without_token("{\"auth_token\": \"x\"}"), "{\"auth_token\": \"***");
         assert_eq!(without_token("auth_token: ${T}"), "auth_token: ${T}");
         assert_eq!(without_token("port: 80"), "port: 80");
     }

@@ -10,9 +10,9 @@ const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// Signals by number, from 1.
 const SIGNALS: [&str; 31] = [
-    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM",
-    "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF",
-    "WINCH", "IO", "PWR", "SYS",
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
+    "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
+    "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
 ];
 
 /// `[A-Za-z_][A-Za-z0-9_]*`.
@@ -48,7 +48,10 @@ pub(crate) fn is_volume_name(name: &str) -> bool {
 /// A port from 1 to 65535.
 pub(crate) fn port(text: &str) -> Option<u16> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    digits.then(|| text.parse().ok()).flatten().filter(|port| *port > 0)
+    digits
+        .then(|| text.parse().ok())
+        .flatten()
+        .filter(|port| *port > 0)
 }
 
 /// `60`, `1.5`, `60s`, `1m30s`; a number is seconds.
@@ -154,11 +157,28 @@ mod tests {
     #[test]
     fn durations() {
         let millis = |text| duration(text).map(|duration| duration.as_millis());
-        for (text, expected) in [("60", 60_000), ("0", 0), ("1.5", 1500), ("60s", 60_000), ("1m30s", 90_000)] {
+        for (text, expected) in [
+            ("60", 60_000),
+            ("0", 0),
+            ("1.5", 1500),
+            ("60s", 60_000),
+            ("1m30s", 90_000),
+        ] {
             assert_eq!(millis(text), Some(expected), "{text}");
         }
         assert_eq!(millis("500ms"), Some(500));
-        for text in ["", "soon", "-1", "1e3", "1x", ".", "99999999999999999999", "1000000h", "inf", "NaN"] {
+        for text in [
+            "",
+            "soon",
+            "-1",
+            "1e3",
+            "1x",
+            ".",
+            "99999999999999999999",
+            "1000000h",
+            "inf",
+            "NaN",
+        ] {
             assert_eq!(millis(text), None, "{text}");
         }
         for duration_in in [0, 1, 999, 61_000, 90_061_001].map(Duration::from_millis) {
@@ -194,7 +214,10 @@ mod tests {
         for text in ["SIGTERM", "TERM", "15", "term"] {
             assert_eq!(signal(text), Some(15), "{text}");
         }
-        assert_eq!((signal("USR1"), signal("SIGSYS"), signal("64")), (Some(10), Some(31), Some(64)));
+        assert_eq!(
+            (signal("USR1"), signal("SIGSYS"), signal("64")),
+            (Some(10), Some(31), Some(64))
+        );
         for text in ["", "SIG", "0", "65", "-1", "SIGNOPE", "0x0f"] {
             assert_eq!(signal(text), None, "{text}");
         }
@@ -221,15 +244,38 @@ mod tests {
             assert!(!is_service_name(name), "{name}");
             assert_eq!(service_name_for(name).as_deref(), nearest, "{name}");
         }
-        assert!(is_volume_name("data_1.x-y") && !is_volume_name(".x") && !is_volume_name("A") && !is_volume_name(""));
-        assert!(is_variable_name("_a1") && !is_variable_name("1a") && !is_variable_name("") && !is_variable_name("a-b"));
+        assert!(
+            is_volume_name("data_1.x-y")
+                && !is_volume_name(".x")
+                && !is_volume_name("A")
+                && !is_volume_name("")
+        );
+        assert!(
+            is_variable_name("_a1")
+                && !is_variable_name("1a")
+                && !is_variable_name("")
+                && !is_variable_name("a-b")
+        );
     }
 
     #[test]
     fn targets() {
         assert_eq!(target("/var//lib/x/"), Ok("/var/lib/x".to_owned()));
         assert_eq!(target("/app/data"), Ok("/app/data".to_owned()));
-        for text in ["", "x", "./x", "/", "//", "/app", "/app/", "/proc", "/proc/1", "/sys", "/dev/shm", "/a/../proc"] {
+        for text in [
+            "",
+            "x",
+            "./x",
+            "/",
+            "//",
+            "/app",
+            "/app/",
+            "/proc",
+            "/proc/1",
+            "/sys",
+            "/dev/shm",
+            "/a/../proc",
+        ] {
             assert!(target(text).is_err(), "{text}");
         }
     }

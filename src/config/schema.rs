@@ -56,9 +56,15 @@ pub(crate) enum Shape {
 /// The JSON Schema of the ecosystem file.
 pub fn schema() -> Value {
     let mut schema = Map::new();
-    schema.insert("$schema".into(), json!("https://json-schema.org/draft/2020-12/schema"));
+    schema.insert(
+        "$schema".into(),
+        json!("https://json-schema.org/draft/2020-12/schema"),
+    );
     schema.insert("title".into(), json!("pactown ecosystem"));
-    schema.insert("description".into(), json!("saas.pactown.yaml: services, each an executable README."));
+    schema.insert(
+        "description".into(),
+        json!("saas.pactown.yaml: services, each an executable README."),
+    );
     schema.extend(object(TOP, &[]));
     Value::Object(schema)
 }
@@ -79,7 +85,11 @@ fn object(table: &[Key], without: &[&str]) -> Map<String, Value> {
 
 fn property(key: &Key) -> Value {
     let mut property = Map::new();
-    let prefix = if key.later.is_some() { "Not supported yet. " } else { "" };
+    let prefix = if key.later.is_some() {
+        "Not supported yet. "
+    } else {
+        ""
+    };
     property.insert("description".into(), json!(format!("{prefix}{}", key.about)));
     if let Some(default) = key.default {
         property.insert("default".into(), literal(default));
@@ -112,8 +122,14 @@ fn alternatives(shape: Shape) -> Vec<Value> {
         Shape::Count => vec![json!({"type": "integer", "minimum": 1}), variable()],
         Shape::Number => vec![json!({"type": "number", "exclusiveMinimum": 0}), variable()],
         Shape::Duration => vec![json!({"type": "number", "minimum": 0}), json!({"type": "string"})],
-        Shape::Size => vec![json!({"type": "integer", "minimum": 0}), json!({"type": "string"})],
-        Shape::Signal => vec![json!({"type": "integer", "minimum": 1, "maximum": 64}), json!({"type": "string"})],
+        Shape::Size => vec![
+            json!({"type": "integer", "minimum": 0}),
+            json!({"type": "string"}),
+        ],
+        Shape::Signal => vec![
+            json!({"type": "integer", "minimum": 1, "maximum": 64}),
+            json!({"type": "string"}),
+        ],
         Shape::Choice(words) => vec![json!({"enum": words}), variable()],
         Shape::Texts => vec![json!({"type": "array", "items": {"type": "string"}})],
         Shape::PortList => vec![json!({"type": "array", "items": {"anyOf": [port(), variable()]}})],
@@ -125,7 +141,10 @@ fn alternatives(shape: Shape) -> Vec<Value> {
         })],
         Shape::Dependencies => dependencies(),
         Shape::Health => vec![json!({"type": "string"}), Value::Object(object(HEALTH, &[]))],
-        Shape::Command => vec![json!({"type": "string"}), json!({"type": "array", "items": {"type": "string"}})],
+        Shape::Command => vec![
+            json!({"type": "string"}),
+            json!({"type": "array", "items": {"type": "string"}}),
+        ],
         Shape::Statuses => vec![
             json!({"type": "integer", "minimum": 100, "maximum": 599}),
             json!({"type": "string"}),
@@ -183,7 +202,9 @@ mod tests {
     /// Every property name that stands below this value with a description.
     fn described(value: &Value, found: &mut Vec<String>) {
         if let Some(properties) = value.get("properties").and_then(Value::as_object) {
-            let with = properties.iter().filter(|(_, property)| property["description"].is_string());
+            let with = properties
+                .iter()
+                .filter(|(_, property)| property["description"].is_string());
             found.extend(with.map(|(name, _)| name.clone()));
         }
         match value {
@@ -198,7 +219,10 @@ mod tests {
         let schema = schema();
         let mut found = Vec::new();
         described(&schema, &mut found);
-        for key in [TOP, REGISTRY, SERVICE, DEPENDENCY, HEALTH, LIMITS].into_iter().flatten() {
+        for key in [TOP, REGISTRY, SERVICE, DEPENDENCY, HEALTH, LIMITS]
+            .into_iter()
+            .flatten()
+        {
             assert!(found.iter().any(|name| name == key.name), "{}", key.name);
         }
         let service = &schema["properties"]["services"]["anyOf"][0]["additionalProperties"]["properties"];

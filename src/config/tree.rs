@@ -110,7 +110,11 @@ pub(crate) fn read(text: &str, report: &Report) -> Option<Node> {
     };
     let only_comments = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
     if text.lines().all(only_comments) {
-        report.error(Mark::default(), "the file is empty", "begin with 'name:' and 'services:'");
+        report.error(
+            Mark::default(),
+            "the file is empty",
+            "begin with 'name:' and 'services:'",
+        );
         return None;
     }
     match serde_yaml::from_str_with_options::<Raw>(text, options) {
@@ -137,7 +141,12 @@ fn broken(text: &str, error: &serde_yaml::Error, report: &Report) {
 /// The library's words without its hints for programmers.
 fn what_broke(error: &serde_yaml::Error) -> String {
     let full = error.to_string();
-    let limits = ["budget breached", "alias replay", "alias expansion", "recursion limit"];
+    let limits = [
+        "budget breached",
+        "alias replay",
+        "alias expansion",
+        "recursion limit",
+    ];
     if limits.iter().any(|limit| full.contains(limit)) {
         return "nested too deeply or too large".to_owned();
     }
@@ -179,7 +188,12 @@ impl Builder<'_, '_> {
             Shape::List(items) => Value::List(items.into_iter().map(|item| self.node(item)).collect()),
             Shape::Map(entries) => Value::Map(self.entries(entries)),
         };
-        Node { value, mark, bytes, filled: false }
+        Node {
+            value,
+            mark,
+            bytes,
+            filled: false,
+        }
     }
 
     fn entries(&self, raw: Vec<(Raw, Raw)>) -> Vec<(Key, Node)> {
@@ -191,7 +205,8 @@ impl Builder<'_, '_> {
             };
             if let Some(line) = seen.get(&key.text) {
                 let message = format!("'{}' is written twice", shortened(&key.text));
-                self.report.error(key.mark, message, format!("the first one is in line {line}"));
+                self.report
+                    .error(key.mark, message, format!("the first one is in line {line}"));
                 continue;
             }
             seen.insert(key.text.clone(), key.mark.place.line);
@@ -211,13 +226,17 @@ impl Builder<'_, '_> {
                 return None;
             }
         };
-        Some(Key { text, mark: node.mark })
+        Some(Key {
+            text,
+            mark: node.mark,
+        })
     }
 
     /// Text without a NUL: no variable, argument or path can hold one.
     fn clean(&self, text: String, mark: Mark) -> String {
         if text.contains('\0') {
-            self.report.error(mark, "text must not contain a NUL character", "");
+            self.report
+                .error(mark, "text must not contain a NUL character", "");
             return text.replace('\0', "");
         }
         text
@@ -245,9 +264,18 @@ impl Builder<'_, '_> {
         let source = self.text.get(bytes.clone()).unwrap_or_default();
         let length = match shape {
             Shape::List(_) | Shape::Map(_) => 0,
-            _ => source.lines().next().unwrap_or_default().trim_end().chars().count(),
+            _ => source
+                .lines()
+                .next()
+                .unwrap_or_default()
+                .trim_end()
+                .chars()
+                .count(),
         };
-        Mark { place: place_of(location), length }
+        Mark {
+            place: place_of(location),
+            length,
+        }
     }
 }
 
@@ -357,7 +385,9 @@ mod tests {
         let place = |node: &Node| (node.mark.place.line, node.mark.place.column, node.mark.length);
         assert_eq!(place(node.get("a").expect("a")), (1, 7, 5));
         let list = node.get("käs").expect("list");
-        let Value::List(items) = &list.value else { panic!("{list:?}") };
+        let Value::List(items) = &list.value else {
+            panic!("{list:?}")
+        };
         assert_eq!(items[0].value, Value::Number("1.10".to_owned()));
         assert_eq!(place(&items[0]), (2, 9, 4));
         assert_eq!(place(&items[1]), (2, 15, 3));
@@ -372,7 +402,16 @@ mod tests {
 
     #[test]
     fn broken_yaml_is_one_problem() {
-        for text in ["a: [1", "a:\n\t- b", "a: *nowhere", "a: b: c", "- a\nb: c", "a: !x 1", "a: 1\n---\nb: 2", "'"] {
+        for text in [
+            "a: [1",
+            "a:\n\t- b",
+            "a: *nowhere",
+            "a: b: c",
+            "- a\nb: c",
+            "a: !x 1",
+            "a: 1\n---\nb: 2",
+            "'",
+        ] {
             let (node, problems) = tree(text);
             assert!(node.is_none(), "{text}");
             assert_eq!(problems.lines().count(), 1, "{text}: {problems}");
@@ -392,7 +431,10 @@ mod tests {
         for level in 1..1000 {
             chain += &format!("a{level}: &a{level} [*a{}]\n", level - 1);
         }
-        assert_eq!(tree(&chain).1, "f:24:12: not valid YAML: nested too deeply or too large");
+        assert_eq!(
+            tree(&chain).1,
+            "f:24:12: not valid YAML: nested too deeply or too large"
+        );
         assert!(tree(&"[".repeat(100_000)).0.is_none());
         assert!(tree(&"- ".repeat(100_000)).0.is_none());
     }
@@ -400,7 +442,10 @@ mod tests {
     #[test]
     fn duplicate_keys_are_named_with_the_first_line() {
         let (_, problems) = tree("a: 1\nb: 2\na: 3\n");
-        assert_eq!(problems, "f:3:1: 'a' is written twice (the first one is in line 1)");
+        assert_eq!(
+            problems,
+            "f:3:1: 'a' is written twice (the first one is in line 1)"
+        );
     }
 
     #[test]
@@ -409,7 +454,13 @@ mod tests {
         assert_eq!(problems, "");
         let b = node.expect("valid");
         let b = b.get("b").expect("b");
-        assert_eq!(b.get("x").map(|x| x.value.clone()), Some(Value::Number("1".to_owned())));
-        assert_eq!(b.get("y").map(|x| x.value.clone()), Some(Value::Number("3".to_owned())));
+        assert_eq!(
+            b.get("x").map(|x| x.value.clone()),
+            Some(Value::Number("1".to_owned()))
+        );
+        assert_eq!(
+            b.get("y").map(|x| x.value.clone()),
+            Some(Value::Number("3".to_owned()))
+        );
     }
 }

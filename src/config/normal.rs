@@ -1,0 +1,165 @@
+//! An [`Ecosystem`] → the file that spells out every key, in the file's own grammar: reading it gives the same again.
+
+use std::path::Path;
+use std::time::Duration;
+
+use indexmap::IndexMap;
+use serde_json::{Map, Value, json};
+
+use super::ecosystem::{
+    BindMount, Condition, Dependency, Ecosystem, Egress, HealthCheck, Isolation, Limits, PortMapping, Probe,
+    Service, Volume,
+};
+use super::interpolate::escaped;
+use super::scalars;
+
+/// The normal form. An automatic `port` stays null: it follows from `base_port` and the order.
+pub fn normal_form(ecosystem: &Ecosystem) -> Value {
+    let directory = ecosystem.file.parent().unwrap_or(Path::new(""));
+    let isolation = match ecosystem.isolation {
+        Isolation::Strict => "strict",
+        Isolation::BestEffort => "best-effort",
+    };
+    let services = ecosystem.services.iter();
+    let services: Map<String, Value> = services
+        .map(|(name, service)| (name.clone(), service_form(service, directory)))
+        .collect();
+    let form = json!({
+        "name": ecosystem.name,
+        "version": ecosystem.version,
+        "description": ecosystem.description,
+        "base_port": ecosystem.base_port,
+        "sandbox_root": scalars::path_text(directory, &ecosystem.sandbox_root),
+        "network": ecosystem.network,
+        "registry": {"url": ecosystem.registry.url, "namespace": ecosystem.registry.namespace},
+        "strict_ports": ecosystem.strict_ports,
+        "loopback_compat": ecosystem.loopback_compat,
+        "isolation": isolation,
+        "services": services,
+    });
+    literal(form)
+}
+
+/// Every text with its dollar signs doubled.
+fn literal(value: Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(escaped(&text)),
+        Value::Array(items) => items.into_iter().map(literal).collect(),
+        Value::Object(entries) => entries
+            .into_iter()
+            .map(|(key, value)| (key, literal(value)))
+            .collect(),
+        other => other,
+    }
+}
+
+fn service_form(service: &Service, directory: &Path) -> Value {
+    let path = |path: &std::path::PathBuf| scalars::path_text(directory, path);
+    json!({
+        "readme": path(&service.readme),
+        "port": service.port_explicit.then_some(service.port),
+        "ports": service.ports.iter().map(port_form).collect::<Vec<_>>(),
+        "env": environment(&service.env),
+        "env_passthrough": service.env_passthrough,
+        "depends_on": service.depends_on.iter().map(dependency_form).collect::<Vec<_>>(),
+        "health_check": service.health.as_ref().map(health_form),
+        "timeout": duration_form(service.timeout),
+        "stop_signal": scalars::signal_text(service.stop_signal),
+        "stop_grace": duration_form(service.stop_grace),
+        "limits": limits_form(&service.limits),
+        "volumes": service.volumes.iter().map(volume_form).collect::<Vec<_>>(),
+        "mounts": service.mounts.iter().map(|mount| mount_form(mount, directory)).collect::<Vec<_>>(),
+        "egress": egress_form(&service.egress),
+        "host_access": service.host_access,
+        "user": if service.run_as_root { "root" } else { "app" },
+        "toolchains": service.toolchains.iter().map(path).collect::<Vec<_>>(),
+        "rootfs": service.rootfs.as_ref().map(path),
+        "sandbox_path": service.sandbox_path.as_ref().map(path),
+    })
+}
+
+fn environment(env: &IndexMap<String, String>) -> Value {
+    env.iter()
+        .map(|(name, value)| (name.clone(), json!(value)))
+        .collect()
+}
+
+fn port_form(mapping: &PortMapping) -> Value {
+    let host = match mapping.host.is_ipv6() {
+        true => format!("[{}]", mapping.host),
+        false => mapping.host.to_string(),
+    };
+    let protocol = if mapping.udp { "/udp" } else { "" };
+    json!(format!("{host}:{}:{}{protocol}", mapping.host_port, mapping.port))
+}
+
+fn dependency_form(dependency: &Dependency) -> Value {
+    let condition = dependency.condition.map(|condition| match condition {
+        Condition::Started => "started",
+        Condition::Healthy => "healthy",
+        Condition::Completed => "completed",
+    });
+    json!({
+        "name": dependency.name,
+        "version": dependency.version,
+        "endpoint": dependency.endpoint,
+        "env_var": dependency.env_var,
+        "condition": condition,
+        "required": dependency.required,
+        "port": dependency.port,
+    })
+}
+
+fn health_form(check: &HealthCheck) -> Value {
+    let mut form = Map::new();
+    match &check.probe {
+        Probe::Http {
+            path,
+            port,
+            expect: (low, high),
+        } => {
+            form.insert("http".into(), json!(path));
+            form.insert("port".into(), json!(port));
+            form.insert("expect".into(), json!(format!("{low}-{high}")));
+        }
+        Probe::Tcp { port } => {
+            form.insert("tcp".into(), json!(port));
+        }
+        Probe::Exec { command } => {
+            form.insert("exec".into(), json!(command));
+        }
+    }
+    form.insert("interval".into(), duration_form(check.interval));
+    form.insert("timeout".into(), duration_form(check.timeout));
+    Value::Object(form)
+}
+
+fn duration_form(duration: Duration) -> Value {
+    json!(scalars::duration_text(duration))
+}
+
+fn limits_form(limits: &Limits) -> Value {
+    json!({"memory": limits.memory, "cpus": limits.cpus, "pids": limits.pids})
+}
+
+fn volume_form(volume: &Volume) -> Value {
+    let mode = if volume.read_only { "ro" } else { "rw" };
+    json!(format!("{}:{}:{mode}", volume.name, volume.target))
+}
+
+fn mount_form(mount: &BindMount, directory: &Path) -> Value {
+    let mode = if mount.writable { "rw" } else { "ro" };
+    json!(format!(
+        "{}:{}:{mode}",
+        scalars::path_text(directory, &mount.source),
+        mount.target
+    ))
+}
+
+fn egress_form(egress: &Egress) -> Value {
+    match egress {
+        Egress::All => json!("all"),
+        Egress::None => json!("none"),
+        Egress::Only(list) => json!(list),
+    }
+}

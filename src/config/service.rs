@@ -1,0 +1,220 @@
+//! One service's mapping → a [`Service`]. Knows the names of its neighbours, not what is in them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use indexmap::IndexMap;
+
+use super::ecosystem::{Limits, Place, PortMapping, Service};
+use super::grammar::LIMITS;
+use super::report::Report;
+use super::top::Context;
+use super::tree::{Key, Node, Value, shortened};
+use super::{dependencies, health, publish, scalars, storage};
+
+/// What is known about a service from the rest of the file.
+pub(crate) struct Surroundings<'a> {
+    /// All services of the file.
+    pub(crate) names: &'a [&'a str],
+    /// Its port.
+    pub(crate) port: u16,
+    /// Whether `port` is written.
+    pub(crate) port_explicit: bool,
+    /// Its `ports`.
+    pub(crate) ports: Vec<PortMapping>,
+}
+
+/// The service of this entry of `services`.
+pub(crate) fn service(key: &Key, node: &Node, around: Surroundings, context: &Context) -> Service {
+    let report = context.report;
+    let duration = |name: &str, zero| {
+        node.get(name)
+            .and_then(|value| report.duration(name, value, zero))
+    };
+    let path = |name: &str| node.get(name).and_then(|value| path(name, value, context));
+    let (readme, readme_place) = readme(key, node, context);
+    let (volumes, mounts) = storage::volumes_and_mounts(node, context);
+    if let Some(value) = node.get("auto_restart") {
+        report.boolean("auto_restart", value);
+    }
+    Service {
+        name: key.text.clone(),
+        place: key.mark.place,
+        readme,
+        readme_place,
+        port: around.port,
+        port_explicit: around.port_explicit,
+        ports: around.ports,
+        env: env(node, report),
+        env_passthrough: env_passthrough(node, report),
+        depends_on: dependencies::depends_on(key, node, around.names, report),
+        health: node
+            .get("health_check")
+            .and_then(|value| health::check(value, around.port, report)),
+        timeout: duration("timeout", false).unwrap_or(Duration::from_secs(60)),
+        stop_signal: stop_signal(node, report),
+        stop_grace: duration("stop_grace", true).unwrap_or(Duration::from_secs(10)),
+        sandbox_path: path("sandbox_path"),
+        volumes,
+        mounts,
+        limits: limits(node, report),
+        egress: node
+            .get("egress")
+            .map(|value| publish::egress(value, report))
+            .unwrap_or_default(),
+        host_access: host_access(node, report),
+        run_as_root: run_as_root(node, report),
+        toolchains: toolchains(node, context),
+        rootfs: path("rootfs"),
+    }
+}
+
+fn readme(key: &Key, node: &Node, context: &Context) -> (PathBuf, Place) {
+    let written = node.get("readme");
+    let text = written.and_then(|value| context.report.text("readme", value));
+    let default = format!("{}/README.md", key.text);
+    let path = scalars::path_from(context.directory, text.unwrap_or(&default));
+    let mark = written.map_or(key.mark, |value| value.mark);
+    if (written.is_none() || text.is_some())
+        && let Some(why) = (context.unreadable)(&path)
+    {
+        let message = format!("the README of '{}' cannot be read: {why}", shortened(&key.text));
+        let help = match written {
+            Some(_) => format!("expected at {}", path.display()),
+            None => format!(
+                "expected at {}; set 'readme' when it is elsewhere",
+                path.display()
+            ),
+        };
+        context.report.error(mark, message, help);
+    }
+    (path, mark.place)
+}
+
+fn path(name: &str, node: &Node, context: &Context) -> Option<PathBuf> {
+    let text = context.report.text(name, node)?;
+    Some(scalars::path_from(context.directory, text))
+}
+
+fn env(node: &Node, report: &Report) -> IndexMap<String, String> {
+    let Some(node) = node.get("env") else {
+        return IndexMap::new();
+    };
+    if matches!(node.value, Value::List(_)) {
+        report.wrong(
+            "env",
+            "a mapping",
+            node,
+            "write 'NAME: value' instead of '- NAME=value'",
+        );
+        return IndexMap::new();
+    }
+    let mut env = IndexMap::new();
+    for (key, value) in report.entries("env", node) {
+        check_variable(&key.text, "env", key.mark, report);
+        if let Some(text) = report.scalar(&shortened(&key.text), value) {
+            env.insert(key.text.clone(), text);
+        }
+    }
+    env
+}
+
+fn check_variable(name: &str, place: &str, mark: super::report::Mark, report: &Report) -> bool {
+    let good = scalars::is_variable_name(name);
+    if !good {
+        let message = format!("'{}' in '{place}' is not a variable name", shortened(name));
+        report.error(mark, message, "use letters, digits and '_', not a digit first");
+    }
+    good
+}
+
+fn env_passthrough(node: &Node, report: &Report) -> Vec<String> {
+    let items = node
+        .get("env_passthrough")
+        .map_or(&[][..], |value| report.items("env_passthrough", value));
+    let name = |item: &Node| {
+        let name = report.text("env_passthrough", item)?;
+        check_variable(name, "env_passthrough", item.mark, report).then(|| name.to_owned())
+    };
+    items.iter().filter_map(name).collect()
+}
+
+fn stop_signal(node: &Node, report: &Report) -> i32 {
+    const SIGTERM: i32 = 15;
+    let Some(node) = node.get("stop_signal") else {
+        return SIGTERM;
+    };
+    let (Value::Text(text) | Value::Number(text)) = &node.value else {
+        report.wrong("stop_signal", "a signal", node, "write 'SIGTERM'");
+        return SIGTERM;
+    };
+    scalars::signal(text).unwrap_or_else(|| {
+        let names: Vec<String> = scalars::signal_names().collect();
+        let full = text.to_ascii_uppercase();
+        let near = super::report::did_you_mean(&full, names.iter().map(String::as_str));
+        let help =
+            near.unwrap_or_else(|| "write a name such as 'SIGTERM', or a number from 1 to 64".to_owned());
+        report.wrong("stop_signal", "a signal", node, help);
+        SIGTERM
+    })
+}
+
+fn limits(node: &Node, report: &Report) -> Limits {
+    let Some(node) = node.get("limits").filter(|node| report.is_map("limits", node)) else {
+        return Limits::default();
+    };
+    report.check_keys(node, LIMITS, "'limits'");
+    Limits {
+        memory: node.get("memory").and_then(|value| memory(value, report)),
+        cpus: node.get("cpus").and_then(|value| report.positive("cpus", value)),
+        pids: node.get("pids").and_then(|value| report.count("pids", value)),
+    }
+}
+
+fn memory(node: &Node, report: &Report) -> Option<u64> {
+    const LEAST: u64 = 1024 * 1024;
+    const HELP: &str = "write '256M' or '1GiB'; a number alone is bytes";
+    let size = match &node.value {
+        Value::Text(text) | Value::Number(text) => scalars::size(text),
+        _ => None,
+    };
+    match size {
+        None => report.wrong("memory", "a size", node, HELP),
+        Some(bytes) if bytes < LEAST => {
+            report.wrong("memory", "at least 1M", node, HELP);
+            return None;
+        }
+        Some(_) => {}
+    }
+    size
+}
+
+fn host_access(node: &Node, report: &Report) -> Vec<u16> {
+    let items = node
+        .get("host_access")
+        .map_or(&[][..], |value| report.items("host_access", value));
+    let mut ports: Vec<u16> = items
+        .iter()
+        .filter_map(|item| report.port("host_access", item))
+        .collect();
+    ports.sort_unstable();
+    ports.dedup();
+    ports
+}
+
+fn run_as_root(node: &Node, report: &Report) -> bool {
+    const WORDS: &[(&str, bool)] = &[("app", false), ("root", true)];
+    let node = node.get("user");
+    node.and_then(|node| report.choice("user", node, WORDS))
+        .unwrap_or(false)
+}
+
+fn toolchains(node: &Node, context: &Context) -> Vec<PathBuf> {
+    let items = node
+        .get("toolchains")
+        .map_or(&[][..], |value| context.report.items("toolchains", value));
+    items
+        .iter()
+        .filter_map(|item| path("toolchains", item, context))
+        .collect()
+}
