@@ -62,6 +62,9 @@ fn tell(node: &Node, faults: &[Fault], text: &str, report: &Report) {
         };
         report.error(mark, &fault.message, &fault.help);
     }
+    if !faults.is_empty() {
+        report.close(node.mark);
+    }
 }
 
 fn mark_at(text: &str, byte: usize, expression: &str) -> Mark {

@@ -20,6 +20,8 @@ pub(crate) struct Report<'a> {
     file: PathBuf,
     lines: Vec<&'a str>,
     problems: RefCell<Vec<Problem>>,
+    /// Places about which enough is said.
+    closed: RefCell<Vec<Place>>,
 }
 
 impl<'a> Report<'a> {
@@ -29,6 +31,7 @@ impl<'a> Report<'a> {
             file: file.to_owned(),
             lines: text.lines().collect(),
             problems: RefCell::default(),
+            closed: RefCell::default(),
         }
     }
 
@@ -42,7 +45,15 @@ impl<'a> Report<'a> {
         self.add(Severity::Warning, mark, message.into(), help.into());
     }
 
+    /// Takes no more problems at this place: the value is known to be wrong, what follows from it is noise.
+    pub(crate) fn close(&self, mark: Mark) {
+        self.closed.borrow_mut().push(mark.place);
+    }
+
     fn add(&self, severity: Severity, mark: Mark, message: String, help: String) {
+        if self.closed.borrow().contains(&mark.place) {
+            return;
+        }
         let problem = Problem {
             severity,
             file: self.file.clone(),

@@ -32,9 +32,10 @@ struct Draft<'n> {
 /// The ecosystem of this tree.
 pub(crate) fn ecosystem(file: &Path, root: &Node, context: &Context) -> Ecosystem {
     let report = context.report;
-    let entries = report.entries("the file", root);
-    if !entries.is_empty() {
-        report.check_keys(root, TOP, "the ecosystem");
+    report.check_keys(root, TOP, "the ecosystem");
+    if !matches!(root.value, Value::Map(_)) {
+        let message = format!("the file must hold a mapping, not {}", root.described());
+        report.error(root.mark, message, "begin with 'name:' and 'services:'");
     }
     let text = |name: &str| root.get(name).and_then(|node| report.text(name, node));
     let flag = |name: &str| root.get(name).and_then(|node| report.boolean(name, node));
