@@ -97,7 +97,7 @@ const DEEPEST: usize = 24;
 
 /// The tree of a text; `None` when the YAML is broken or has nothing in it, which is reported.
 pub(crate) fn read(text: &str, report: &Report) -> Option<Node> {
-    let budget = serde_yaml::budget! { max_depth: DEEPEST, max_nodes: 100_000, max_events: 400_000 };
+    let budget = serde_yaml::budget! { max_depth: DEEPEST, max_nodes: 100_000, max_events: 400_000, enforce_alias_anchor_ratio: false };
     let aliases = serde_yaml::alias_limits! { max_total_replayed_events: 50_000, max_replay_stack_depth: 4 };
     let options = serde_yaml::options! {
         budget: budget,
@@ -446,6 +446,15 @@ mod tests {
             problems,
             "f:3:1: 'a' is written twice (the first one is in line 1)"
         );
+    }
+
+    #[test]
+    fn many_services_may_share_one_anchor() {
+        let mut text = "a: &a {x: 1, y: [2, 3]}\n".to_owned();
+        for number in 0..1000 {
+            text += &format!("b{number}: {{<<: *a}}\nc{number}: *a\n");
+        }
+        assert_eq!(tree(&text).1, "");
     }
 
     #[test]
