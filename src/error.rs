@@ -30,6 +30,14 @@ pub enum Error {
     /// Time is up (exit code 124).
     #[error("{0}")]
     Timeout(String),
+    /// The command of `exec` does not exist (127) or cannot be executed (126).
+    #[error("{message}")]
+    Command {
+        /// What went wrong.
+        message: String,
+        /// 126 or 127.
+        code: u8,
+    },
     /// The exit code of a child, passed on silently.
     #[error("exit code {0}")]
     Child(i32),
@@ -53,6 +61,7 @@ impl Error {
             Self::Environment { .. } => 3,
             Self::Timeout(_) => 124,
             Self::Internal { .. } => 125,
+            Self::Command { code, .. } => *code,
             Self::Child(code) => u8::try_from(*code).unwrap_or(1),
         }
     }
@@ -71,4 +80,15 @@ impl From<Problems> for Error {
     fn from(problems: Problems) -> Self {
         Self::Problems(problems)
     }
+}
+
+/// An error with its causes in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    text
 }

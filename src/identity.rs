@@ -125,6 +125,15 @@ impl Ledger {
         self.retain(|known| !known.starts_with(&prefix))
     }
 
+    /// The instances that have ranges.
+    pub fn instances(&self) -> Result<Vec<String>, IdentityError> {
+        let ranges = self.read()?;
+        let names = ranges.ranges.keys().filter_map(|key| key.split_once('/'));
+        let mut names: Vec<String> = names.map(|(instance, _)| instance.to_owned()).collect();
+        names.dedup();
+        Ok(names)
+    }
+
     fn retain(&self, keep: impl Fn(&str) -> bool) -> Result<(), IdentityError> {
         if !self.file.exists() {
             return Ok(());

@@ -45,6 +45,16 @@ impl Instance {
         }
     }
 
+    /// The instance whose run directory is `directory`; `None` when that is no such path.
+    pub fn in_directory(directory: &Path) -> Option<Self> {
+        let name = directory.file_name()?.to_str()?;
+        Some(Self {
+            name: name.to_owned(),
+            tag: hex(name.as_bytes())[..8].to_owned(),
+            label: name.split_once('.').map(|(_, label)| label.to_owned()),
+        })
+    }
+
     /// `/run/pactown/<name>`: sockets, bundles, namespace files.
     pub fn run_dir(&self) -> PathBuf {
         Path::new(RUN_ROOT).join(&self.name)
@@ -130,6 +140,7 @@ mod tests {
         let odd = Instance::new("My Żółty Shop!", Path::new("/a"), Some("pr-1"));
         assert!(odd.name.starts_with("my-"), "{}", odd.name);
         assert!(odd.name.ends_with(".pr-1"), "{}", odd.name);
+        assert_eq!(Instance::in_directory(&odd.run_dir()), Some(odd));
         assert!(
             Instance::new("…", Path::new("/a"), None)
                 .name

@@ -8,6 +8,8 @@
 
 pub mod bundle;
 pub mod caller;
+pub mod cli;
+pub mod commands;
 pub mod config;
 pub mod control;
 pub mod desired;
@@ -17,11 +19,15 @@ pub(crate) mod health;
 pub mod host;
 pub mod identity;
 pub mod instance;
+pub mod logs;
 pub mod markpact;
 pub mod network;
+pub mod output;
 pub mod plan;
 pub mod prepare;
+pub mod remains;
 pub mod resolver;
+pub mod session;
 pub mod spec;
 pub mod state;
 pub mod supervisor;

@@ -1,3 +1,55 @@
-//! The `pactown` program: hands over to the library.
+//! The `pactown` program: the roles that the keeper starts, and the command line.
 
-fn main() {}
+use std::ffi::OsString;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // The keeper clones processes: it must begin before any thread does.
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    match arguments.get(1).and_then(|word| word.to_str()) {
+        Some("__keeper") => keeper(&arguments[2..]),
+        Some("__supervisor") => supervisor(&arguments[2..]),
+        Some("__forwarder") => forwarder(&arguments[2..]),
+        _ => pactown::commands::main(),
+    }
+}
+
+/// `__keeper DIRECTORY SUPERVISOR-ARGUMENT…`
+fn keeper(arguments: &[OsString]) -> ExitCode {
+    match arguments.split_first() {
+        Some((directory, supervisor)) => {
+            pactown_runtime::keeper::run(Path::new(directory), supervisor.to_vec())
+        }
+        None => ExitCode::FAILURE,
+    }
+}
+
+/// `__supervisor DIRECTORY READER-UID`
+fn supervisor(arguments: &[OsString]) -> ExitCode {
+    let reader = arguments.get(1).and_then(|uid| uid.to_str()?.parse().ok());
+    match (arguments.first(), reader) {
+        (Some(directory), Some(reader)) => pactown::supervisor::run(Path::new(directory), reader),
+        _ => ExitCode::FAILURE,
+    }
+}
+
+/// `__forwarder UPSTREAM…`, with a UDP socket as stdin and a listening TCP socket as stdout.
+fn forwarder(arguments: &[OsString]) -> ExitCode {
+    let upstreams: Vec<_> = arguments
+        .iter()
+        .filter_map(|address| address.to_str()?.parse().ok())
+        .collect();
+    let sockets = std::io::stdin()
+        .as_fd()
+        .try_clone_to_owned()
+        .and_then(|udp| Ok((udp, std::io::stdout().as_fd().try_clone_to_owned()?)));
+    let outcome =
+        sockets.and_then(|(udp, tcp)| pactown_netns::forwarder::run(udp.into(), tcp.into(), &upstreams));
+    if outcome.is_ok() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}

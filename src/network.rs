@@ -13,7 +13,7 @@ use crate::config::ecosystem::{Dependency, Egress, Probe, Service, ServiceName};
 use crate::control::api::Published;
 use crate::desired::Desired;
 use crate::identity::{IdRange, RANGE_SIZE};
-use crate::markpact::recipe::WorkloadKind;
+use crate::resolver;
 
 /// The first address that services get; those below are the uplink's, the router's and the build sandboxes'.
 const FIRST: u32 = 32;
@@ -100,7 +100,7 @@ pub fn wanted(desired: &Desired, service: &Service) -> Vec<Wanted> {
             .any(|mapping| mapping.port == port && !mapping.udp)
     };
     let only_ports = !service.ports.is_empty() && !service.port_explicit;
-    if !mapped(service.port) && !only_ports && !is_job(desired, &service.name) {
+    if !mapped(service.port) && !only_ports && !resolver::is_job(desired, &service.name) {
         wanted.push(Wanted {
             host: Ipv4Addr::LOCALHOST.into(),
             host_port: tcp(service.port),
@@ -109,13 +109,6 @@ pub fn wanted(desired: &Desired, service: &Service) -> Vec<Wanted> {
         });
     }
     wanted
-}
-
-fn is_job(desired: &Desired, name: &str) -> bool {
-    desired
-        .recipes
-        .get(name)
-        .is_some_and(|recipe| recipe.workload.kind == WorkloadKind::Job)
 }
 
 fn transport(udp: bool) -> Transport {

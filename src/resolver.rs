@@ -8,7 +8,7 @@ mod graph;
 mod render;
 
 pub use environment::{Source, Variable, environment, variables};
-pub use graph::{Graph, condition};
+pub use graph::{Graph, condition, is_job};
 pub use render::{Format, render};
 
 #[cfg(test)]

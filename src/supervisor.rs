@@ -1,4 +1,90 @@
-//! The supervisor.
+//! The supervisor of one instance: takes wishes over the control API, has the keeper carry them out, watches.
+//!
+//! [`step`] decides, purely; [`engine`] owns all state and carries out what was decided; the other files each do one
+//! kind of thing. It holds no sandbox's life in its hands: when it dies, the keeper starts another, which adopts what
+//! runs.
 
+mod actions;
+mod adopt;
+mod audience;
+mod builder;
+mod engine;
+mod finish;
+mod keeper;
+mod making;
+mod ports;
+mod probe;
+mod requests;
 mod step;
 mod unit;
+mod wires;
+mod wish;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::control::server;
+use crate::instance::Instance;
+use engine::{Engine, Message};
+
+/// Runs the supervisor of the instance in `directory` until everything has ended. `reader` is the user who may look.
+/// The keeper starts it again unless it answers success.
+pub fn run(directory: &Path, reader: u32) -> ExitCode {
+    let _ = rustix::thread::set_name(c"pactown:super");
+    let Some(instance) = Instance::in_directory(directory) else {
+        return ExitCode::FAILURE;
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let outcome = runtime.map_err(|error| error.to_string()).and_then(|runtime| {
+        runtime.block_on(tokio::task::LocalSet::new().run_until(serve(instance, reader)))
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(cause) => {
+            tell(&cause);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(instance: Instance, reader: u32) -> Result<(), String> {
+    let (messages, mut inbox) = mpsc::unbounded_channel();
+    let keeper = keeper::Keeper::connect(&instance.keeper_socket(), messages.clone())
+        .map_err(|error| format!("cannot reach the keeper: {error}"))?;
+    let mut engine = Engine::new(instance.clone(), keeper, messages.clone());
+    engine.adopt().await?;
+    let listener = server::bind(&instance.control_socket(), reader)
+        .map_err(|error| format!("cannot listen on the control socket: {error}"))?;
+    let (requests, mut asked) = mpsc::unbounded_channel();
+    tokio::task::spawn_local(async move {
+        while let Some(request) = asked.recv().await {
+            if messages.send(Message::Request(request)).is_err() {
+                break;
+            }
+        }
+    });
+    let (stop, stopped) = oneshot::channel();
+    let server = tokio::task::spawn_local(server::serve(listener, instance.name, reader, requests, stopped));
+    while let Some(message) = inbox.recv().await {
+        engine.handle(message).await;
+        if engine.is_finished() {
+            break;
+        }
+    }
+    drop(engine);
+    let _ = stop.send(());
+    // The last lines of the streams are on their way to those who asked; somebody who does not read is not waited for.
+    let _ = tokio::time::timeout(FAREWELL, server).await;
+    Ok(())
+}
+
+/// Time for the last answers to be read.
+const FAREWELL: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// A line in `keeper.log`, which this process's standard error leads to.
+fn tell(text: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "supervisor: {text}");
+}

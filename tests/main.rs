@@ -3,8 +3,10 @@
 
 mod support;
 
+mod bad_input;
 mod config;
 mod examples;
+mod failpoints;
 mod host_lacks;
 mod isolation;
 mod layers;
@@ -12,4 +14,5 @@ mod lifecycle;
 mod markpact;
 mod network;
 mod python_tool;
+mod readme;
 mod tidy;

@@ -11,8 +11,8 @@ use crate::request::{Egress, NetworkSpec, Node, Policy, Subnet};
 use crate::ruleset::{self, INSIDE, UPLINK_INSIDE};
 use crate::{failpoint, foreign, forwarding, nft};
 
-/// The namespace file of the router.
-const ROUTER: &str = "router";
+/// The namespace file of the router; no node can have this name.
+const ROUTER: &str = ".router";
 const DEFAULT_ROUTE: Subnet = Subnet {
     network: Ipv4Addr::UNSPECIFIED,
     prefix: 0,

@@ -255,7 +255,7 @@ fn fifty_nodes_are_attached_quickly_and_their_rules_load_at_once() {
             run(
                 "nsenter",
                 &[
-                    &format!("--net={}", spec.directory.join("router").display()),
+                    &format!("--net={}", spec.directory.join(".router").display()),
                     "ip",
                     "-o",
                     "link"

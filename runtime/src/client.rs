@@ -38,6 +38,17 @@ impl Client {
         })
     }
 
+    /// Pid of the keeper.
+    pub fn keeper_pid(&self) -> io::Result<i32> {
+        let peer = rustix::net::sockopt::socket_peercred(&self.socket)?;
+        Ok(peer.pid.as_raw_nonzero().get())
+    }
+
+    /// Ends the connection for all clones, also while one of them waits: the keeper then ends its `Exec` processes.
+    pub fn close(&self) {
+        let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both);
+    }
+
     /// Sends a call; the answer will carry the number that is returned.
     pub fn send(&self, call: Call, descriptors: &[BorrowedFd]) -> io::Result<u64> {
         let seq = self.sequence.fetch_add(1, Ordering::Relaxed);

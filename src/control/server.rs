@@ -112,12 +112,13 @@ pub(crate) fn bind(socket: &Path, reader: u32) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Serves until the task is dropped.
+/// Serves until `stop` comes; answers that are on their way then are still written.
 pub(crate) async fn serve(
     listener: UnixListener,
     instance: String,
     reader: u32,
     requests: mpsc::UnboundedSender<Request>,
+    stop: oneshot::Receiver<()>,
 ) -> io::Result<()> {
     let shared = Shared {
         requests,
@@ -136,7 +137,11 @@ pub(crate) async fn serve(
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(from_fn_with_state(shared.clone(), guard))
         .with_state(shared);
-    axum::serve(listener, router.into_make_service_with_connect_info::<Peer>()).await
+    axum::serve(listener, router.into_make_service_with_connect_info::<Peer>())
+        .with_graceful_shutdown(async {
+            let _ = stop.await;
+        })
+        .await
 }
 
 /// Root may do everything, the invoking user may read.

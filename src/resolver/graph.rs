@@ -7,6 +7,7 @@ use petgraph::visit::EdgeRef;
 
 use crate::config::Ecosystem;
 use crate::config::ecosystem::{Condition, Dependency, Place, ServiceName};
+use crate::desired::Desired;
 use crate::diagnostics::{Problem, Problems, Severity};
 use crate::markpact::Recipe;
 use crate::markpact::recipe::WorkloadKind;
@@ -183,4 +184,17 @@ pub fn condition(dependency: &Dependency, ecosystem: &Ecosystem, recipe: Option<
         }
     };
     dependency.condition.unwrap_or_else(by_kind)
+}
+
+/// Whether `name` ends by itself: its README says so, or somebody waits for its completion.
+pub fn is_job(desired: &Desired, name: &str) -> bool {
+    let declared = desired
+        .recipes
+        .get(name)
+        .is_some_and(|recipe| recipe.workload.kind == WorkloadKind::Job);
+    let awaited = |dependency: &Dependency| {
+        dependency.name == name && dependency.condition == Some(Condition::Completed)
+    };
+    let services = desired.ecosystem.services.values();
+    declared || services.flat_map(|service| &service.depends_on).any(awaited)
 }

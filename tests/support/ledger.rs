@@ -28,13 +28,8 @@ impl Ledger {
             "state",
             entries(
                 "/run/pactown",
-                &[
-                    "ids.json",
-                    "ids.lock",
-                    "forwarding.json",
-                    "forwarding.lock",
-                    "lock",
-                ],
+                // Lock files are the machine's, not an instance's.
+                &["ids.lock", "forwarding.lock", "lock"],
             ),
         );
         add("fallback", entries("/var/lib/pactown", &[]));
@@ -121,7 +116,11 @@ fn processes() -> Vec<String> {
             .and_then(|uid| uid.parse::<u64>().ok())
             .unwrap_or(0);
         let name = field(&status, "Name:").unwrap_or_default();
-        let zombie = field(&status, "State:").is_some_and(|state| state == "Z");
+        // One that has ended and was handed to the machine's init is that one's to reap, in its own time.
+        let zombie = field(&status, "State:").is_some_and(|state| state == "Z" || state == "X");
+        if zombie && field(&status, "PPid:").as_deref() == Some("1") {
+            continue;
+        }
         let command = fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
         let ours = ["__keeper", "__supervisor", "__forwarder"]
             .iter()

@@ -1,0 +1,427 @@
+//! The command line: verbs, flags and their help. Parsing only; nothing is looked up here.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use jiff::Timestamp;
+
+use crate::resolver::Format;
+
+/// Runs ecosystems of executable READMEs, each service in a Linux sandbox of its own.
+#[derive(Debug, Parser)]
+#[command(
+    name = "pactown",
+    version,
+    max_term_width = 100,
+    after_help = "Try:\n  pactown up examples/hello\n  pactown COMMAND --help"
+)]
+pub struct Cli {
+    /// The ecosystem file (default: saas.pactown.yaml here or in a folder above); comes before the verb
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Another copy of the same ecosystem, with free ports of its own
+    #[arg(short, long, global = true, value_name = "NAME")]
+    pub instance: Option<String>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Colours
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: Color,
+    /// Print errors and results only
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// When output is coloured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Bring the ecosystem up
+    Up(UpArguments),
+    /// Take the ecosystem down
+    Down(DownArguments),
+    /// Show the services
+    #[command(visible_alias = "status")]
+    Ps(PsArguments),
+    /// Show what services write
+    Logs(LogsArguments),
+    /// Run a command inside a running service, or a README as a job
+    Exec(ExecArguments),
+    /// Run one README on its own
+    Run(RunArguments),
+    /// Come back to an ecosystem that runs in the background
+    Attach(AttachArguments),
+    /// Start services, with what they need
+    Start(StartArguments),
+    /// Stop services
+    Stop(StopArguments),
+    /// Restart services with the file as it is now
+    Restart(RestartArguments),
+    /// List the ecosystems that run on this machine
+    #[command(after_help = "Examples:\n  pactown ls\n  pactown ls --json")]
+    Ls,
+    /// Check the ecosystem file and its READMEs
+    Validate(ConfigArguments),
+    /// Show who needs whom
+    Graph(GraphArguments),
+    /// Print the ecosystem file with everything spelled out
+    Config(ConfigArguments),
+    /// Print a JSON Schema of the ecosystem file, for editors
+    #[command(after_help = "Examples:\n  pactown schema")]
+    Schema,
+    /// Show a service's environment and where each variable comes from
+    Env(ServiceArguments),
+    /// Show what a README says
+    Parse(ParseArguments),
+    /// Print the OCI runtime spec of a service
+    Spec(ServiceArguments),
+    /// Show what this machine has and lacks
+    Doctor(DoctorArguments),
+    /// Print completions for a shell
+    Completion(CompletionArguments),
+}
+
+/// Arguments of `up`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  pactown up\n  pactown up -d examples/hello\n  pactown up -n\n  pactown up -d web"
+)]
+pub struct UpArguments {
+    /// An ecosystem file or its folder, and services (default: all)
+    #[arg(value_name = "CONFIG|SERVICE")]
+    pub targets: Vec<String>,
+    /// Leave it running in the background once everything is ready
+    #[arg(short, long)]
+    pub detach: bool,
+    /// The same as --detach
+    #[arg(long)]
+    pub wait: bool,
+    /// Show what would be done, and do nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// Do not wait for health checks
+    #[arg(long)]
+    pub no_health: bool,
+    /// Start one service after another
+    #[arg(short, long)]
+    pub sequential: bool,
+    /// Prepare at most this many services at the same time [default: 4]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub workers: Option<u16>,
+    /// Give up when not everything is ready after this time (90, 90s, 2m)
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub timeout: Option<Duration>,
+    /// Fail when a preferred port is taken, instead of using the next free one
+    #[arg(long)]
+    pub strict_ports: bool,
+}
+
+/// Arguments of `down`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  pactown down\n  pactown down --volumes --yes")]
+pub struct DownArguments {
+    /// An ecosystem file or its folder
+    pub config: Option<PathBuf>,
+    /// Also remove the named volumes and what is in them
+    #[arg(short, long)]
+    pub volumes: bool,
+    /// Do not ask before volumes are removed
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Grace for every service instead of its own
+    #[arg(short, long, value_name = "TIME", value_parser = duration)]
+    pub timeout: Option<Duration>,
+    /// End everything at once, without grace
+    #[arg(long)]
+    pub kill: bool,
+}
+
+/// Arguments of `ps`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  pactown ps\n  pactown ps --json")]
+pub struct PsArguments {
+    /// An ecosystem file or its folder
+    pub config: Option<PathBuf>,
+}
+
+/// Arguments of `logs`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  pactown logs web\n  pactown logs -f -n 20\n  pactown logs --since 10m api web"
+)]
+pub struct LogsArguments {
+    /// Services (default: all)
+    #[arg(value_name = "SERVICE")]
+    pub services: Vec<String>,
+    /// Go on with what is written from now on
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Only the last N lines of each service
+    #[arg(short = 'n', long, value_name = "N")]
+    pub tail: Option<usize>,
+    /// Only what is newer than this (10m, 2h, 2026-01-31T12:00:00Z)
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub since: Option<Timestamp>,
+    /// Show when each line was written
+    #[arg(long)]
+    pub timestamps: bool,
+}
+
+/// Arguments of `exec`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  pactown exec web sh\n  pactown exec -e DEBUG=1 web env\n  pactown exec jobs/README.md"
+)]
+pub struct ExecArguments {
+    /// Do not use this terminal for the command
+    #[arg(short = 'T', long)]
+    pub no_tty: bool,
+    /// Set a variable for the command
+    #[arg(short, long, value_name = "NAME=VALUE", value_parser = assignment)]
+    pub env: Vec<String>,
+    /// Where the command runs
+    #[arg(short, long, value_name = "PATH")]
+    pub workdir: Option<PathBuf>,
+    /// A running service, or a README to run as a job
+    #[arg(value_name = "SERVICE|README")]
+    pub service: String,
+    /// The command and its arguments (default: a shell)
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub command: Vec<String>,
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  pactown run greeter/README.md\n  pactown run -p 9000 -e NAME=you README.md"
+)]
+pub struct RunArguments {
+    /// The README
+    pub readme: PathBuf,
+    /// Its port [default: 8000]
+    #[arg(short, long)]
+    pub port: Option<u16>,
+    /// It is a job: its end is the end
+    #[arg(long)]
+    pub once: bool,
+    /// End it after this time
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub timeout: Option<Duration>,
+    /// Set a variable
+    #[arg(short, long, value_name = "NAME=VALUE", value_parser = assignment)]
+    pub env: Vec<String>,
+}
+
+/// Arguments of `attach`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  pactown attach")]
+pub struct AttachArguments {
+    /// An ecosystem file or its folder
+    pub config: Option<PathBuf>,
+}
+
+/// Arguments of `start`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  pactown start web")]
+pub struct StartArguments {
+    /// Services
+    #[arg(required = true, value_name = "SERVICE")]
+    pub services: Vec<String>,
+}
+
+/// Arguments of `stop`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  pactown stop web\n  pactown stop --with-dependents db")]
+pub struct StopArguments {
+    /// Services
+    #[arg(required = true, value_name = "SERVICE")]
+    pub services: Vec<String>,
+    /// Also those that need them
+    #[arg(long)]
+    pub with_dependents: bool,
+}
+
+/// Arguments of `restart`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  pactown restart api\n  pactown restart --with-dependents api")]
+pub struct RestartArguments {
+    /// Services
+    #[arg(required = true, value_name = "SERVICE")]
+    pub services: Vec<String>,
+    /// Also those that need them
+    #[arg(long)]
+    pub with_dependents: bool,
+}
+
+/// Arguments of `validate` and `config`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  pactown validate\n  pactown config examples/shop --json")]
+pub struct ConfigArguments {
+    /// An ecosystem file or its folder
+    pub config: Option<PathBuf>,
+}
+
+/// Arguments of `graph`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  pactown graph\n  pactown graph -F mermaid")]
+pub struct GraphArguments {
+    /// An ecosystem file or its folder
+    pub config: Option<PathBuf>,
+    /// How
+    #[arg(short = 'F', long, default_value = "text")]
+    pub format: Format,
+}
+
+/// Arguments of verbs about one service.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  pactown env web\n  pactown spec web")]
+pub struct ServiceArguments {
+    /// The service
+    pub service: String,
+}
+
+/// Arguments of `parse`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  pactown parse README.md\n  pactown parse --json README.md")]
+pub struct ParseArguments {
+    /// The README
+    pub readme: PathBuf,
+}
+
+/// Arguments of `doctor`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  pactown doctor\n  pactown doctor --leaks")]
+pub struct DoctorArguments {
+    /// List what is left of runs that have ended
+    #[arg(long)]
+    pub leaks: bool,
+}
+
+/// Arguments of `completion`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  pactown completion bash\n  pactown completion fish")]
+pub struct CompletionArguments {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}
+
+/// The first argument is the ecosystem file when it is a path that exists or is written as one; the others are
+/// services.
+pub fn split_config(arguments: &[String]) -> (Option<PathBuf>, Vec<String>) {
+    match arguments.split_first() {
+        Some((first, rest)) if is_config(first) => (Some(PathBuf::from(first)), rest.to_vec()),
+        _ => (None, arguments.to_vec()),
+    }
+}
+
+fn is_config(text: &str) -> bool {
+    let path = Path::new(text);
+    let yaml = text.ends_with(".yaml") || text.ends_with(".yml");
+    // A folder of a service's name is no ecosystem's.
+    let folder =
+        text == "." || text == ".." || text.contains('/') || path.join("saas.pactown.yaml").is_file();
+    yaml || folder || path.is_file()
+}
+
+/// Seconds, or a number with a unit.
+fn duration(text: &str) -> Result<Duration, String> {
+    if let Ok(seconds) = text.parse::<f64>() {
+        return Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string());
+    }
+    humantime::parse_duration(text).map_err(|_| format!("'{text}' is no time: write 90, 90s or 2m"))
+}
+
+/// A point in time, or how long ago.
+fn moment(text: &str) -> Result<Timestamp, String> {
+    if let Ok(moment) = text.parse::<Timestamp>() {
+        return Ok(moment);
+    }
+    let ago =
+        duration(text).map_err(|_| format!("'{text}' is no time: write 10m or 2026-01-31T12:00:00Z"))?;
+    Timestamp::now()
+        .checked_sub(ago)
+        .map_err(|error| error.to_string())
+}
+
+fn assignment(text: &str) -> Result<String, String> {
+    match text.split_once('=') {
+        Some((name, _)) if !name.is_empty() => Ok(text.to_owned()),
+        _ => Err(format!("'{text}' is no NAME=VALUE")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn examples_in_the_help_are_commands() {
+        let mut seen = 0;
+        let root = Cli::command();
+        for command in root.get_subcommands().chain([&root]) {
+            let help = command
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            for line in help.lines().filter_map(|line| line.strip_prefix("  pactown ")) {
+                if line.starts_with("COMMAND") {
+                    continue;
+                }
+                let words = std::iter::once("pactown").chain(line.split(' '));
+                Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
+                seen += 1;
+            }
+        }
+        assert!(seen > 20, "{seen}");
+    }
+
+    #[test]
+    fn a_path_is_the_config_and_the_rest_are_services() {
+        let split = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            split_config(&words)
+        };
+        assert_eq!(split(&["web", "api"]), (None, vec!["web".into(), "api".into()]));
+        assert_eq!(
+            split(&["a.yaml", "api"]),
+            (Some("a.yaml".into()), vec!["api".into()])
+        );
+        assert_eq!(
+            split(&["examples/hello"]),
+            (Some("examples/hello".into()), vec![])
+        );
+        assert_eq!(split(&["."]), (Some(".".into()), vec![]));
+        assert_eq!(split(&[]), (None, vec![]));
+    }
+
+    #[test]
+    fn times_are_seconds_or_have_units() {
+        assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("0.5"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert!(duration("soon").is_err() && duration("-1").is_err());
+        assert!(moment("2026-01-31T12:00:00Z").is_ok() && moment("10m").is_ok() && moment("x").is_err());
+    }
+}

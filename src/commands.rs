@@ -1,0 +1,90 @@
+//! The verbs of the command line: one file each. They load the wish, ask the supervisor, and show what it answers;
+//! none of them makes a sandbox itself.
+
+mod attach;
+mod completion;
+mod control;
+mod doctor;
+mod down;
+mod dry_run;
+mod exec;
+mod follow;
+mod logs;
+mod preflight;
+mod privilege;
+mod ps;
+mod run;
+mod show;
+mod terminal;
+mod up;
+mod validate;
+mod wish;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Color, Command};
+use crate::error::Error;
+use crate::output::Output;
+
+/// What every verb knows of the command line.
+pub(crate) struct Context {
+    /// `--file`.
+    pub(crate) file: Option<PathBuf>,
+    /// `--instance`.
+    pub(crate) instance: Option<String>,
+    /// `--json`.
+    pub(crate) json: bool,
+    /// Where to print.
+    pub(crate) output: Output,
+}
+
+/// The program as its user sees it: the command line in, an exit code out.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let choice = match cli.color {
+        Color::Auto => anstream::ColorChoice::Auto,
+        Color::Always => anstream::ColorChoice::Always,
+        Color::Never => anstream::ColorChoice::Never,
+    };
+    let context = Context {
+        file: cli.file,
+        instance: cli.instance,
+        json: cli.json,
+        output: Output::new(choice, cli.quiet),
+    };
+    match dispatch(&context, &cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            context.output.error(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn dispatch(context: &Context, command: &Command) -> Result<(), Error> {
+    match command {
+        Command::Up(arguments) => up::run(context, arguments),
+        Command::Down(arguments) => down::run(context, arguments),
+        Command::Ps(arguments) => ps::run(context, arguments),
+        Command::Logs(arguments) => logs::run(context, arguments),
+        Command::Exec(arguments) => exec::run(context, arguments),
+        Command::Run(arguments) => run::run(context, arguments),
+        Command::Attach(arguments) => attach::run(context, arguments),
+        Command::Start(arguments) => control::start(context, arguments),
+        Command::Stop(arguments) => control::stop(context, arguments),
+        Command::Restart(arguments) => control::restart(context, arguments),
+        Command::Ls => ps::list(context),
+        Command::Validate(arguments) => validate::run(context, arguments),
+        Command::Graph(arguments) => show::graph(context, arguments),
+        Command::Config(arguments) => show::config(context, arguments),
+        Command::Schema => show::schema(context),
+        Command::Env(arguments) => show::env(context, arguments),
+        Command::Parse(arguments) => show::parse(context, arguments),
+        Command::Spec(arguments) => show::spec(context, arguments),
+        Command::Doctor(arguments) => doctor::run(context, arguments),
+        Command::Completion(arguments) => completion::run(context, arguments),
+    }
+}

@@ -1,0 +1,139 @@
+//! `doctor`: what this machine has and lacks, and what runs that have ended left on it.
+
+use std::fs;
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::{Context, privilege};
+use crate::cli;
+use crate::desired::Caller;
+use crate::error::Error;
+use crate::{remains, toolchain};
+
+pub(super) fn run(context: &Context, arguments: &cli::DoctorArguments) -> Result<(), Error> {
+    privilege::require_root()?;
+    if arguments.leaks {
+        return leaks(context);
+    }
+    let rows = rows();
+    if context.json {
+        context.output.json(&rows)?;
+    } else {
+        let cells = rows.iter().map(|row| {
+            vec![
+                if row.present { "✓" } else { "✗" }.to_owned(),
+                row.name.clone(),
+                row.detail.clone(),
+            ]
+        });
+        context.output.table(&["", "WHAT", ""], cells.collect());
+    }
+    let lacking: Vec<&str> = rows
+        .iter()
+        .filter(|row| row.needed && !row.present)
+        .map(|row| row.name.as_str())
+        .collect();
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Environment {
+        message: format!("this host lacks {}", lacking.join(", ")),
+        hint: None,
+    })
+}
+
+fn leaks(context: &Context) -> Result<(), Error> {
+    let found = remains::leaks();
+    if context.json {
+        context.output.json(&json!({"leaks": found}))?;
+    } else if found.is_empty() {
+        context.output.line("none");
+    } else {
+        found.iter().for_each(|line| context.output.line(line));
+    }
+    match found.len() {
+        0 => Ok(()),
+        count => Err(Error::Failed(format!(
+            "{count} things are left of runs that have ended; `pactown down` in their project removes them"
+        ))),
+    }
+}
+
+/// One line of the report.
+#[derive(Debug, Serialize)]
+struct Row {
+    name: String,
+    present: bool,
+    needed: bool,
+    detail: String,
+}
+
+fn rows() -> Vec<Row> {
+    let own = pactown_runtime::support::features()
+        .into_iter()
+        .map(|feature| (feature.name, feature.missing, feature.remedy));
+    let network = pactown_netns::support::features()
+        .into_iter()
+        .map(|feature| (feature.name, feature.missing, feature.remedy));
+    let mut rows: Vec<Row> = own
+        .chain(network)
+        .map(|(name, missing, remedy)| Row {
+            name: name.to_owned(),
+            present: missing.is_none(),
+            needed: true,
+            detail: missing.map(|why| format!("{why}; {remedy}")).unwrap_or_default(),
+        })
+        .collect();
+    rows.push(cgroup_mode());
+    rows.push(inotify());
+    rows.extend(toolchains());
+    rows
+}
+
+fn cgroup_mode() -> Row {
+    let v2 = fs::metadata("/sys/fs/cgroup/cgroup.controllers").is_ok();
+    let hybrid = fs::metadata("/sys/fs/cgroup/unified").is_ok();
+    let mode = match (v2, hybrid) {
+        (true, _) => "v2",
+        (false, true) => "hybrid v1",
+        (false, false) => "v1",
+    };
+    Row {
+        name: "cgroup version".to_owned(),
+        present: true,
+        needed: false,
+        detail: mode.to_owned(),
+    }
+}
+
+/// One instance is needed for each `logs -f`; services that watch files need theirs, and the limit counts for all.
+fn inotify() -> Row {
+    let limit = fs::read_to_string("/proc/sys/fs/inotify/max_user_instances").unwrap_or_default();
+    let limit = limit.trim();
+    Row {
+        name: "inotify instances per user".to_owned(),
+        present: limit.parse::<u32>().is_ok_and(|limit| limit >= 128),
+        needed: false,
+        detail: format!("{limit} (fs.inotify.max_user_instances)"),
+    }
+}
+
+fn toolchains() -> Vec<Row> {
+    let here = std::env::current_dir().unwrap_or_else(|_| "/".into());
+    let found = toolchain::discover(&Caller::detect(), &here);
+    ["python3", "uv", "node", "npm"]
+        .into_iter()
+        .map(|name| {
+            let program = found
+                .get(name)
+                .map(|toolchain| toolchain.program.display().to_string());
+            Row {
+                name: name.to_owned(),
+                present: program.is_some(),
+                needed: false,
+                detail: program.unwrap_or_else(|| "not found in PATH".to_owned()),
+            }
+        })
+        .collect()
+}

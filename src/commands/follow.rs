@@ -1,0 +1,233 @@
+//! A request under way: its progress shown, its logs beside it, Ctrl-C turned into an ordered end.
+
+use std::collections::BTreeMap;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::Instant;
+
+use crate::config::ecosystem::ServiceName;
+use crate::control::api::{DownRequest, Phase, Progress, ServiceStatus};
+use crate::control::client::ProgressStream;
+use crate::error::Error;
+use crate::instance::Instance;
+use crate::logs::{Follower, Stopper};
+use crate::output::Output;
+use crate::session::Session;
+
+/// How a request came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It was settled with this exit code.
+    Settled(i32),
+    /// The user ended it with this signal.
+    Interrupted(i32),
+    /// Time was up.
+    TimedOut,
+    /// The stream ended: the instance is gone.
+    Ended,
+}
+
+/// What progress has told so far.
+pub(super) struct View<'a> {
+    output: &'a Output,
+    /// The latest row of each service.
+    pub(super) rows: BTreeMap<ServiceName, ServiceStatus>,
+    /// Plans and states are not shown.
+    pub(super) silent: bool,
+}
+
+impl<'a> View<'a> {
+    pub(super) fn new(output: &'a Output) -> Self {
+        Self {
+            output,
+            rows: BTreeMap::new(),
+            silent: false,
+        }
+    }
+
+    /// Shows a line of progress; the exit code when it settles the request.
+    pub(super) fn take(&mut self, progress: Progress) -> Option<i32> {
+        match progress {
+            Progress::Plan { lines } if !self.silent => lines.iter().for_each(|line| self.output.line(line)),
+            Progress::Plan { .. } => {}
+            Progress::Service { status } => self.row(*status),
+            Progress::Build { service, line } => self.output.build(&service, &line),
+            Progress::Notice { text } => self.output.notice(&text),
+            Progress::Failure {
+                service,
+                cause,
+                details,
+                log,
+            } => self.output.failure(&service, &cause, &details, &log),
+            Progress::Settled { exit_code } => return Some(exit_code),
+        }
+        None
+    }
+
+    fn row(&mut self, status: ServiceStatus) {
+        if !self.silent {
+            self.output.status(&status);
+        }
+        self.rows.insert(status.name.clone(), status);
+    }
+
+    /// Names of services in one of these states, for messages.
+    pub(super) fn names_in(&self, phases: &[Phase]) -> Vec<String> {
+        let matching = self.rows.values().filter(|row| phases.contains(&row.state));
+        matching.map(|row| row.name.clone()).collect()
+    }
+}
+
+/// The signals that end a command in order.
+pub(super) struct Signals([(i32, Signal); 3]);
+
+impl Signals {
+    pub(super) fn catch() -> Result<Self, Error> {
+        let caught = |kind: SignalKind| {
+            signal(kind)
+                .map(|signal| (kind.as_raw_value(), signal))
+                .map_err(|error| Error::Internal {
+                    message: "cannot catch signals".to_owned(),
+                    source: Some(Box::new(error)),
+                })
+        };
+        Ok(Self([
+            caught(SignalKind::interrupt())?,
+            caught(SignalKind::terminate())?,
+            caught(SignalKind::hangup())?,
+        ]))
+    }
+
+    /// The next one.
+    pub(super) async fn next(&mut self) -> i32 {
+        let [(interrupt, first), (terminate, second), (hangup, third)] = &mut self.0;
+        tokio::select! {
+            _ = first.recv() => *interrupt,
+            _ = second.recv() => *terminate,
+            _ = third.recv() => *hangup,
+        }
+    }
+}
+
+/// Shows progress until the request is settled, the user interrupts, or time is up.
+pub(super) async fn until_settled(
+    stream: &mut ProgressStream,
+    view: &mut View<'_>,
+    signals: &mut Signals,
+    limit: Option<Duration>,
+) -> Result<Outcome, Error> {
+    let started = Instant::now();
+    loop {
+        let left = limit.map(|limit| limit.saturating_sub(started.elapsed()));
+        if let Some(outcome) = next(stream, view, signals, left).await? {
+            return Ok(outcome);
+        }
+    }
+}
+
+/// Takes one line of progress, unless something else comes first.
+pub(super) async fn next(
+    stream: &mut ProgressStream,
+    view: &mut View<'_>,
+    signals: &mut Signals,
+    limit: Option<Duration>,
+) -> Result<Option<Outcome>, Error> {
+    let over = async {
+        match limit {
+            Some(limit) => tokio::time::sleep(limit).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        progress = stream.next() => Ok(match progress? {
+            None => Some(Outcome::Ended),
+            Some(progress) => view.take(progress).map(Outcome::Settled),
+        }),
+        number = signals.next() => Ok(Some(Outcome::Interrupted(number))),
+        () = over => Ok(Some(Outcome::TimedOut)),
+    }
+}
+
+/// Brings the instance down in order; a signal meanwhile kills what is left. Returns when everything has ended.
+pub(super) async fn bring_down(
+    session: &Session,
+    request: DownRequest,
+    view: &mut View<'_>,
+    signals: &mut Signals,
+) -> Result<i32, Error> {
+    let mut stream = session.client.post_stream("/v1/down", &request).await?;
+    let mut code = 0;
+    loop {
+        match until_settled(&mut stream, view, signals, None).await? {
+            Outcome::Settled(settled) => code = settled,
+            Outcome::Interrupted(_) => {
+                let kill = DownRequest {
+                    kill: true,
+                    ..request.clone()
+                };
+                stream = session.client.post_stream("/v1/down", &kill).await?;
+            }
+            Outcome::TimedOut | Outcome::Ended => break,
+        }
+    }
+    session.wait_for_end()?;
+    Ok(code)
+}
+
+/// Logs on the screen while a command runs, printed by a thread of their own.
+pub(super) struct LiveLogs {
+    stopper: Stopper,
+    printer: JoinHandle<()>,
+}
+
+impl LiveLogs {
+    /// Begins at the present end of the logs of `services`. Without `prefixed` lines are shown as they are.
+    pub(super) fn start(
+        instance: &Instance,
+        services: Vec<ServiceName>,
+        prefixed: bool,
+        output: &Output,
+    ) -> Result<Self, Error> {
+        let paths: Vec<_> = services.iter().map(|name| instance.log_file(name)).collect();
+        let mut follower = Follower::new(&paths).map_err(|error| Error::Environment {
+            message: format!("cannot follow the logs: {error}"),
+            hint: Some("`sysctl fs.inotify.max_user_instances` may be too low".to_owned()),
+        })?;
+        let stopper = follower.stopper();
+        let output = output.clone();
+        let width = services.iter().map(String::len).max().unwrap_or(0);
+        let printer = std::thread::spawn(move || {
+            let _ = follower.run(&mut |index, line| {
+                if line.stream == "system" {
+                    return;
+                }
+                if prefixed {
+                    output.log(&services[index], width, &line);
+                } else {
+                    output.raw(&line);
+                }
+            });
+        });
+        Ok(Self { stopper, printer })
+    }
+
+    /// Prints what is left, and ends.
+    pub(super) fn finish(self) {
+        self.stopper.stop();
+        let _ = self.printer.join();
+    }
+}
+
+/// Runs a command's asynchronous part on this thread.
+pub(super) fn block_on<T>(future: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::Internal {
+            message: "cannot start the event loop".to_owned(),
+            source: Some(Box::new(error)),
+        })?
+        .block_on(future)
+}

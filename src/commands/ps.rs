@@ -1,0 +1,119 @@
+//! `ps` and `ls`: what runs.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::{Context, follow, wish};
+use crate::cli;
+use crate::control::Client;
+use crate::control::api::{Health, Phase, ServiceStatus};
+use crate::error::Error;
+use crate::instance::{Instance, RUN_ROOT};
+use crate::remains;
+use crate::state::{self, InstanceRecord};
+
+/// `ps`: the services of one instance.
+pub(super) fn run(context: &Context, arguments: &cli::PsArguments) -> Result<(), Error> {
+    let (instance, file) = wish::instance(context, arguments.config.as_deref())?;
+    let rows = if remains::is_alive(&instance.run_dir()) || instance.control_socket().exists() {
+        let client = Client::new(&instance.control_socket());
+        follow::block_on(client.get_json::<Vec<ServiceStatus>>("/v1/services"))?
+    } else {
+        wish::load(context, Some(&file))
+            .map(|wish| {
+                wish.desired
+                    .ecosystem
+                    .services
+                    .keys()
+                    .map(|name| stopped(name))
+                    .collect()
+            })
+            .unwrap_or_default()
+    };
+    if context.json {
+        return context.output.json(&rows);
+    }
+    context.output.services(&rows);
+    Ok(())
+}
+
+/// The row of a service of an ecosystem that does not run.
+fn stopped(name: &str) -> ServiceStatus {
+    ServiceStatus {
+        name: name.to_owned(),
+        state: Phase::Stopped,
+        health: Health::None,
+        cause: None,
+        pid: None,
+        address: None,
+        ports: Vec::new(),
+        started_at_usec: None,
+        exit_code: None,
+        cpu_usec: None,
+        memory_bytes: None,
+        notices: Vec::new(),
+    }
+}
+
+/// One row of `ls`.
+#[derive(Debug, Serialize)]
+struct Row {
+    name: String,
+    state: &'static str,
+    services: usize,
+    file: Option<PathBuf>,
+}
+
+/// `ls`: the instances of this machine.
+pub(super) fn list(context: &Context) -> Result<(), Error> {
+    super::privilege::require_root()?;
+    let mut rows: Vec<Row> = fs::read_dir(RUN_ROOT)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| entry.path().is_dir())
+        .filter_map(|entry| row(&entry.path()))
+        .collect();
+    rows.sort_by(|a, b| a.name.cmp(&b.name));
+    if context.json {
+        return context.output.json(&rows);
+    }
+    let cells = rows.iter().map(|row| {
+        vec![
+            row.name.clone(),
+            row.state.to_owned(),
+            row.services.to_string(),
+            row.file
+                .as_ref()
+                .map(|file| file.display().to_string())
+                .unwrap_or_default(),
+        ]
+    });
+    context
+        .output
+        .table(&["NAME", "STATE", "SERVICES", "FILE"], cells.collect());
+    Ok(())
+}
+
+fn row(directory: &Path) -> Option<Row> {
+    let instance = Instance::in_directory(directory)?;
+    let record = state::read::<InstanceRecord>(&instance.record()).ok().flatten();
+    let state = match (
+        remains::is_alive(directory),
+        record.as_ref().is_some_and(|record| record.ending),
+    ) {
+        (false, _) => "crashed",
+        (true, true) => "ending",
+        (true, false) => "running",
+    };
+    Some(Row {
+        name: instance.name,
+        state,
+        services: record
+            .as_ref()
+            .map_or(0, |record| record.desired.ecosystem.services.len()),
+        file: record.map(|record| record.desired.ecosystem.file),
+    })
+}

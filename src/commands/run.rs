@@ -1,0 +1,254 @@
+//! `run README`: one README on its own, in front: an ecosystem of one service that ends with it, and its exit code.
+
+use std::path::Path;
+use std::time::Duration;
+
+use indexmap::IndexMap;
+
+use super::follow::{self, LiveLogs, Outcome, Signals, View};
+use super::{Context, preflight, privilege, up};
+use crate::cli;
+use crate::config::Ecosystem;
+use crate::config::ecosystem::{Egress, Isolation, Limits, Place, Registry, Service};
+use crate::control::api::{DownRequest, Phase, ServiceStatus, UpRequest};
+use crate::control::client::ProgressStream;
+use crate::desired::{Caller, Desired};
+use crate::error::Error;
+use crate::instance::Instance;
+use crate::markpact;
+use crate::markpact::Recipe;
+use crate::markpact::recipe::WorkloadKind;
+use crate::session::Session;
+
+/// The port of a service that is run on its own.
+const PORT: u16 = 8000;
+
+pub(super) fn run(context: &Context, arguments: &cli::RunArguments) -> Result<(), Error> {
+    let options = Options {
+        port: arguments.port.filter(|port| *port > 0).unwrap_or(PORT),
+        once: arguments.once,
+        limit: arguments.timeout,
+        env: arguments.env.clone(),
+    };
+    in_front(context, &arguments.readme, options)
+}
+
+/// `exec README`: the same as a job.
+pub(super) fn job(context: &Context, readme: &Path) -> Result<(), Error> {
+    let options = Options {
+        port: PORT,
+        once: true,
+        limit: None,
+        env: Vec::new(),
+    };
+    in_front(context, readme, options)
+}
+
+struct Options {
+    port: u16,
+    once: bool,
+    limit: Option<Duration>,
+    env: Vec<String>,
+}
+
+fn in_front(context: &Context, readme: &Path, options: Options) -> Result<(), Error> {
+    let mut recipe = markpact::read(&up::absolute(readme))?;
+    if recipe.run.is_none() {
+        return Err(Error::Usage {
+            message: format!("`{}` has nothing to run", readme.display()),
+            hint: Some("add a `markpact:run` block".to_owned()),
+        });
+    }
+    if options.once {
+        recipe.workload.kind = WorkloadKind::Job;
+    }
+    privilege::require_root()?;
+    let desired = desired(recipe, &options)?;
+    preflight::check(context, &desired)?;
+    let root = desired.ecosystem.sandbox_root.clone();
+    let outcome = follow::block_on(attend(context, &desired, options.limit));
+    // A README on its own keeps nothing.
+    let _ = std::fs::remove_dir_all(root);
+    outcome
+}
+
+/// An ecosystem of this one service.
+fn desired(recipe: Recipe, options: &Options) -> Result<Desired, Error> {
+    let name = name_of(&recipe.readme);
+    let instance = Instance::new(&name, &recipe.readme, None);
+    let mut env = IndexMap::new();
+    for pair in &options.env {
+        let (key, value) = pair.split_once('=').ok_or_else(|| Error::Usage {
+            message: format!("'{pair}' is no NAME=VALUE"),
+            hint: None,
+        })?;
+        env.insert(key.to_owned(), value.to_owned());
+    }
+    let service = service(&name, &recipe, options.port, env)?;
+    let ecosystem = Ecosystem {
+        file: recipe.readme.clone(),
+        name: name.clone(),
+        version: "0.1.0".to_owned(),
+        description: String::new(),
+        base_port: PORT,
+        sandbox_root: std::env::temp_dir()
+            .join("pactown-sandboxes")
+            .join(&instance.name),
+        network: "pactown-net".to_owned(),
+        strict_ports: false,
+        loopback_compat: true,
+        isolation: Isolation::Strict,
+        registry: Registry {
+            url: String::new(),
+            namespace: "default".to_owned(),
+        },
+        services: IndexMap::from([(name.clone(), service)]),
+    };
+    Ok(Desired {
+        instance,
+        ecosystem,
+        recipes: IndexMap::from([(name, recipe)]),
+        caller: Caller::detect(),
+    })
+}
+
+fn service(name: &str, recipe: &Recipe, port: u16, env: IndexMap<String, String>) -> Result<Service, Error> {
+    let health = recipe.health.as_ref().map(|block| {
+        crate::config::health_check(&block.text, port).map_err(|message| Error::Usage {
+            message: format!("{}:{}: {message}", recipe.readme.display(), block.lines.first),
+            hint: None,
+        })
+    });
+    Ok(Service {
+        name: name.to_owned(),
+        place: Place::default(),
+        readme: recipe.readme.clone(),
+        readme_place: Place::default(),
+        port,
+        port_explicit: true,
+        ports: Vec::new(),
+        env,
+        env_passthrough: Vec::new(),
+        depends_on: Vec::new(),
+        health: health.transpose()?,
+        timeout: Duration::from_secs(300),
+        stop_signal: nix::libc::SIGTERM,
+        stop_grace: Duration::from_secs(10),
+        sandbox_path: None,
+        volumes: Vec::new(),
+        mounts: Vec::new(),
+        limits: Limits::default(),
+        egress: Egress::All,
+        host_access: Vec::new(),
+        run_as_root: false,
+        toolchains: Vec::new(),
+        rootfs: None,
+    })
+}
+
+/// The folder's name for a `README.md`, else the file's, as a DNS label.
+fn name_of(readme: &Path) -> String {
+    let stem = readme
+        .file_stem()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .to_lowercase();
+    let parent = readme
+        .parent()
+        .and_then(Path::file_name)
+        .map(|name| name.to_string_lossy());
+    let text = match parent {
+        Some(parent) if stem == "readme" => parent.into_owned(),
+        _ => stem,
+    };
+    let clean: String = text
+        .to_lowercase()
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+        .collect();
+    let clean = clean.trim_matches('-');
+    let clean = clean
+        .get(..clean.len().min(40))
+        .unwrap_or_default()
+        .trim_end_matches('-');
+    if clean.is_empty() {
+        "readme".to_owned()
+    } else {
+        clean.to_owned()
+    }
+}
+
+async fn attend(context: &Context, desired: &Desired, limit: Option<Duration>) -> Result<(), Error> {
+    let mut signals = Signals::catch()?;
+    let session = Session::ensure(&desired.instance, desired.caller.uid)?;
+    let services = desired.ecosystem.services.keys().cloned().collect();
+    let logs = LiveLogs::start(&desired.instance, services, false, &context.output)?;
+    let request = UpRequest {
+        desired: Box::new(desired.clone()),
+        services: Vec::new(),
+        attached: true,
+        no_health: false,
+        sequential: false,
+        workers: 1,
+        strict_ports: false,
+    };
+    let mut stream = match session.client.post_stream("/v1/up", &request).await {
+        Ok(stream) => stream,
+        Err(error) => {
+            session.wait_if_ending(&desired.instance)?;
+            return Err(error);
+        }
+    };
+    let mut view = View::new(&context.output);
+    view.silent = true;
+    let result = until_over(&mut stream, &mut view, &mut signals, limit).await;
+    if session.client.is_alive().await {
+        follow::bring_down(&session, DownRequest::default(), &mut view, &mut signals).await?;
+    }
+    session.wait_for_end()?;
+    logs.finish();
+    result
+}
+
+/// Until the service has ended by itself, a signal comes, or time is up.
+async fn until_over(
+    stream: &mut ProgressStream,
+    view: &mut View<'_>,
+    signals: &mut Signals,
+    limit: Option<Duration>,
+) -> Result<(), Error> {
+    let started = std::time::Instant::now();
+    loop {
+        if let Some(row) = view.rows.values().find(|row| is_over(row)) {
+            return ended(row);
+        }
+        let left = limit.map(|limit| limit.saturating_sub(started.elapsed()));
+        match follow::next(stream, view, signals, left).await? {
+            Some(Outcome::Interrupted(number)) => return Err(Error::Child(128 + number)),
+            Some(Outcome::TimedOut) => {
+                let limit = humantime::format_duration(limit.unwrap_or_default());
+                return Err(Error::Timeout(format!("it still ran after {limit}")));
+            }
+            Some(Outcome::Ended) => return Ok(()),
+            // Ready, or failed, which the next row tells.
+            Some(Outcome::Settled(_)) | None => {}
+        }
+    }
+}
+
+fn is_over(row: &ServiceStatus) -> bool {
+    matches!(
+        row.state,
+        Phase::Completed | Phase::Failed | Phase::Stopped | Phase::Blocked
+    )
+}
+
+fn ended(row: &ServiceStatus) -> Result<(), Error> {
+    match (row.state, row.exit_code) {
+        (_, Some(0)) | (Phase::Completed, _) => Ok(()),
+        (_, Some(code)) => Err(Error::Child(code)),
+        (_, None) => Err(Error::Failed(
+            row.cause.clone().unwrap_or_else(|| "it did not run".to_owned()),
+        )),
+    }
+}

@@ -1,0 +1,192 @@
+//! Verbs that only show: `graph`, `config`, `schema`, `env`, `parse`, `spec`. They touch nothing.
+
+use std::fs;
+
+use serde_json::Value;
+
+use super::wish::{self, Wish};
+use super::{Context, up};
+use crate::cli;
+use crate::config;
+use crate::desired::Desired;
+use crate::error::Error;
+use crate::host::HostFacts;
+use crate::identity::IdRange;
+use crate::markpact::{self, Recipe};
+use crate::prepare::{self, Extras, LayerPlan, settings};
+use crate::resolver::{self, Format};
+use crate::spec::{self, Placement};
+use crate::{network, toolchain};
+
+pub(super) fn graph(context: &Context, arguments: &cli::GraphArguments) -> Result<(), Error> {
+    let wish = wish::load(context, arguments.config.as_deref())?;
+    let format = if context.json {
+        Format::Json
+    } else {
+        arguments.format
+    };
+    context
+        .output
+        .text(&resolver::render(&wish.desired, &wish.graph, format));
+    Ok(())
+}
+
+pub(super) fn config(context: &Context, arguments: &cli::ConfigArguments) -> Result<(), Error> {
+    let wish = wish::load(context, arguments.config.as_deref())?;
+    let normal = config::normal_form(&wish.desired.ecosystem);
+    if context.json {
+        return context.output.json(&normal);
+    }
+    let text = serde_yaml::to_string(&normal).map_err(|source| Error::Internal {
+        message: "cannot write YAML".to_owned(),
+        source: Some(Box::new(source)),
+    })?;
+    context.output.text(&text);
+    Ok(())
+}
+
+pub(super) fn schema(context: &Context) -> Result<(), Error> {
+    context.output.json(&config::schema())
+}
+
+pub(super) fn env(context: &Context, arguments: &cli::ServiceArguments) -> Result<(), Error> {
+    let wish = wish::load(context, None)?;
+    up::known(&wish, std::slice::from_ref(&arguments.service))?;
+    let (_, extras) = preparation(&wish.desired, &arguments.service)?;
+    let service = &wish.desired.ecosystem.services[&arguments.service];
+    let mut variables = resolver::variables(&wish.desired, service, &extras);
+    variables.sort_by(|a, b| a.name.cmp(&b.name));
+    if context.json {
+        return context.output.json(&variables);
+    }
+    let rows = variables
+        .into_iter()
+        .map(|variable| vec![variable.name, variable.value, variable.source.to_string()]);
+    context.output.table(&["NAME", "VALUE", "FROM"], rows.collect());
+    Ok(())
+}
+
+/// The layers of a service and what they add, as far as this host's toolchains go.
+fn preparation(desired: &Desired, name: &str) -> Result<(Vec<LayerPlan>, Extras), Error> {
+    let directory = desired
+        .ecosystem
+        .file
+        .parent()
+        .unwrap_or(std::path::Path::new("/"));
+    let toolchains = toolchain::discover(&desired.caller, directory);
+    let settings = settings::collect(&desired.caller);
+    let layers = prepare::plan(&desired.recipes[name], &toolchains, &settings).map_err(|missing| {
+        let hint = Some(missing.remedy.to_owned());
+        Error::Environment {
+            message: missing.to_string(),
+            hint,
+        }
+    })?;
+    let named = &desired.ecosystem.services[name].toolchains;
+    let extras = prepare::extras(&layers, &toolchains).with_named(named);
+    Ok((layers, extras))
+}
+
+pub(super) fn parse(context: &Context, arguments: &cli::ParseArguments) -> Result<(), Error> {
+    let recipe = markpact::read(&up::absolute(&arguments.readme))?;
+    if context.json {
+        return context.output.json(&recipe);
+    }
+    context.output.text(&described(&recipe));
+    Ok(())
+}
+
+fn described(recipe: &Recipe) -> String {
+    let mut text = format!("{}\n", recipe.title.as_deref().unwrap_or("(no title)"));
+    let mut row = |lines: Option<markpact::recipe::Lines>, kind: &str, what: &str| {
+        let place = lines.map_or_else(
+            || "-".to_owned(),
+            |lines| format!("{}-{}", lines.first, lines.last),
+        );
+        text.push_str(&format!("  {place:>9}  {kind:<9} {what}\n"));
+    };
+    for file in &recipe.files {
+        let size = file.content.len();
+        row(
+            Some(file.lines),
+            "file",
+            &format!("{} ({size} bytes, mode {:o})", file.path, file.mode),
+        );
+    }
+    for deps in &recipe.deps {
+        let names: Vec<&str> = deps.requirements.iter().map(|(_, name)| name.as_str()).collect();
+        row(
+            Some(deps.lines),
+            "deps",
+            &format!("{:?}: {}", deps.language, names.join(", ")).to_lowercase(),
+        );
+    }
+    if let Some(run) = &recipe.run {
+        row(
+            run.lines,
+            "run",
+            run.command.trim_end().lines().next().unwrap_or(""),
+        );
+    }
+    if let Some(health) = &recipe.health {
+        row(Some(health.lines), "health", health.text.trim());
+    }
+    for block in &recipe.others {
+        row(Some(block.lines), &block.kind, &block.language);
+    }
+    for (line, note) in &recipe.notes {
+        text.push_str(&format!("  note (line {line}): {note}\n"));
+    }
+    text
+}
+
+/// The bundle's `config.json` while the service runs, else the one that would be made.
+pub(super) fn spec(context: &Context, arguments: &cli::ServiceArguments) -> Result<(), Error> {
+    let wish = wish::load(context, None)?;
+    up::known(&wish, std::slice::from_ref(&arguments.service))?;
+    let bundle = wish.desired.instance.bundle(&arguments.service);
+    let existing = fs::read(bundle.join("config.json")).ok();
+    let value: Value = match existing.and_then(|text| serde_json::from_slice(&text).ok()) {
+        Some(value) => value,
+        None => planned(&wish, &arguments.service)?,
+    };
+    context.output.json(&value)
+}
+
+/// With the first free ids and addresses; what is chosen at `up` may differ in these numbers.
+fn planned(wish: &Wish, name: &str) -> Result<Value, Error> {
+    let desired = &wish.desired;
+    let service = &desired.ecosystem.services[name];
+    let (layers, extras) = preparation(desired, name)?;
+    let internal = |message: String| Error::Internal {
+        message,
+        source: None,
+    };
+    let subnet = pactown_netns::subnet::choose(&desired.instance.tag, &[])
+        .ok_or_else(|| internal("no subnet".to_owned()))?;
+    let addresses =
+        network::addresses(&desired.ecosystem, subnet, &indexmap::IndexMap::new()).map_err(internal)?;
+    let root = spec::sandbox_root(desired);
+    let store = std::path::Path::new(crate::instance::LAYER_ROOT);
+    let host = HostFacts::of(service.rootfs.as_deref());
+    let placement = Placement {
+        ids: IdRange {
+            base: crate::identity::STORAGE_BASE + crate::identity::RANGE_SIZE,
+        },
+        layers: layers.iter().map(|layer| store.join(&layer.key)).collect(),
+        env: resolver::environment(desired, service, &extras),
+        extras,
+        place: spec::place(&root, service),
+        volumes: root,
+        netns: Some(desired.instance.netns_dir().join(name)),
+        hosts: network::hosts(&desired.ecosystem, service, &addresses, subnet),
+        nameservers: host.nameservers.clone(),
+        host,
+    };
+    let plan =
+        spec::of_service(desired, name, placement).ok_or_else(|| internal("nothing to run".to_owned()))?;
+    serde_json::to_value(spec::build(&plan).spec).map_err(|source| Error::Internal {
+        message: "cannot write the spec".to_owned(),
+        source: Some(Box::new(source)),
+    })
+}

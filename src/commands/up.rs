@@ -1,0 +1,240 @@
+//! `up`: brings the ecosystem up, and stays with its logs unless it is detached.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::follow::{self, LiveLogs, Outcome, Signals, View};
+use super::wish::{self, Wish};
+use super::{Context, preflight, privilege};
+use crate::cli;
+use crate::config::ecosystem::ServiceName;
+use crate::control::api::{DownRequest, Phase, ServiceStatus, UpRequest};
+use crate::control::client::ProgressStream;
+use crate::error::Error;
+use crate::session::Session;
+
+/// Most preparations at the same time without `--workers`.
+const WORKERS: usize = 4;
+
+pub(super) fn run(context: &Context, arguments: &cli::UpArguments) -> Result<(), Error> {
+    let (config, services) = cli::split_config(&arguments.targets);
+    let wish = wish::load(context, config.as_deref())?;
+    known(&wish, &services)?;
+    if arguments.dry_run {
+        return super::dry_run::run(context, &wish, &services);
+    }
+    privilege::require_root()?;
+    preflight::check(context, &wish.desired)?;
+    let detached = arguments.detach || arguments.wait;
+    let request = UpRequest {
+        desired: Box::new(wish.desired.clone()),
+        services: services.clone(),
+        attached: !detached,
+        no_health: arguments.no_health,
+        sequential: arguments.sequential,
+        workers: arguments.workers.map_or(WORKERS, usize::from),
+        strict_ports: arguments.strict_ports || wish.desired.ecosystem.strict_ports,
+    };
+    let up = Up {
+        context,
+        wish: &wish,
+        limit: arguments.timeout,
+        detached,
+    };
+    follow::block_on(up.run(&request))
+}
+
+/// Every name is a service.
+pub(super) fn known(wish: &Wish, names: &[ServiceName]) -> Result<(), Error> {
+    let services = &wish.desired.ecosystem.services;
+    let Some(unknown) = names.iter().find(|name| !services.contains_key(*name)) else {
+        return Ok(());
+    };
+    let nearest = services
+        .keys()
+        .max_by(|a, b| strsim::jaro(a, unknown).total_cmp(&strsim::jaro(b, unknown)))
+        .filter(|name| strsim::jaro(name, unknown) > 0.7);
+    Err(Error::Usage {
+        message: format!(
+            "there is no service '{unknown}' in `{}`",
+            wish.desired.ecosystem.file.display()
+        ),
+        hint: Some(match nearest {
+            Some(name) => format!("did you mean '{name}'?"),
+            None => format!(
+                "there are {}",
+                services.keys().cloned().collect::<Vec<_>>().join(", ")
+            ),
+        }),
+    })
+}
+
+struct Up<'a> {
+    context: &'a Context,
+    wish: &'a Wish,
+    limit: Option<Duration>,
+    detached: bool,
+}
+
+impl Up<'_> {
+    async fn run(&self, request: &UpRequest) -> Result<(), Error> {
+        let instance = &self.wish.desired.instance;
+        // Caught before anything exists: an early Ctrl-C must be followed by an end in order too.
+        let mut signals = Signals::catch()?;
+        let session = Session::ensure(instance, self.wish.desired.caller.uid)?;
+        let logs = if self.detached { None } else { Some(self.logs()?) };
+        let mut stream = match session.client.post_stream("/v1/up", request).await {
+            Ok(stream) => stream,
+            Err(error) => {
+                session.wait_if_ending(instance)?;
+                return Err(error);
+            }
+        };
+        let mut view = View::new(&self.context.output);
+        let outcome = follow::until_settled(&mut stream, &mut view, &mut signals, self.limit).await?;
+        if self.detached {
+            return self.leave(&session, outcome, &mut view, &mut signals).await;
+        }
+        let ended = self
+            .stay(&session, outcome, &mut stream, &mut view, &mut signals)
+            .await;
+        if let Some(logs) = logs {
+            logs.finish();
+        }
+        ended
+    }
+
+    fn logs(&self) -> Result<LiveLogs, Error> {
+        let services = self.wish.desired.ecosystem.services.keys().cloned().collect();
+        LiveLogs::start(&self.wish.desired.instance, services, true, &self.context.output)
+    }
+
+    /// `-d`: the ecosystem runs on without this command.
+    async fn leave(
+        &self,
+        session: &Session,
+        outcome: Outcome,
+        view: &mut View<'_>,
+        signals: &mut Signals,
+    ) -> Result<(), Error> {
+        match outcome {
+            Outcome::Settled(0) => {
+                self.picture(session).await;
+                Ok(())
+            }
+            Outcome::Settled(code) => Err(self.failed(view, code)),
+            Outcome::TimedOut => Err(self.late(view)),
+            Outcome::Ended => Err(gone()),
+            Outcome::Interrupted(number) if session.is_new => {
+                follow::bring_down(session, DownRequest::default(), view, signals).await?;
+                Err(Error::Child(128 + number))
+            }
+            Outcome::Interrupted(number) => {
+                self.context
+                    .output
+                    .notice("interrupted; what was asked for goes on in the background");
+                Err(Error::Child(128 + number))
+            }
+        }
+    }
+
+    /// Attached: stays until a signal, until everything has ended by itself, or until something failed at the start.
+    async fn stay(
+        &self,
+        session: &Session,
+        outcome: Outcome,
+        stream: &mut ProgressStream,
+        view: &mut View<'_>,
+        signals: &mut Signals,
+    ) -> Result<(), Error> {
+        let result = match outcome {
+            Outcome::Settled(0) => {
+                self.picture(session).await;
+                self.watch(stream, view, signals).await?
+            }
+            Outcome::Settled(code) => Err(self.failed(view, code)),
+            Outcome::TimedOut => Err(self.late(view)),
+            Outcome::Interrupted(number) => Err(Error::Child(128 + number)),
+            Outcome::Ended => return Err(gone()),
+        };
+        if matches!(result, Err(Error::Child(_))) {
+            self.context.output.notice("stopping; Ctrl-C again kills");
+        }
+        if session.client.is_alive().await {
+            follow::bring_down(session, DownRequest::default(), view, signals).await?;
+        } else {
+            session.wait_for_end()?;
+        }
+        result
+    }
+
+    /// Shows what happens until a signal comes or nothing runs any more.
+    async fn watch(
+        &self,
+        stream: &mut ProgressStream,
+        view: &mut View<'_>,
+        signals: &mut Signals,
+    ) -> Result<Result<(), Error>, Error> {
+        let resting = |row: &ServiceStatus| {
+            matches!(
+                row.state,
+                Phase::Completed | Phase::Failed | Phase::Blocked | Phase::Stopped
+            )
+        };
+        loop {
+            if !view.rows.is_empty() && view.rows.values().all(resting) {
+                let failed = view.names_in(&[Phase::Failed, Phase::Blocked]);
+                return Ok(if failed.is_empty() {
+                    Ok(())
+                } else {
+                    Err(self.failed(view, 1))
+                });
+            }
+            tokio::select! {
+                progress = stream.next() => match progress? {
+                    None => return Ok(Ok(())),
+                    Some(progress) => { view.take(progress); }
+                },
+                number = signals.next() => return Ok(Err(Error::Child(128 + number))),
+            }
+        }
+    }
+
+    async fn picture(&self, session: &Session) {
+        if let Ok(rows) = session
+            .client
+            .get_json::<Vec<ServiceStatus>>("/v1/services")
+            .await
+        {
+            self.context.output.picture(&self.wish.desired, &rows);
+        }
+    }
+
+    fn failed(&self, view: &View<'_>, code: i32) -> Error {
+        let names = view.names_in(&[Phase::Failed, Phase::Blocked]);
+        let message = format!("not everything is up: {}", names.join(", "));
+        match code {
+            3 => Error::Environment { message, hint: None },
+            _ => Error::Failed(message),
+        }
+    }
+
+    fn late(&self, view: &View<'_>) -> Error {
+        let names = view.names_in(&[Phase::Waiting, Phase::Preparing, Phase::Starting, Phase::Running]);
+        let limit = self.limit.unwrap_or_default();
+        Error::Timeout(format!(
+            "not ready within {}: {}",
+            humantime::format_duration(limit),
+            names.join(", ")
+        ))
+    }
+}
+
+fn gone() -> Error {
+    Error::Failed("the ecosystem was brought down meanwhile".to_owned())
+}
+
+/// Where a relative path of the command line is.
+pub(super) fn absolute(path: &Path) -> std::path::PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}

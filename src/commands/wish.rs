@@ -1,0 +1,171 @@
+//! From the files to the wish: the ecosystem, its READMEs and who asks; every problem of all of them at once.
+
+use std::path::{Path, PathBuf};
+
+use indexmap::IndexMap;
+
+use super::Context;
+use crate::config::ecosystem::{Place, Service};
+use crate::config::{self, Ecosystem};
+use crate::desired::{Caller, Desired};
+use crate::diagnostics::{Problem, Problems, Severity};
+use crate::error::Error;
+use crate::instance::{Instance, RUN_ROOT};
+use crate::markpact::{self, Recipe};
+use crate::resolver::Graph;
+use crate::state::{self, InstanceRecord};
+
+/// What shall run, and its order.
+pub(crate) struct Wish {
+    pub(crate) desired: Desired,
+    pub(crate) graph: Graph,
+}
+
+/// Reads everything. Warnings are shown.
+///
+/// # Errors
+/// No file, or all problems of the file and its READMEs.
+pub(crate) fn load(context: &Context, named: Option<&Path>) -> Result<Wish, Error> {
+    let file = locate(context, named)?;
+    let caller = Caller::detect();
+    let loaded = config::load(&file, &caller.env)?;
+    context.output.problems(&loaded.warnings);
+    let mut ecosystem = loaded.ecosystem;
+    let mut problems = Vec::new();
+    let recipes = recipes(&mut ecosystem, &mut problems);
+    let graph = match Graph::of(&ecosystem) {
+        Ok(graph) if problems.is_empty() => graph,
+        Ok(_) => return Err(Problems(problems).into()),
+        Err(cycles) => {
+            problems.extend(cycles.0);
+            return Err(Problems(problems).into());
+        }
+    };
+    let instance = Instance::new(&ecosystem.name, &ecosystem.file, label(context)?);
+    let desired = Desired {
+        instance,
+        ecosystem,
+        recipes,
+        caller,
+    };
+    Ok(Wish { desired, graph })
+}
+
+fn locate(context: &Context, named: Option<&Path>) -> Result<PathBuf, Error> {
+    let here = std::env::current_dir().map_err(|error| Error::Environment {
+        message: format!("the current folder cannot be read: {error}"),
+        hint: None,
+    })?;
+    config::locate(named.or(context.file.as_deref()), &here)
+}
+
+/// `--instance`, checked: it becomes part of file and kernel names.
+fn label(context: &Context) -> Result<Option<&str>, Error> {
+    let Some(label) = context.instance.as_deref() else {
+        return Ok(None);
+    };
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if (1..=31).contains(&label.len()) && label.chars().all(fits) && !label.starts_with('-') {
+        return Ok(Some(label));
+    }
+    Err(Error::Usage {
+        message: format!("'{label}' is no instance name"),
+        hint: Some("use up to 31 lower-case letters, digits and '-'".to_owned()),
+    })
+}
+
+/// The README of every service; a `health` block counts where the file names no check.
+fn recipes(ecosystem: &mut Ecosystem, problems: &mut Vec<Problem>) -> IndexMap<String, Recipe> {
+    let mut recipes = IndexMap::new();
+    let file = ecosystem.file.clone();
+    // Services may share a README; its problems are told once.
+    let mut read: IndexMap<PathBuf, Option<Recipe>> = IndexMap::new();
+    for (name, service) in &mut ecosystem.services {
+        let recipe = read.entry(service.readme.clone()).or_insert_with_key(|path| {
+            markpact::read(path)
+                .map_err(|found| problems.extend(found.0))
+                .ok()
+        });
+        let Some(recipe) = recipe.clone() else { continue };
+        if recipe.run.is_none() {
+            problems.push(nothing_to_run(&file, service));
+        }
+        if service.health.is_none() {
+            adopt_health(service, &recipe, problems);
+        }
+        recipes.insert(name.clone(), recipe);
+    }
+    recipes
+}
+
+fn adopt_health(service: &mut Service, recipe: &Recipe, problems: &mut Vec<Problem>) {
+    let Some(block) = &recipe.health else { return };
+    match config::health_check(&block.text, service.port) {
+        Ok(check) => service.health = Some(check),
+        Err(message) => problems.push(Problem {
+            severity: Severity::Error,
+            file: recipe.readme.clone(),
+            place: Place {
+                line: block.lines.first,
+                column: 1,
+            },
+            length: 1,
+            message,
+            help: Some("write a path such as `/health`, or a mapping as in `health_check`".to_owned()),
+            source: None,
+        }),
+    }
+}
+
+fn nothing_to_run(file: &Path, service: &Service) -> Problem {
+    Problem {
+        severity: Severity::Error,
+        file: file.to_owned(),
+        place: service.readme_place,
+        length: 1,
+        message: format!(
+            "service '{}' has nothing to run: `{}` has no run block",
+            service.name,
+            service.readme.display()
+        ),
+        help: Some("add a `markpact:run` block to the README".to_owned()),
+        source: None,
+    }
+}
+
+/// The instance and its file, for verbs that must work whatever the file says by now.
+///
+/// # Errors
+/// There is no file, or it is broken and nothing runs from it.
+pub(crate) fn instance(context: &Context, named: Option<&Path>) -> Result<(Instance, PathBuf), Error> {
+    let file = locate(context, named)?;
+    let label = label(context)?;
+    match config::load(&file, &Caller::detect().env) {
+        Ok(loaded) => {
+            let own = Instance::new(&loaded.ecosystem.name, &file, label);
+            // Renamed since: what runs from this file is still meant.
+            let renamed = if own.run_dir().exists() {
+                None
+            } else {
+                running(&file, label)
+            };
+            Ok((renamed.unwrap_or(own), file))
+        }
+        Err(problems) => match running(&file, label) {
+            Some(instance) => Ok((instance, file)),
+            None => Err(problems.into()),
+        },
+    }
+}
+
+/// The instance that was made from `file`.
+fn running(file: &Path, label: Option<&str>) -> Option<Instance> {
+    let entries = std::fs::read_dir(RUN_ROOT).ok()?.flatten();
+    entries
+        .filter_map(|entry| Instance::in_directory(&entry.path()))
+        .filter(|instance| instance.label.as_deref() == label)
+        .find(|instance| {
+            let record = state::read::<InstanceRecord>(&instance.record()).ok().flatten();
+            record.is_some_and(|record| record.desired.ecosystem.file == file)
+        })
+}

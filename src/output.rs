@@ -1,0 +1,220 @@
+//! What the user sees: the only place that prints. Results go to standard output, everything else to standard error.
+//!
+//! A reader that goes away (`pactown logs | head`) ends the program quietly.
+
+mod picture;
+mod report;
+mod table;
+
+use std::io::{self, Write};
+
+use anstyle::{AnsiColor, Style};
+use serde::Serialize;
+
+use crate::control::api::{Health, Phase, ServiceStatus};
+use crate::desired::Desired;
+use crate::diagnostics::{Problem, Problems};
+use crate::error::{Error, chain};
+use crate::logs::Line;
+
+/// Where and how to print.
+#[derive(Debug, Clone)]
+pub struct Output {
+    quiet: bool,
+}
+
+const ERROR: Style = AnsiColor::Red.on_default().bold();
+const GOOD: Style = AnsiColor::Green.on_default();
+const CAUTION: Style = AnsiColor::Yellow.on_default();
+const FAINT: Style = Style::new().dimmed();
+const BOLD: Style = Style::new().bold();
+
+impl Output {
+    /// With colours as `choice` says.
+    pub fn new(choice: anstream::ColorChoice, quiet: bool) -> Self {
+        choice.write_global();
+        Self { quiet }
+    }
+
+    /// A line of the result.
+    pub fn line(&self, text: &str) {
+        to_stdout(&format!("{text}\n"));
+    }
+
+    /// Text as it is.
+    pub fn text(&self, text: &str) {
+        to_stdout(text);
+    }
+
+    /// A value as JSON.
+    pub fn json(&self, value: &impl Serialize) -> Result<(), Error> {
+        let text = serde_json::to_string_pretty(value).map_err(|source| Error::Internal {
+            message: "cannot write JSON".to_owned(),
+            source: Some(Box::new(source)),
+        })?;
+        self.line(&text);
+        Ok(())
+    }
+
+    /// Something to read once.
+    pub fn notice(&self, text: &str) {
+        if !self.quiet {
+            to_stderr(&format!("{CAUTION}note{CAUTION:#}: {text}\n"));
+        }
+    }
+
+    /// A line that an installer printed.
+    pub fn build(&self, service: &str, line: &str) {
+        if !self.quiet {
+            to_stderr(&format!("{FAINT}{service} ┆ {line}{FAINT:#}\n"));
+        }
+    }
+
+    /// A service came into another state.
+    pub fn status(&self, row: &ServiceStatus) {
+        if !self.quiet {
+            to_stderr(&state_line(row));
+        }
+    }
+
+    /// A service failed: why, with the evidence.
+    pub fn failure(&self, service: &str, cause: &str, details: &[String], log: &[String]) {
+        to_stderr(&failure_text(service, cause, details, log));
+    }
+
+    /// A line of a log among those of other services.
+    pub fn log(&self, service: &str, width: usize, line: &Line) {
+        let style = colour_of(service);
+        to_stdout(&format!("{style}{service:width$} │{style:#} {}\n", line.text));
+    }
+
+    /// A line of a log alone, on the stream that it came from.
+    pub fn raw(&self, line: &Line) {
+        let text = format!("{}\n", line.text);
+        if line.stream == "stderr" {
+            to_stderr(&text);
+        } else {
+            to_stdout(&text);
+        }
+    }
+
+    /// A table without lines; empty cells are `-`.
+    pub fn table(&self, header: &[&str], rows: Vec<Vec<String>>) {
+        self.text(&table::render(header, rows));
+    }
+
+    /// The table of `ps`.
+    pub fn services(&self, rows: &[ServiceStatus]) {
+        self.text(&table::services(rows));
+    }
+
+    /// What runs, where to look, and what to try next.
+    pub fn picture(&self, desired: &Desired, rows: &[ServiceStatus]) {
+        if !self.quiet {
+            self.text(&picture::render(desired, rows));
+        }
+    }
+
+    /// Problems of the user's files.
+    pub fn problems(&self, problems: &[Problem]) {
+        for problem in problems {
+            to_stderr(&report::render(problem));
+        }
+    }
+
+    /// An error, with its causes and what to do about it.
+    pub fn error(&self, error: &Error) {
+        match error {
+            Error::Problems(Problems(problems)) => self.problems(problems),
+            Error::Child(_) => {}
+            Error::Failed(message) if message.is_empty() => {}
+            error => to_stderr(&format!("{ERROR}error{ERROR:#}: {}\n", chain(error))),
+        }
+        if let Some(hint) = error.hint() {
+            to_stderr(&format!("{BOLD}hint{BOLD:#}: {hint}\n"));
+        }
+    }
+}
+
+/// Asks on the terminal; `None` at the end of input.
+pub fn ask(question: &str) -> Option<String> {
+    to_stderr(question);
+    let mut answer = String::new();
+    let count = io::stdin().read_line(&mut answer).ok()?;
+    (count > 0).then(|| answer.trim().to_owned())
+}
+
+fn to_stdout(text: &str) {
+    let mut stdout = anstream::stdout().lock();
+    leave_on_error(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()));
+}
+
+fn to_stderr(text: &str) {
+    // Nobody can be told that standard error is gone.
+    let _ = anstream::stderr().lock().write_all(text.as_bytes());
+}
+
+/// Whoever read has gone: so do we. The supervisor sees the connection close, as with any end of this command.
+fn leave_on_error(written: io::Result<()>) {
+    if written.is_err() {
+        std::process::exit(141);
+    }
+}
+
+/// The mark and its style for a row.
+fn mark(row: &ServiceStatus) -> (&'static str, Style) {
+    match (row.state, row.health) {
+        (Phase::Running, Health::Starting) => ("…", FAINT),
+        (Phase::Running | Phase::Completed, _) => ("✓", GOOD),
+        (Phase::Failed, _) => ("✗", ERROR),
+        (Phase::Blocked, _) => ("!", CAUTION),
+        (Phase::Stopped | Phase::Stopping, _) => ("·", FAINT),
+        _ => ("…", FAINT),
+    }
+}
+
+fn state_line(row: &ServiceStatus) -> String {
+    let (mark, style) = mark(row);
+    let text = match (row.state, row.health) {
+        (Phase::Running, Health::Healthy) => "is healthy".to_owned(),
+        (Phase::Running, Health::Starting) => "runs, not healthy yet".to_owned(),
+        (Phase::Running, _) => "is running".to_owned(),
+        (state, _) => format!("is {}", table::phase(state)),
+    };
+    let cause = row
+        .cause
+        .as_ref()
+        .map(|cause| format!(": {cause}"))
+        .unwrap_or_default();
+    format!("{style}{mark}{style:#} {} {text}{cause}\n", row.name)
+}
+
+fn failure_text(service: &str, cause: &str, details: &[String], log: &[String]) -> String {
+    let mut text = format!("{ERROR}error{ERROR:#}: {service} failed: {cause}\n");
+    for line in details {
+        text.push_str(&format!("  {line}\n"));
+    }
+    if !log.is_empty() {
+        text.push_str(&format!("  {FAINT}its last lines:{FAINT:#}\n"));
+    }
+    for line in log {
+        text.push_str(&format!("  {FAINT}│{FAINT:#} {line}\n"));
+    }
+    text
+}
+
+/// A colour per name, the same in every run.
+fn colour_of(name: &str) -> Style {
+    const COLOURS: [AnsiColor; 6] = [
+        AnsiColor::Cyan,
+        AnsiColor::Magenta,
+        AnsiColor::Blue,
+        AnsiColor::Green,
+        AnsiColor::Yellow,
+        AnsiColor::BrightCyan,
+    ];
+    let sum = name.bytes().fold(7_usize, |sum, byte| {
+        sum.wrapping_mul(31).wrapping_add(usize::from(byte))
+    });
+    COLOURS[sum % COLOURS.len()].on_default()
+}

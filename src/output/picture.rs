@@ -1,0 +1,70 @@
+//! The picture after `up`: what runs, where to look, what to try next. Pure text.
+
+use super::{BOLD, FAINT, mark};
+use crate::control::api::{Phase, ServiceStatus};
+use crate::desired::Desired;
+
+/// The picture; ends with a newline.
+pub(super) fn render(desired: &Desired, rows: &[ServiceStatus]) -> String {
+    let width = rows.iter().map(|row| row.name.len()).max().unwrap_or(0);
+    let mut text = format!("\n{BOLD}{}{BOLD:#}\n", desired.ecosystem.name);
+    for row in rows {
+        let (mark, style) = mark(row);
+        let needs: Vec<&str> = desired
+            .ecosystem
+            .services
+            .get(&row.name)
+            .map(|service| service.depends_on.iter().map(|need| need.name.as_str()).collect())
+            .unwrap_or_default();
+        let needs = if needs.is_empty() {
+            String::new()
+        } else {
+            format!("  {FAINT}← {}{FAINT:#}", needs.join(", "))
+        };
+        text.push_str(&format!(
+            "  {style}{mark}{style:#} {:width$}  {}{needs}\n",
+            row.name,
+            place(row)
+        ));
+    }
+    text.push_str(&format!("\n{FAINT}try:{FAINT:#}\n"));
+    for line in suggestions(desired, rows) {
+        text.push_str(&format!("  {line}\n"));
+    }
+    text
+}
+
+fn place(row: &ServiceStatus) -> String {
+    let addresses: Vec<String> = row
+        .ports
+        .iter()
+        .filter(|port| port.transport == "tcp")
+        .map(|port| format!("http://{}:{}", port.host, port.host_port))
+        .collect();
+    match (row.state, addresses.is_empty()) {
+        (Phase::Running, false) => addresses.join(" "),
+        (state, _) => super::table::phase(state).to_owned(),
+    }
+}
+
+/// About the service that needs most others: the one that a newcomer wants to see.
+fn suggestions(desired: &Desired, rows: &[ServiceStatus]) -> Vec<String> {
+    let needs = |row: &&ServiceStatus| {
+        let service = desired.ecosystem.services.get(&row.name);
+        service.map_or(0, |service| service.depends_on.len())
+    };
+    let front = rows
+        .iter()
+        .filter(|row| row.state == Phase::Running && !row.ports.is_empty())
+        .max_by_key(needs);
+    let mut lines = Vec::new();
+    if let Some(row) = front {
+        let address = &place(row);
+        lines.push(format!("curl {}/", address.split(' ').next().unwrap_or(address)));
+        lines.push(format!("pactown logs -f {}", row.name));
+        lines.push(format!("pactown exec {} sh", row.name));
+    }
+    lines.push("pactown ps".to_owned());
+    lines.push("pactown down".to_owned());
+    lines
+}

@@ -1,0 +1,223 @@
+//! From the command line to a running instance: finds its supervisor, or starts one, and sees it end.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use pactown_runtime::client::Client as Keeper;
+use pactown_runtime::protocol::Call;
+use pactown_runtime::seal;
+
+use crate::control::Client;
+use crate::error::Error;
+use crate::instance::{Instance, RUN_ROOT};
+use crate::remains;
+use crate::state::{self, InstanceRecord};
+
+/// How long a supervisor may take until it answers.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A running instance.
+pub struct Session {
+    /// Its control API.
+    pub client: Client,
+    /// Whether this command started it.
+    pub is_new: bool,
+    /// The keeper's process; readable once it has ended.
+    keeper: OwnedFd,
+}
+
+impl Session {
+    /// The running instance, or a new one; `reader` may look at it. One that is just ending is waited for.
+    ///
+    /// # Errors
+    /// What a crash left cannot be removed, the keeper does not start, the supervisor does not answer.
+    pub fn ensure(instance: &Instance, reader: u32) -> Result<Self, Error> {
+        let directory = instance.run_dir();
+        loop {
+            let is_new = start_unless_alive(instance, reader)?;
+            match Self::connect(instance, is_new)? {
+                Some(session) if is_ending(instance) => session.wait_for_end()?,
+                Some(session) => return Ok(session),
+                // It ended between the two looks.
+                None if !remains::is_alive(&directory) => {}
+                None => return Err(silent(instance)),
+            }
+        }
+    }
+
+    /// The running instance; `None` when there is none.
+    ///
+    /// # Errors
+    /// It is there and does not answer.
+    pub fn find(instance: &Instance) -> Result<Option<Self>, Error> {
+        if !remains::is_alive(&instance.run_dir()) {
+            return Ok(None);
+        }
+        Self::connect(instance, false)
+    }
+
+    fn connect(instance: &Instance, is_new: bool) -> Result<Option<Self>, Error> {
+        let Ok(keeper) = Keeper::connect(&instance.keeper_socket()) else {
+            return Ok(None);
+        };
+        let keeper = process(&keeper).map_err(|source| internal("watch the keeper", source))?;
+        if !appears(&instance.control_socket(), PATIENCE) {
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            client: Client::new(&instance.control_socket()),
+            is_new,
+            keeper,
+        }))
+    }
+
+    /// Waits until the keeper, and with it everything of the instance, has ended.
+    pub fn wait_for_end(&self) -> Result<(), Error> {
+        wait_for(&self.keeper).map_err(|source| internal("wait for the keeper's end", source))
+    }
+
+    /// After a refused request: an instance in which nothing was wished ends by itself; its end is waited for.
+    pub fn wait_if_ending(&self, instance: &Instance) -> Result<(), Error> {
+        if self.is_new || is_ending(instance) {
+            self.wait_for_end()
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// Ends an instance whose supervisor does not answer, then removes what it leaves. Whether there was anything.
+///
+/// # Errors
+/// Something cannot be removed.
+pub fn end_by_force(instance: &Instance) -> Result<bool, Error> {
+    if let Ok(keeper) = Keeper::connect(&instance.keeper_socket()) {
+        let process = process(&keeper).map_err(|source| internal("watch the keeper", source))?;
+        let _ = keeper.send(Call::Shutdown, &[]);
+        wait_for(&process).map_err(|source| internal("wait for the keeper's end", source))?;
+    }
+    let existed = fs::exists(instance.run_dir()).unwrap_or(true);
+    remains::remove(instance).map_err(|error| Error::Environment {
+        message: crate::error::chain(&error),
+        hint: Some("try again; `pactown doctor --leaks` lists what is left".to_owned()),
+    })?;
+    Ok(existed)
+}
+
+/// Starts keeper and supervisor unless they live; whether it did.
+fn start_unless_alive(instance: &Instance, reader: u32) -> Result<bool, Error> {
+    let directory = instance.run_dir();
+    make_directory(Path::new(RUN_ROOT))?;
+    // Held until the keeper listens: of several commands one starts it.
+    let _lock = state::lock().map_err(|error| internal("lock the machine's instances", error))?;
+    if remains::is_alive(&directory) {
+        return Ok(false);
+    }
+    if directory.exists() {
+        drop(_lock);
+        end_by_force(instance)?;
+        return start_unless_alive(instance, reader);
+    }
+    make_directory(&directory)?;
+    let supervisor = [
+        "__supervisor".into(),
+        directory.clone().into_os_string(),
+        reader.to_string().into(),
+    ];
+    let arguments: Vec<&std::ffi::OsStr> = supervisor.iter().map(std::ffi::OsString::as_os_str).collect();
+    match seal::spawn_keeper(&directory, &arguments) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(source) => {
+            let _ = fs::remove_dir_all(&directory);
+            Err(internal("start the keeper", source))
+        }
+    }
+}
+
+/// Others may pass through, to the one socket that is theirs, and see nothing.
+fn make_directory(path: &Path) -> Result<(), Error> {
+    fs::create_dir_all(path)
+        .and_then(|()| fs::set_permissions(path, Permissions::from_mode(0o711)))
+        .map_err(|source| Error::Environment {
+            message: format!("cannot make `{}`: {source}", path.display()),
+            hint: Some("run the command as root".to_owned()),
+        })
+}
+
+fn is_ending(instance: &Instance) -> bool {
+    match state::read::<InstanceRecord>(&instance.record()) {
+        Ok(Some(record)) => record.ending,
+        _ => false,
+    }
+}
+
+fn process(keeper: &Keeper) -> io::Result<OwnedFd> {
+    let pid = rustix::process::Pid::from_raw(keeper.keeper_pid()?).ok_or(io::ErrorKind::NotFound)?;
+    match rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) {
+        Ok(process) => Ok(process),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn wait_for(process: &OwnedFd) -> io::Result<()> {
+    let mut fds = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+    loop {
+        match poll(&mut fds, PollTimeout::NONE) {
+            Err(nix::errno::Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+            Ok(_) => return Ok(()),
+        }
+    }
+}
+
+/// Waits until somebody listens on `socket`, at most `patience`.
+fn appears(socket: &Path, patience: Duration) -> bool {
+    let answers = || std::os::unix::net::UnixStream::connect(socket).is_ok();
+    let end = Instant::now() + patience;
+    let Ok(watch) = Inotify::init(InitFlags::IN_CLOEXEC) else {
+        return answers();
+    };
+    let directory = socket.parent().unwrap_or(Path::new("/"));
+    // Watched before the first look: what appears in between is not missed.
+    let watched = watch.add_watch(
+        directory,
+        AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_DELETE_SELF,
+    );
+    while !answers() {
+        let left = end.saturating_duration_since(Instant::now());
+        let mut fds = [PollFd::new(watch.as_fd(), PollFlags::POLLIN)];
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
+        if watched.is_err() || left.is_zero() || !matches!(poll(&mut fds, timeout), Ok(1)) {
+            return answers();
+        }
+        let _ = watch.read_events();
+        if !directory.exists() {
+            return false;
+        }
+    }
+    true
+}
+
+fn silent(instance: &Instance) -> Error {
+    Error::Environment {
+        message: format!("the supervisor of '{}' does not answer", instance.name),
+        hint: Some(format!(
+            "`pactown down` ends it; its messages are in `{}`",
+            instance.run_dir().join("keeper.log").display()
+        )),
+    }
+}
+
+fn internal(step: &str, source: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::Internal {
+        message: format!("cannot {step}"),
+        source: Some(Box::new(source)),
+    }
+}

@@ -1,0 +1,292 @@
+//! What was decided, carried out: each action starts something that answers with a message, or tells somebody.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use pactown_runtime::protocol::{Call, FailureKind, LogFile, What};
+
+use super::engine::{Engine, Message};
+use super::making::{self, Site, Unmade};
+use super::probe::Commands;
+use super::step::{Action, Event};
+use super::tell;
+use super::unit::Stage;
+use crate::config::ecosystem::ServiceName;
+use crate::control::api::{Progress, ServiceStatus};
+use crate::state::ServiceRecord;
+use crate::{health, logs, prepare, state};
+
+/// A log file is rotated beyond this size, in bytes.
+const LOG_BYTES: u64 = 10 << 20;
+/// How many files of a log are kept.
+const LOG_FILES: u32 = 5;
+/// Log lines that go with a failure.
+const LAST_LINES: usize = 20;
+
+impl Engine {
+    pub(super) async fn act(&mut self, action: Action) {
+        match action {
+            Action::Prepare(name, run) => self.prepare(name, run),
+            Action::Abandon(name) => self.abandon(&name),
+            Action::Create(name, run) => self.create(name, run),
+            Action::Probe(name, run, limit) => self.probe(name, run, limit),
+            Action::EndProbe(name) => {
+                if let Some(probe) = self.probes.remove(&name) {
+                    probe.abort();
+                }
+            }
+            Action::Signal(id, signal) => self.keeper.tell(Call::Signal { id, signal }),
+            Action::Kill(id) => self.keeper.tell(Call::Kill { id }),
+            Action::Grace(name, run, time) => self.after(time, Event::GraceOver(name, run)),
+            Action::Discard(name) => self.discard(name),
+            Action::Report(name) => self.report(&name),
+            Action::Explain(name) => self.explain(name),
+            Action::Forget(name) => self.forget(&name),
+            Action::Finish => self.finish().await,
+        }
+    }
+
+    fn prepare(&mut self, name: ServiceName, run: u64) {
+        let Some(site) = self.site.clone() else {
+            return;
+        };
+        let given_up = Arc::new(AtomicBool::new(false));
+        self.abandoned.insert(name.clone(), Arc::clone(&given_up));
+        let before = self.discards.remove(&name);
+        let (workers, messages) = (Arc::clone(&self.workers), self.messages.clone());
+        tokio::task::spawn_local(async move {
+            if let Some(discard) = before {
+                let _ = discard.await;
+            }
+            let permit = workers.acquire_owned().await;
+            let (lines, service) = (messages.clone(), name.clone());
+            let work = move || {
+                let mut on_line = |line: &str| {
+                    let _ = lines.send(Message::Line(service.clone(), line.to_owned()));
+                };
+                if given_up.load(Ordering::Relaxed) {
+                    return Err(interrupted());
+                }
+                site.make(&service, &mut on_line)
+            };
+            let outcome = tokio::task::spawn_blocking(work).await;
+            drop(permit);
+            let outcome = outcome.unwrap_or_else(|error| Err(broken(&error)));
+            let _ = messages.send(Message::Made(name, run, outcome));
+        });
+    }
+
+    /// Ends the builds that the preparation may be waiting for, and keeps it from beginning another.
+    fn abandon(&mut self, name: &str) {
+        if let Some(given_up) = self.abandoned.get(name) {
+            given_up.store(true, Ordering::Relaxed);
+        }
+        let Some(site) = &self.site else { return };
+        let recipe = site.desired.recipes.get(name);
+        let plans = recipe.and_then(|recipe| prepare::plan(recipe, &site.toolchains, &site.settings).ok());
+        for plan in plans.into_iter().flatten() {
+            self.keeper.tell(Call::Kill {
+                id: plan.build_name(),
+            });
+        }
+    }
+
+    fn create(&mut self, name: ServiceName, run: u64) {
+        let call = Call::Create {
+            id: name.clone(),
+            bundle: self.instance.bundle(&name),
+            log: LogFile {
+                path: self.instance.log_file(&name),
+                max_bytes: LOG_BYTES,
+                files: LOG_FILES,
+            },
+        };
+        let (keeper, messages) = (self.keeper.clone(), self.messages.clone());
+        tokio::task::spawn_local(async move {
+            let message = match keeper.ask(call).await {
+                Ok(What::Created { pid, start_time, .. }) => Message::Created(name, run, (pid, start_time)),
+                Ok(_) => Message::NotCreated(name, run, broken(&"the keeper answered something else")),
+                Err(failure) => {
+                    let exit = match failure.kind {
+                        FailureKind::NotFound | FailureKind::NotExecutable => 1,
+                        FailureKind::Environment => 3,
+                        FailureKind::Request => 125,
+                    };
+                    let cause = format!("cannot {failure}");
+                    let details = Vec::new();
+                    Message::NotCreated(name, run, Unmade { cause, details, exit })
+                }
+            };
+            let _ = messages.send(message);
+        });
+    }
+
+    /// The sandbox runs: written down before anything else is decided about it.
+    pub(super) async fn created(&mut self, name: ServiceName, run: u64, (pid, start_time): (i32, u64)) {
+        let alive = self.state.units.get(&name).is_some_and(|unit| {
+            unit.run == run && matches!(unit.stage, Stage::Starting | Stage::Closing { .. })
+        });
+        if alive {
+            let record = ServiceRecord {
+                name: name.clone(),
+                pid,
+                start_time,
+                started_at_usec: now_usec(),
+                run,
+                ready: false,
+                fingerprint: self.fingerprints.get(&name).cloned().unwrap_or_default(),
+            };
+            self.write_record(&record);
+            self.running.insert(name.clone(), record);
+            self.exits.remove(&name);
+        }
+        self.advance(Event::Created(name, run)).await;
+    }
+
+    fn write_record(&self, record: &ServiceRecord) {
+        if let Err(error) = state::write(&self.instance.service_record(&record.name), record) {
+            tell(&crate::error::chain(&error));
+        }
+    }
+
+    pub(super) fn probe(&mut self, name: ServiceName, run: u64, limit: Duration) {
+        let Some(site) = &self.site else { return };
+        let service = site.desired.ecosystem.services.get(&name);
+        let check = service.and_then(|service| service.health.clone());
+        let Some((check, address)) = check.zip(site.addresses.get(&name).copied()) else {
+            return;
+        };
+        let inside = Commands::new(self.keeper.socket(), &name);
+        let messages = self.messages.clone();
+        let service = name.clone();
+        let task = tokio::task::spawn_local(async move {
+            let message = match health::until_healthy(&check, address.into(), &inside, limit).await {
+                Ok(()) => Message::Event(Event::Healthy(service, run)),
+                Err(answer) => Message::Late(service, run, answer),
+            };
+            let _ = messages.send(message);
+        });
+        self.probes.insert(name, task.abort_handle());
+    }
+
+    fn after(&self, time: Duration, event: Event) {
+        let messages = self.messages.clone();
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(time).await;
+            let _ = messages.send(Message::Event(event));
+        });
+    }
+
+    fn discard(&mut self, name: ServiceName) {
+        let (instance, keeper) = (self.instance.clone(), self.keeper.clone());
+        let (site, wires): (Option<Arc<Site>>, _) = (self.site.clone(), self.wires.clone());
+        let service = name.clone();
+        let task = tokio::task::spawn_blocking(move || {
+            making::discard(&instance, site.as_ref(), wires.as_ref(), &keeper, &service);
+        });
+        self.discards.insert(name, task);
+    }
+
+    fn report(&mut self, name: &str) {
+        if let Some(status) = self.status(name, false) {
+            self.audience.tell(&Progress::Service {
+                status: Box::new(status),
+            });
+        }
+        let ready = self
+            .state
+            .units
+            .get(name)
+            .is_some_and(|unit| unit.stage == Stage::Running { ready: true });
+        if let Some(mut record) = self
+            .running
+            .get(name)
+            .filter(|record| record.ready != ready)
+            .cloned()
+        {
+            record.ready = ready;
+            self.write_record(&record);
+            self.running.insert(name.to_owned(), record);
+        }
+    }
+
+    fn explain(&mut self, name: ServiceName) {
+        let cause = self.state.units.get(&name).and_then(|unit| unit.view().cause);
+        let log = logs::last_run(&self.instance.log_file(&name), LAST_LINES);
+        self.audience.tell(&Progress::Failure {
+            details: self.details.remove(&name).unwrap_or_default(),
+            cause: cause.unwrap_or_default(),
+            log,
+            service: name,
+        });
+    }
+
+    fn forget(&mut self, name: &str) {
+        super::ports::release(&self.keeper, name);
+        self.fingerprints.shift_remove(name);
+        self.exits.remove(name);
+        if let Some(network) = &mut self.network {
+            network.published.shift_remove(name);
+            network.addresses.shift_remove(name);
+        }
+        self.write_network();
+    }
+
+    /// Keeps the network's record on disk in line.
+    pub(super) fn write_network(&self) {
+        if let Some(network) = &self.network
+            && let Err(error) = state::write(&self.instance.network_record(), network)
+        {
+            tell(&crate::error::chain(&error));
+        }
+    }
+
+    /// The row of `ps`; with what it uses at the moment when `usage` is asked for.
+    pub(super) fn status(&self, name: &str, usage: bool) -> Option<ServiceStatus> {
+        let view = self.state.units.get(name)?.view();
+        let running = self.running.get(name);
+        let network = self.network.as_ref();
+        let group = || pactown_runtime::cgroup::Cgroup::open(&self.instance.cgroup(name)).ok();
+        let used = if usage && running.is_some() { group() } else { None };
+        let used = used.map(|group| group.usage()).unwrap_or_default();
+        let last = self.exits.get(name);
+        Some(ServiceStatus {
+            name: name.to_owned(),
+            state: view.phase,
+            health: view.health,
+            cause: view.cause,
+            pid: running.map(|record| record.pid),
+            address: network.and_then(|network| Some((*network.addresses.get(name)?).into())),
+            ports: network
+                .and_then(|network| network.published.get(name).cloned())
+                .unwrap_or_default(),
+            started_at_usec: running.map(|record| record.started_at_usec),
+            exit_code: last.map(|record| record.status.code()),
+            cpu_usec: used.cpu_usec.or(last.and_then(|record| record.cpu_usec)),
+            memory_bytes: used.memory,
+            notices: Vec::new(),
+        })
+    }
+}
+
+fn interrupted() -> Unmade {
+    Unmade {
+        cause: "interrupted".to_owned(),
+        details: Vec::new(),
+        exit: 1,
+    }
+}
+
+fn broken(cause: &dyn std::fmt::Display) -> Unmade {
+    Unmade {
+        cause: format!("pactown's own fault: {cause}"),
+        details: Vec::new(),
+        exit: 125,
+    }
+}
+
+fn now_usec() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    u64::try_from(since.unwrap_or_default().as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,125 @@
+//! Who listens: the progress streams of requests, and what each of them waits for.
+
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::task::AbortHandle;
+
+use super::unit::{State, Unit};
+use crate::config::ecosystem::ServiceName;
+use crate::control::api::Progress;
+
+/// What a request waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Awaited {
+    /// These services are ready, completed, failed or blocked.
+    Settled(Vec<ServiceName>),
+    /// These services are at rest.
+    Rest(Vec<ServiceName>),
+    /// The whole instance has ended.
+    End,
+    /// Nothing: it only listens.
+    Nothing,
+}
+
+/// One stream.
+struct Listener {
+    number: u64,
+    lines: UnboundedSender<Progress>,
+    awaited: Awaited,
+    /// Goes on listening after what it waited for.
+    stays: bool,
+    /// Sees the reader leave; holds the stream open.
+    watcher: Option<AbortHandle>,
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Some(watcher) = &self.watcher {
+            watcher.abort();
+        }
+    }
+}
+
+/// All streams.
+#[derive(Default)]
+pub(super) struct Audience {
+    listeners: Vec<Listener>,
+    count: u64,
+}
+
+impl Audience {
+    /// A new stream: its number, its end to be read, and one to see whether somebody still reads.
+    pub(super) fn add(
+        &mut self,
+        awaited: Awaited,
+        stays: bool,
+    ) -> (u64, UnboundedReceiver<Progress>, UnboundedSender<Progress>) {
+        let (lines, read) = mpsc::unbounded_channel();
+        self.count += 1;
+        self.listeners.push(Listener {
+            number: self.count,
+            lines: lines.clone(),
+            awaited,
+            stays,
+            watcher: None,
+        });
+        (self.count, read, lines)
+    }
+
+    /// Lets `watcher` end with the stream.
+    pub(super) fn watch(&mut self, number: u64, watcher: AbortHandle) {
+        match self.listeners.iter_mut().find(|listener| listener.number == number) {
+            Some(listener) => listener.watcher = Some(watcher),
+            None => watcher.abort(),
+        }
+    }
+
+    /// Tells everybody.
+    pub(super) fn tell(&mut self, progress: &Progress) {
+        self.listeners
+            .retain(|listener| listener.lines.send(progress.clone()).is_ok());
+    }
+
+    /// Tells one.
+    pub(super) fn tell_one(&self, number: u64, progress: Progress) {
+        if let Some(listener) = self.listeners.iter().find(|listener| listener.number == number) {
+            let _ = listener.lines.send(progress);
+        }
+    }
+
+    /// Takes leave of those whose wait is over.
+    pub(super) fn settle(&mut self, state: &State) {
+        self.listeners.retain_mut(|listener| {
+            let Some(exit_code) = verdict(&listener.awaited, state) else {
+                return true;
+            };
+            listener.awaited = Awaited::Nothing;
+            let heard = listener.lines.send(Progress::Settled { exit_code }).is_ok();
+            heard && listener.stays
+        });
+    }
+
+    /// Everything has ended: whoever waited for that is told so; all streams end.
+    pub(super) fn dismiss(&mut self, exit_code: i32) {
+        for listener in self.listeners.drain(..) {
+            let _ = listener.lines.send(Progress::Settled { exit_code });
+        }
+    }
+
+    /// Forgets a stream.
+    pub(super) fn remove(&mut self, number: u64) {
+        self.listeners.retain(|listener| listener.number != number);
+    }
+}
+
+/// The exit code, once what is awaited has come.
+fn verdict(awaited: &Awaited, state: &State) -> Option<i32> {
+    match awaited {
+        Awaited::Nothing | Awaited::End => None,
+        Awaited::Settled(names) => state.settled(names),
+        Awaited::Rest(names) => names
+            .iter()
+            .filter_map(|name| state.units.get(name))
+            .all(Unit::is_at_rest)
+            .then_some(0),
+    }
+}

@@ -1,0 +1,237 @@
+//! The one owner of the supervisor's state: messages come in one after another, [`step`] decides, actions go out.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use indexmap::IndexMap;
+use pactown_runtime::protocol::ExitRecord;
+use serde_json::Value;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::{AbortHandle, JoinHandle};
+
+use super::audience::Audience;
+use super::keeper::Keeper;
+use super::making::{Site, Unmade};
+use super::step::{Event, step};
+use super::unit::State;
+use super::wires::Wires;
+use crate::config::ecosystem::ServiceName;
+use crate::control::api::Progress;
+use crate::control::server::Request;
+use crate::instance::Instance;
+use crate::state::{NetworkRecord, ServiceRecord};
+
+/// What comes in.
+pub(super) enum Message {
+    /// A request of the control API.
+    Request(Request),
+    /// Something happened to a service.
+    Event(Event),
+    /// A preparation is over: remarks for the user, or why it failed.
+    Made(ServiceName, u64, Result<Vec<String>, Unmade>),
+    /// The keeper has created a sandbox: pid and start time of its pid 1.
+    Created(ServiceName, u64, (i32, u64)),
+    /// The keeper could not create a sandbox.
+    NotCreated(ServiceName, u64, Unmade),
+    /// A service was not ready in time: the probe's last answer.
+    Late(ServiceName, u64, String),
+    /// A line of a build.
+    Line(ServiceName, String),
+    /// A sandbox or helper has ended.
+    Exited(String, ExitRecord),
+    /// Somebody stopped reading a stream.
+    Closed(u64),
+    /// Nobody came back to own an attached run.
+    Orphaned,
+    /// The keeper is dead, and every sandbox with it.
+    KeeperGone,
+}
+
+/// All state of the supervisor.
+pub(super) struct Engine {
+    pub(super) instance: Instance,
+    pub(super) keeper: Keeper,
+    pub(super) messages: mpsc::UnboundedSender<Message>,
+    /// What [`step`] knows.
+    pub(super) state: State,
+    /// What the present wish is made with.
+    pub(super) site: Option<Arc<Site>>,
+    pub(super) wires: Option<Wires>,
+    pub(super) network: Option<NetworkRecord>,
+    /// What each service was last made from.
+    pub(super) fingerprints: IndexMap<ServiceName, Value>,
+    /// What runs.
+    pub(super) running: HashMap<ServiceName, ServiceRecord>,
+    /// How each service ended last.
+    pub(super) exits: HashMap<ServiceName, ExitRecord>,
+    /// Evidence for a failure that is about to be explained.
+    pub(super) details: HashMap<ServiceName, Vec<String>>,
+    pub(super) audience: Audience,
+    /// The stream whose end is the end of everything.
+    pub(super) owner: Option<u64>,
+    /// The run belongs to a command; kept on disk.
+    pub(super) attached: bool,
+    /// Probes under way.
+    pub(super) probes: HashMap<ServiceName, AbortHandle>,
+    /// Preparations that were given up.
+    pub(super) abandoned: HashMap<ServiceName, Arc<AtomicBool>>,
+    /// Removals under way: a new start of the same service comes after them.
+    pub(super) discards: HashMap<ServiceName, JoinHandle<()>>,
+    /// How many preparations run at the same time.
+    pub(super) workers: Arc<Semaphore>,
+    /// Health checks are left out.
+    pub(super) no_health: bool,
+    /// Named volumes go with the end.
+    pub(super) remove_volumes: bool,
+    pub(super) finished: bool,
+}
+
+/// Preparations at the same time until a request says otherwise.
+const WORKERS: usize = 4;
+
+impl Engine {
+    /// An engine without services.
+    pub(super) fn new(instance: Instance, keeper: Keeper, messages: mpsc::UnboundedSender<Message>) -> Self {
+        Self {
+            instance,
+            keeper,
+            messages,
+            state: State::default(),
+            site: None,
+            wires: None,
+            network: None,
+            fingerprints: IndexMap::new(),
+            running: HashMap::new(),
+            exits: HashMap::new(),
+            details: HashMap::new(),
+            audience: Audience::default(),
+            owner: None,
+            attached: false,
+            probes: HashMap::new(),
+            abandoned: HashMap::new(),
+            discards: HashMap::new(),
+            workers: Arc::new(Semaphore::new(WORKERS)),
+            no_health: false,
+            remove_volumes: false,
+            finished: false,
+        }
+    }
+
+    /// Whether everything has ended and this process may.
+    pub(super) fn is_finished(&self) -> bool {
+        self.finished
+    }
+
+    /// Takes one message.
+    pub(super) async fn handle(&mut self, message: Message) {
+        match message {
+            Message::Request(request) => self.answer(request).await,
+            Message::Event(event) => self.advance(event).await,
+            Message::Made(name, run, outcome) => self.made(name, run, outcome).await,
+            Message::Created(name, run, pid) => self.created(name, run, pid).await,
+            Message::NotCreated(name, run, unmade) => self.unmade(name, run, unmade).await,
+            Message::Late(name, run, answer) => self.late(name, run, &answer).await,
+            Message::Line(service, line) => self.audience.tell(&Progress::Build { service, line }),
+            Message::Exited(id, record) => self.exited(id, record).await,
+            Message::Closed(number) => self.closed(number).await,
+            Message::Orphaned if self.owner.is_none() && self.attached => self.end_in_order().await,
+            Message::Orphaned => {}
+            // Without its parent nothing lives any more, and nothing can be made.
+            Message::KeeperGone => self.finished = true,
+        }
+    }
+
+    /// Lets [`step`] decide, and carries it out.
+    pub(super) async fn advance(&mut self, event: Event) {
+        for action in step(&mut self.state, event) {
+            self.act(action).await;
+        }
+        self.audience.settle(&self.state);
+    }
+
+    /// Everything ends, in order.
+    pub(super) async fn end_in_order(&mut self) {
+        self.remember_ending();
+        self.advance(Event::Down {
+            kill: false,
+            grace: None,
+        })
+        .await;
+    }
+
+    async fn made(&mut self, name: ServiceName, run: u64, outcome: Result<Vec<String>, Unmade>) {
+        self.abandoned.remove(&name);
+        match outcome {
+            Ok(notices) => {
+                for text in notices {
+                    self.audience.tell(&Progress::Notice { text });
+                }
+                self.advance(Event::Prepared(name, run)).await;
+            }
+            Err(unmade) => self.unmade(name, run, unmade).await,
+        }
+    }
+
+    async fn unmade(&mut self, name: ServiceName, run: u64, unmade: Unmade) {
+        self.details.insert(name.clone(), unmade.details);
+        self.advance(Event::Unmade {
+            name,
+            run,
+            cause: unmade.cause,
+            exit: unmade.exit,
+        })
+        .await;
+    }
+
+    async fn late(&mut self, name: ServiceName, run: u64, answer: &str) {
+        let limit = self.state.units.get(&name).map(|unit| unit.traits.timeout);
+        let limit = limit.unwrap_or_default().as_secs_f64();
+        let cause = format!("not healthy within {limit} s: {answer}");
+        self.advance(Event::Late { name, run, cause }).await;
+    }
+
+    async fn exited(&mut self, id: String, record: ExitRecord) {
+        if id == super::wish::FORWARDER && !self.state.ending {
+            self.start_forwarder().await;
+        }
+        if !self.state.units.contains_key(&id) {
+            return;
+        }
+        self.running.remove(&id);
+        let (code, cause) = (record.status.code(), cause(&record));
+        self.exits.insert(id.clone(), record);
+        self.advance(Event::Exited {
+            name: id,
+            code,
+            cause,
+        })
+        .await;
+    }
+
+    async fn closed(&mut self, number: u64) {
+        self.audience.remove(number);
+        if self.owner == Some(number) {
+            self.owner = None;
+            self.end_in_order().await;
+        }
+    }
+}
+
+/// How a service ended, in one line.
+fn cause(record: &ExitRecord) -> String {
+    use pactown_runtime::protocol::ExitStatus::{Code, Signal, Unknown};
+    let how = match record.status {
+        Code(code) => format!("exited with code {code}"),
+        Signal(signal) => match nix::sys::signal::Signal::try_from(signal) {
+            Ok(name) => format!("killed by {name}"),
+            Err(_) => format!("killed by signal {signal}"),
+        },
+        Unknown => "ended from outside".to_owned(),
+    };
+    if record.oom_killed {
+        format!("{how}: its memory limit was reached")
+    } else {
+        how
+    }
+}

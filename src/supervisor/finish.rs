@@ -1,0 +1,46 @@
+//! The end of an instance: what it made is removed, then those who waited are told.
+
+use super::engine::Engine;
+use super::{tell, wish};
+use crate::error::chain;
+use crate::prepare::upper;
+use crate::remains;
+
+impl Engine {
+    /// Everything is at rest: removes network, ids, groups and files.
+    pub(super) async fn finish(&mut self) {
+        for (_, discard) in self.discards.drain() {
+            let _ = discard.await;
+        }
+        if let Some(wires) = self.wires.take()
+            && let Ok(Err(error)) = wish::blocking(move || wires.delete()).await
+        {
+            tell(&chain(&error));
+        }
+        self.remove_named_volumes();
+        let instance = self.instance.clone();
+        let removed = wish::blocking(move || remains::remove(&instance)).await;
+        let exit_code = match removed {
+            Ok(Ok(())) => 0,
+            Ok(Err(error)) => {
+                tell(&chain(&error));
+                3
+            }
+            Err(_) => 125,
+        };
+        self.audience.dismiss(exit_code);
+        self.finished = true;
+    }
+
+    fn remove_named_volumes(&self) {
+        let Some(site) = self.site.as_ref().filter(|_| self.remove_volumes) else {
+            return;
+        };
+        let services = site.desired.ecosystem.services.values();
+        for volume in services.flat_map(|service| &service.volumes) {
+            if let Err(error) = upper::remove_volume(&site.root, &volume.name) {
+                tell(&chain(&error));
+            }
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! Making one service ready to be created: layers, directories, ids, network, bundle; and undoing it. Blocking: for
+//! blocking tasks. What is made follows from the wish; nothing is chosen here but what only the machine knows.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use pactown_runtime::protocol::Call;
+
+use super::builder::Builder;
+use super::keeper::Keeper;
+use super::wires::Wires;
+use crate::bundle::BundleError;
+use crate::config::ecosystem::{Service, ServiceName};
+use crate::desired::Desired;
+use crate::error::chain;
+use crate::host::HostFacts;
+use crate::identity::{IdentityError, Ledger};
+use crate::instance::{FALLBACK_ROOT, Instance};
+use crate::markpact::Recipe;
+use crate::prepare::layers::LayerError;
+use crate::prepare::upper::{self, Place};
+use crate::prepare::{self, BuildContext, BuildSettings, Layers, PrepareError};
+use crate::spec::{self, Placement};
+use crate::toolchain::Toolchains;
+use crate::{network, resolver};
+
+/// Everything that one wish is made with; the same for all its services.
+pub(super) struct Site {
+    /// The wish.
+    pub(super) desired: Desired,
+    /// Toolchains of the host.
+    pub(super) toolchains: Toolchains,
+    /// Settings for builds.
+    pub(super) settings: BuildSettings,
+    /// The host.
+    pub(super) host: HostFacts,
+    /// Addresses of the services.
+    pub(super) addresses: IndexMap<ServiceName, Ipv4Addr>,
+    /// Name servers that answer inside.
+    pub(super) nameservers: Vec<IpAddr>,
+    /// Below which upper directories and volumes are.
+    pub(super) root: PathBuf,
+    /// The network.
+    pub(super) wires: Wires,
+    /// The keeper.
+    pub(super) keeper: Keeper,
+    /// Who runs build sandboxes.
+    pub(super) builder: Builder,
+}
+
+/// Why a service could not be made.
+#[derive(Debug)]
+pub(super) struct Unmade {
+    /// One line.
+    pub(super) cause: String,
+    /// What is worth reading below it.
+    pub(super) details: Vec<String>,
+    /// What a command that waits for it exits with.
+    pub(super) exit: i32,
+}
+
+impl Unmade {
+    /// The host's fault.
+    fn host(error: &dyn std::error::Error) -> Self {
+        Self {
+            cause: chain(error),
+            details: Vec::new(),
+            exit: 3,
+        }
+    }
+}
+
+impl From<LayerError> for Unmade {
+    fn from(error: LayerError) -> Self {
+        Self::host(&error)
+    }
+}
+
+impl From<IdentityError> for Unmade {
+    fn from(error: IdentityError) -> Self {
+        Self::host(&error)
+    }
+}
+
+impl From<BundleError> for Unmade {
+    fn from(error: BundleError) -> Self {
+        Self::host(&error)
+    }
+}
+
+impl From<pactown_netns::Error> for Unmade {
+    fn from(error: pactown_netns::Error) -> Self {
+        Self::host(&error)
+    }
+}
+
+impl From<PrepareError> for Unmade {
+    fn from(error: PrepareError) -> Self {
+        let mut details = error.details().to_vec();
+        details.extend(error.hint().map(|hint| format!("hint: {hint}")));
+        Self {
+            cause: chain(&error),
+            details,
+            exit: match error {
+                PrepareError::Install { .. } => 1,
+                _ => 3,
+            },
+        }
+    }
+}
+
+/// The root below which what services write is kept: that of the wish, or one of pactown's own where that file system
+/// cannot hold an id-mapped upper directory; then with what to tell the user.
+///
+/// # Errors
+/// Neither can.
+pub(super) fn root(desired: &Desired) -> Result<(PathBuf, Option<String>), String> {
+    let wished = spec::sandbox_root(desired);
+    let Some(lack) = pactown_runtime::support::lacks_idmapped_upper(&existing(&wished)) else {
+        return Ok((wished, None));
+    };
+    let own = Path::new(FALLBACK_ROOT).join(&desired.instance.name);
+    match pactown_runtime::support::lacks_idmapped_upper(&existing(&own)) {
+        None => {
+            let notice = format!(
+                "`{}` cannot hold what services write ({lack}): it is kept in `{}`",
+                wished.display(),
+                own.display()
+            );
+            Ok((own, Some(notice)))
+        }
+        Some(_) => Err(format!(
+            "`{}` cannot hold what services write: {lack}",
+            wished.display()
+        )),
+    }
+}
+
+/// The nearest directory above that exists.
+fn existing(path: &Path) -> PathBuf {
+    let found = path.ancestors().find(|above| above.is_dir());
+    found.unwrap_or(Path::new("/")).to_owned()
+}
+
+impl Site {
+    /// The service with its README.
+    fn subject(&self, name: &str) -> Result<(&Service, &Recipe), Unmade> {
+        let service = self.desired.ecosystem.services.get(name);
+        service.zip(self.desired.recipes.get(name)).ok_or_else(|| Unmade {
+            cause: format!("'{name}' is not in the wish"),
+            details: Vec::new(),
+            exit: 125,
+        })
+    }
+
+    fn place(&self, service: &Service) -> Place {
+        spec::place(&self.root, service)
+    }
+
+    fn owner(&self) -> (u32, u32) {
+        (self.desired.caller.uid, self.desired.caller.gid)
+    }
+
+    /// Makes everything that the creation of `name` needs; `on_line` gets what installers say. Answers remarks for
+    /// the user.
+    pub(super) fn make(&self, name: &str, on_line: &mut dyn FnMut(&str)) -> Result<Vec<String>, Unmade> {
+        let (service, recipe) = self.subject(name)?;
+        let plans = prepare::plan(recipe, &self.toolchains, &self.settings).map_err(PrepareError::from)?;
+        let context = BuildContext {
+            readme: &recipe.readme,
+            host: &self.host,
+            toolchains: &self.toolchains,
+            settings: &self.settings,
+        };
+        let mut layers = prepare::make(
+            &Layers::system(),
+            &plans,
+            context,
+            &self.builder,
+            &mut |_, line| {
+                on_line(line);
+            },
+        )?;
+        // Files on top: what a README says wins over what an installer wrote.
+        layers.sort_by_key(|layer| plans.first().is_none_or(|files| !layer.ends_with(&files.key)));
+        let extras = prepare::extras(&plans, &self.toolchains).with_named(&service.toolchains);
+        let notices = self.directories(service, recipe)?;
+        let ids = Ledger::system().allocate(&self.key(name))?;
+        let node = network::node(&self.desired.ecosystem, service, &self.addresses, ids);
+        let netns = node.map(|node| self.wires.attach(node)).transpose()?;
+        let placement = Placement {
+            ids,
+            layers,
+            env: resolver::environment(&self.desired, service, &extras),
+            extras,
+            place: self.place(service),
+            volumes: self.root.clone(),
+            netns,
+            hosts: network::hosts(
+                &self.desired.ecosystem,
+                service,
+                &self.addresses,
+                self.wires.spec().subnet,
+            ),
+            nameservers: self.nameservers.clone(),
+            host: self.facts(service),
+        };
+        let plan = spec::of_service(&self.desired, name, placement).ok_or_else(|| nothing_to_run(recipe))?;
+        spec::build(&plan).write()?;
+        Ok(notices)
+    }
+
+    fn facts(&self, service: &Service) -> HostFacts {
+        match &service.rootfs {
+            None => self.host.clone(),
+            rootfs => HostFacts::of(rootfs.as_deref()),
+        }
+    }
+
+    /// Upper directory and volumes; the lock of the upper directory goes to the keeper, which outlives this process.
+    fn directories(&self, service: &Service, recipe: &Recipe) -> Result<Vec<String>, Unmade> {
+        let place = self.place(service);
+        let lock = place.lock(self.owner())?.ok_or_else(|| Unmade {
+            cause: format!(
+                "`{}` is in use by another instance",
+                place.writable().upper.display()
+            ),
+            details: Vec::new(),
+            exit: 1,
+        })?;
+        let removed = place.make(self.owner(), &recipe.files)?;
+        for volume in &service.volumes {
+            upper::volume(&self.root, &volume.name, self.owner())?;
+        }
+        let key = upper_key(&service.name);
+        self.keeper
+            .ask_blocking(Call::Hold { key }, &[lock.as_fd()])
+            .map_err(|failure| Unmade::host(&failure))?;
+        Ok(removed
+            .into_iter()
+            .map(|path| {
+                format!(
+                    "{}: {path} is the README's again, the service's own copy was removed",
+                    service.name
+                )
+            })
+            .collect())
+    }
+
+    fn key(&self, name: &str) -> String {
+        format!("{}/{name}", self.desired.instance.name)
+    }
+}
+
+fn nothing_to_run(recipe: &Recipe) -> Unmade {
+    Unmade {
+        cause: format!("{}: there is nothing to run", recipe.readme.display()),
+        details: vec!["hint: add a `markpact:run` block".to_owned()],
+        exit: 2,
+    }
+}
+
+fn upper_key(service: &str) -> String {
+    format!("upper:{service}")
+}
+
+/// Removes what [`Site::make`] made and the keeper remembers of `name`; half-made or gone is fine. Layers, what the
+/// service wrote, and volumes stay.
+pub(super) fn discard(
+    instance: &Instance,
+    site: Option<&Arc<Site>>,
+    wires: Option<&Wires>,
+    keeper: &Keeper,
+    name: &str,
+) {
+    let _ = keeper.ask_blocking(Call::Forget { id: name.to_owned() }, &[]);
+    if let Some(wires) = wires {
+        note(wires.detach(name));
+    }
+    if let Some((site, service)) =
+        site.and_then(|site| Some((site, site.desired.ecosystem.services.get(name)?)))
+    {
+        note(site.place(service).remove_work());
+    }
+    keeper.tell(Call::Release { key: upper_key(name) });
+    let bundle = instance.bundle(name);
+    match std::fs::remove_dir_all(&bundle) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => note(Err(error)),
+        _ => {}
+    }
+    note(Ledger::system().release(&format!("{}/{name}", instance.name)));
+    note(crate::state::remove(&instance.service_record(name)));
+}
+
+/// A removal goes on past a failure; the last one of the instance tries again, and `doctor --leaks` would show it.
+fn note<E: std::error::Error>(result: Result<(), E>) {
+    if let Err(error) = result {
+        super::tell(&chain(&error));
+    }
+}

@@ -1,0 +1,205 @@
+//! Requests of the control API, answered: each is a question, or a wish that becomes an event.
+
+use std::time::Duration;
+
+use super::audience::Awaited;
+use super::engine::{Engine, Message};
+use super::step::Event;
+use super::wish::Wish;
+use crate::config::ecosystem::ServiceName;
+use crate::control::api::{DownRequest, Progress, ServiceRequest, UpRequest};
+use crate::control::server::{Answer, Refusal, Request, Verb};
+use crate::desired::Desired;
+use crate::resolver::Graph;
+use crate::state::{self, InstanceRecord};
+
+impl Engine {
+    pub(super) async fn answer(&mut self, request: Request) {
+        match request {
+            Request::Services(answer) => {
+                let names = self.state.units.keys();
+                let rows = names.filter_map(|name| self.status(name, true)).collect();
+                let _ = answer.send(rows);
+            }
+            Request::Desired(answer) => {
+                let _ = answer.send(self.without_environment());
+            }
+            Request::Up(request, answer) => self.on_up(*request, answer).await,
+            Request::Down(request, answer) => self.on_down(&request, answer).await,
+            Request::Attach(answer) => {
+                let number = self.stream(answer, Awaited::Nothing, true, Vec::new());
+                self.own(number);
+            }
+            Request::Detach(answer) => {
+                self.owner = None;
+                self.attached = false;
+                self.remember();
+                let _ = answer.send(());
+            }
+            Request::Service(name, verb, request, answer) => {
+                self.on_service(name, verb, request, answer).await
+            }
+        }
+    }
+
+    async fn on_up(&mut self, request: UpRequest, answer: Answer) {
+        self.no_health = request.no_health;
+        self.workers = std::sync::Arc::new(tokio::sync::Semaphore::new(request.workers.max(1)));
+        let wish = Wish {
+            desired: *request.desired,
+            services: request.services,
+            renew: Vec::new(),
+            sequential: request.sequential,
+            strict_ports: request.strict_ports,
+        };
+        match self.accept(wish).await {
+            Err(refusal) => self.refuse(answer, refusal).await,
+            Ok(accepted) => {
+                let number = self.stream(
+                    answer,
+                    Awaited::Settled(accepted.wanted),
+                    request.attached,
+                    accepted.progress,
+                );
+                if request.attached {
+                    self.own(number);
+                }
+                self.advance(Event::Want(accepted.want)).await;
+            }
+        }
+    }
+
+    async fn on_down(&mut self, request: &DownRequest, answer: Answer) {
+        self.remove_volumes |= request.volumes;
+        self.remember_ending();
+        self.stream(answer, Awaited::End, true, Vec::new());
+        // Whoever owned the run has nothing more to say: their leaving must not order another end.
+        self.owner = None;
+        self.advance(Event::Down {
+            kill: request.kill,
+            grace: request
+                .timeout
+                .map(|seconds| Duration::from_secs_f64(seconds.clamp(0.0, 1e6))),
+        })
+        .await;
+    }
+
+    async fn on_service(&mut self, name: ServiceName, verb: Verb, request: ServiceRequest, answer: Answer) {
+        let desired = match request.desired {
+            Some(desired) => Some(*desired),
+            None => self.site.as_ref().map(|site| site.desired.clone()),
+        };
+        let Some(desired) = desired else {
+            return self
+                .refuse(answer, refusal("nothing was asked to run yet", 1))
+                .await;
+        };
+        if !desired.ecosystem.services.contains_key(&name) && !self.state.units.contains_key(&name) {
+            let _ = answer.send(Err(refusal(&format!("there is no service '{name}'"), 2)));
+            return;
+        }
+        let mut names = vec![name.clone()];
+        if request.with_dependents
+            && let Ok(graph) = Graph::of(&desired.ecosystem)
+        {
+            names = graph.with_dependents(&names);
+        }
+        if verb == Verb::Stop {
+            self.stream(answer, Awaited::Rest(names.clone()), false, Vec::new());
+            return self.advance(Event::Stop(names)).await;
+        }
+        let wish = Wish {
+            desired,
+            services: names.clone(),
+            renew: if verb == Verb::Restart { names } else { Vec::new() },
+            sequential: false,
+            strict_ports: false,
+        };
+        match self.accept(wish).await {
+            Err(refusal) => self.refuse(answer, refusal).await,
+            Ok(accepted) => {
+                self.stream(
+                    answer,
+                    Awaited::Settled(accepted.wanted),
+                    false,
+                    accepted.progress,
+                );
+                self.advance(Event::Want(accepted.want)).await;
+            }
+        }
+    }
+
+    /// Gives the request a stream, beginning with `first`.
+    fn stream(&mut self, answer: Answer, awaited: Awaited, stays: bool, first: Vec<Progress>) -> u64 {
+        let (number, lines, closing) = self.audience.add(awaited, stays);
+        for progress in first {
+            self.audience.tell_one(number, progress);
+        }
+        let messages = self.messages.clone();
+        let watcher = tokio::task::spawn_local(async move {
+            closing.closed().await;
+            let _ = messages.send(Message::Closed(number));
+        });
+        self.audience.watch(number, watcher.abort_handle());
+        let _ = answer.send(Ok(lines));
+        number
+    }
+
+    /// Refuses; an instance in which nothing was ever wished ends with that.
+    async fn refuse(&mut self, answer: Answer, refusal: Refusal) {
+        let unused = self.state.units.is_empty();
+        if unused {
+            self.remember_ending();
+        }
+        let _ = answer.send(Err(refusal));
+        if unused {
+            self.end_in_order().await;
+        }
+    }
+
+    fn own(&mut self, number: u64) {
+        self.owner = Some(number);
+        self.attached = true;
+        self.remember();
+    }
+
+    fn without_environment(&self) -> Option<Desired> {
+        let mut desired = self.site.as_ref()?.desired.clone();
+        desired.caller.env.clear();
+        Some(desired)
+    }
+
+    /// Writes the wish down for the next supervisor.
+    pub(super) fn remember(&self) {
+        self.write_instance(false);
+    }
+
+    /// Writes down that everything ends: nobody may take this instance for one that goes on.
+    pub(super) fn remember_ending(&self) {
+        self.write_instance(true);
+    }
+
+    fn write_instance(&self, ending: bool) {
+        let Some(desired) = self.without_environment() else {
+            return;
+        };
+        let record = InstanceRecord {
+            desired,
+            attached: self.attached,
+            ending: ending || self.state.ending,
+        };
+        if let Err(error) = state::write(&self.instance.record(), &record) {
+            super::tell(&crate::error::chain(&error));
+        }
+    }
+}
+
+/// A refusal of one line.
+pub(super) fn refusal(message: &str, exit_code: i32) -> Refusal {
+    Refusal {
+        message: message.to_owned(),
+        causes: Vec::new(),
+        hint: None,
+        exit_code,
+    }
+}

@@ -1,0 +1,103 @@
+//! The instance's network, on a thread of its own: everything that enters network namespaces happens there, one thing
+//! after another.
+
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::path::PathBuf;
+use std::sync::mpsc;
+
+use pactown_netns::{Error, Network, NetworkSpec, Node, Policy, Result};
+
+type Job = Box<dyn FnOnce(&mut Option<Network>) + Send>;
+
+/// The way to that thread. Its methods block: they are for blocking tasks.
+#[derive(Clone)]
+pub(super) struct Wires {
+    jobs: mpsc::Sender<Job>,
+    spec: NetworkSpec,
+}
+
+impl Wires {
+    /// Starts the thread. Nothing exists in the kernel yet.
+    pub(super) fn start(spec: NetworkSpec) -> Self {
+        let (jobs, inbox) = mpsc::channel::<Job>();
+        std::thread::spawn(move || {
+            let mut network = None;
+            while let Ok(job) = inbox.recv() {
+                job(&mut network);
+            }
+        });
+        Self { jobs, spec }
+    }
+
+    /// What it is made from.
+    pub(super) fn spec(&self) -> &NetworkSpec {
+        &self.spec
+    }
+
+    /// Makes what is missing of router and uplink.
+    pub(super) fn create(&self) -> Result<()> {
+        let spec = self.spec.clone();
+        self.ask(move |slot| {
+            *slot = Some(Network::create(&spec)?);
+            Ok(())
+        })
+    }
+
+    /// Makes a node; answers its namespace's file.
+    pub(super) fn attach(&self, node: Node) -> Result<PathBuf> {
+        self.with(move |network| network.attach(&node))
+    }
+
+    /// Removes a node; one that is gone is fine.
+    pub(super) fn detach(&self, name: &str) -> Result<()> {
+        let name = name.to_owned();
+        self.with(move |network| network.detach(&name))
+    }
+
+    /// Puts these rules in the place of the ones before.
+    pub(super) fn apply(&self, policy: Policy) -> Result<()> {
+        self.with(move |network| network.apply(&policy))
+    }
+
+    /// Sockets for a name forwarder.
+    pub(super) fn forwarder_sockets(&self) -> Result<(UdpSocket, TcpListener)> {
+        self.with(|network| network.forwarder_sockets())
+    }
+
+    /// Removes everything.
+    pub(super) fn delete(&self) -> Result<()> {
+        let spec = self.spec.clone();
+        self.ask(move |slot| {
+            *slot = None;
+            Network::delete(&spec)
+        })
+    }
+
+    /// The router's address.
+    pub(super) fn router(&self) -> Ipv4Addr {
+        self.spec.subnet.router()
+    }
+
+    fn with<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Network) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.ask(move |slot| match slot {
+            Some(network) => work(network),
+            None => Err(Error::Addresses("the instance has no network yet".to_owned())),
+        })
+    }
+
+    fn ask<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Option<Network>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (answer, wait) = mpsc::channel();
+        let job: Job = Box::new(move |slot| {
+            let _ = answer.send(work(slot));
+        });
+        let gone = |_| Error::Addresses("the network thread has ended".to_owned());
+        self.jobs.send(job).map_err(|_| gone(mpsc::RecvError))?;
+        wait.recv().map_err(gone)?
+    }
+}

@@ -1,0 +1,413 @@
+//! A wish, taken: what the machine has for it, what will change, ports, rules. Nothing of a service is made yet; what
+//! fails here is refused as a whole.
+
+use std::net::IpAddr;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use pactown_netns::resolver::{self as names, Resolver};
+use pactown_netns::{NetworkSpec, subnet};
+use pactown_runtime::protocol::Call;
+use serde_json::Value;
+
+use super::builder::Builder;
+use super::engine::Engine;
+use super::keeper::Keeper;
+use super::making::{self, Site};
+use super::ports::{self, Choice};
+use super::requests::refusal;
+use super::step::Want;
+use super::unit::{Need, Stage, Traits, Unit};
+use super::wires::Wires;
+use crate::config::ecosystem::{Service, ServiceName};
+use crate::control::api::{Progress, Published};
+use crate::control::server::Refusal;
+use crate::desired::Desired;
+use crate::error::chain;
+use crate::host::HostFacts;
+use crate::network::{self, Wanted};
+use crate::plan::{self, Observed, Plan, Verb};
+use crate::prepare::{self, settings};
+use crate::resolver::{self, Graph};
+use crate::state::{self, NetworkRecord};
+use crate::toolchain;
+
+/// The keeper's name for the name forwarder; no service can have it.
+pub(super) const FORWARDER: &str = ".forwarder";
+/// Ids that own nothing.
+const NOBODY: u32 = 65_534;
+
+/// What somebody wants.
+pub(super) struct Wish {
+    pub(super) desired: Desired,
+    /// Only these and what they need; empty = all.
+    pub(super) services: Vec<ServiceName>,
+    /// Those that start anew whether or not they changed.
+    pub(super) renew: Vec<ServiceName>,
+    pub(super) sequential: bool,
+    pub(super) strict_ports: bool,
+}
+
+/// A wish that can be carried out.
+pub(super) struct Accepted {
+    pub(super) want: Want,
+    /// Who must be ready for it to be fulfilled.
+    pub(super) wanted: Vec<ServiceName>,
+    /// What to tell first.
+    pub(super) progress: Vec<Progress>,
+}
+
+impl Engine {
+    pub(super) async fn accept(&mut self, wish: Wish) -> Result<Accepted, Refusal> {
+        if self.state.ending {
+            return Err(refusal("the ecosystem is going down", 1));
+        }
+        let graph =
+            Graph::of(&wish.desired.ecosystem).map_err(|problems| refusal(&problems.to_string(), 2))?;
+        let wanted = if wish.services.is_empty() {
+            graph.start_order()
+        } else {
+            graph.with_needs(&wish.services)
+        };
+        let (site, notice) = self.survey(wish.desired).await?;
+        let prints = fingerprints(&site);
+        let mut plan = plan::plan(&site.desired, &wanted, &prints, &self.observed());
+        force(&mut plan, &wish.renew);
+        let mut notices: Vec<String> = notice.into_iter().collect();
+        notices.extend(self.publish(&site, &wanted, wish.strict_ports).await?);
+        self.allow(&site).await?;
+        self.fingerprints.extend(
+            wanted
+                .iter()
+                .filter_map(|name| Some((name.clone(), prints.get(name)?.clone()))),
+        );
+        let want = Want {
+            units: traits(&site.desired, self.no_health),
+            run: wanted.clone(),
+            renew: plan.with(Verb::Restart),
+            sequential: wish.sequential,
+        };
+        notices.extend(site.settings.notices.iter().cloned());
+        self.site = Some(Arc::new(site));
+        self.remember();
+        let mut progress = vec![Progress::Plan { lines: plan.lines() }];
+        progress.extend(notices.into_iter().map(|text| Progress::Notice { text }));
+        Ok(Accepted {
+            want,
+            wanted,
+            progress,
+        })
+    }
+
+    /// What exists, as a plan sees it.
+    fn observed(&self) -> IndexMap<ServiceName, Observed> {
+        let in_place = |unit: &Unit| match &unit.stage {
+            Stage::Rest(end) => *end == super::unit::End::Completed,
+            Stage::Closing { .. } => false,
+            _ => true,
+        };
+        let one = |(name, unit): (&ServiceName, &Unit)| {
+            let observed = Observed {
+                fingerprint: self.fingerprints.get(name).cloned().unwrap_or_default(),
+                in_place: in_place(unit),
+            };
+            (name.clone(), observed)
+        };
+        self.state.units.iter().map(one).collect()
+    }
+
+    /// What the machine has for the wish: toolchains, host, file system, network.
+    async fn survey(&mut self, desired: Desired) -> Result<(Site, Option<String>), Refusal> {
+        let (root, notice) = making::root(&desired).map_err(|lack| refusal(&lack, 3))?;
+        self.ensure_network(&desired).await?;
+        let (Some(wires), Some(network)) = (self.wires.clone(), self.network.as_mut()) else {
+            return Err(refusal("the network could not be made", 125));
+        };
+        let addresses = network::addresses(&desired.ecosystem, network.spec.subnet, &network.addresses)
+            .map_err(|lack| refusal(&lack, 3))?;
+        network.addresses = addresses.clone();
+        let nameservers = self.nameservers(&wires).await?;
+        let builder = Builder::new(self.instance.clone(), wires.clone(), nameservers.clone());
+        let keeper = self.keeper.clone();
+        let site =
+            blocking(move || survey(desired, root, addresses, nameservers, wires, keeper, builder)).await?;
+        Ok((site, notice))
+    }
+
+    /// Router and uplink, in a subnet that nobody else uses.
+    async fn ensure_network(&mut self, desired: &Desired) -> Result<(), Refusal> {
+        if self.network.is_none() {
+            let instance = desired.instance.clone();
+            let record = blocking(move || choose_network(&instance)).await?;
+            let record = record.map_err(|cause| refusal(&cause, 3))?;
+            self.wires = Some(Wires::start(record.spec.clone()));
+            self.network = Some(record);
+        }
+        let Some(wires) = self.wires.clone() else {
+            return Ok(());
+        };
+        let made = blocking(move || wires.create()).await?;
+        made.map_err(|error| refusal(&chain(&error), 3))
+    }
+
+    /// Name servers that answer inside; starts the forwarder where the host's own answer on loopback only.
+    async fn nameservers(&mut self, wires: &Wires) -> Result<Vec<IpAddr>, Refusal> {
+        match names::detect() {
+            Resolver::Direct(servers) => Ok(servers),
+            Resolver::None => Ok(Vec::new()),
+            Resolver::Forwarded(_) => {
+                self.start_forwarder().await;
+                Ok(vec![wires.router().into()])
+            }
+        }
+    }
+
+    /// Starts the name forwarder unless it runs. When it cannot, outside names do not resolve inside, which is said.
+    pub(super) async fn start_forwarder(&mut self) {
+        let Resolver::Forwarded(upstreams) = names::detect() else {
+            return;
+        };
+        let running = self.keeper.list().await.unwrap_or_default();
+        let runs = running
+            .iter()
+            .any(|one| one.id == FORWARDER && one.exit.is_none());
+        let (Some(wires), false) = (self.wires.clone(), runs) else {
+            return;
+        };
+        let keeper = self.keeper.clone();
+        let started = blocking(move || forward(&wires, &keeper, &upstreams)).await;
+        if let Ok(Err(cause)) = started {
+            self.audience.tell(&Progress::Notice {
+                text: format!("names of the outside will not resolve in services: {cause}"),
+            });
+        }
+    }
+
+    /// Reserves the ports of `wanted` that are not reserved yet; answers what moved.
+    async fn publish(
+        &mut self,
+        site: &Site,
+        wanted: &[ServiceName],
+        strict: bool,
+    ) -> Result<Vec<String>, Refusal> {
+        let services = &site.desired.ecosystem.services;
+        let all: IndexMap<&ServiceName, Vec<Wanted>> = services
+            .iter()
+            .map(|(name, service)| (name, network::wanted(&site.desired, service)))
+            .collect();
+        let preferred: Vec<_> = all.values().flatten().map(|one| one.host_port).collect();
+        let mut notices = Vec::new();
+        let mut taken: Vec<ServiceName> = Vec::new();
+        for name in wanted {
+            let (Some(wishes), Some(network)) = (all.get(name), self.network.as_ref()) else {
+                continue;
+            };
+            if network
+                .published
+                .get(name)
+                .is_some_and(|have| satisfies(have, wishes, strict))
+            {
+                continue;
+            }
+            let (keeper, service, wishes) = (self.keeper.clone(), name.clone(), wishes.clone());
+            let (instance, preferred) = (self.instance.clone(), preferred.clone());
+            // The old ones go first: a service may want one of them again.
+            ports::release(&keeper, name);
+            let reserved = blocking(move || {
+                let choice = Choice {
+                    instance: &instance.name,
+                    modest: instance.label.is_some(),
+                    strict,
+                    preferred: &preferred,
+                };
+                ports::reserve(&keeper, &service, &wishes, &choice)
+            })
+            .await?;
+            let reserved = match reserved {
+                Ok(reserved) => reserved,
+                Err(cause) => {
+                    self.unpublish(&taken);
+                    return Err(refusal(&cause, 1));
+                }
+            };
+            taken.push(name.clone());
+            notices.extend(reserved.notices);
+            if let Some(network) = self.network.as_mut() {
+                network.published.insert(name.clone(), reserved.published);
+            }
+        }
+        self.write_network();
+        Ok(notices)
+    }
+
+    fn unpublish(&mut self, names: &[ServiceName]) {
+        for name in names {
+            ports::release(&self.keeper, name);
+            if let Some(network) = self.network.as_mut() {
+                network.published.shift_remove(name);
+            }
+        }
+    }
+
+    /// Puts the wish's rules into force.
+    async fn allow(&mut self, site: &Site) -> Result<(), Refusal> {
+        let Some(network) = &self.network else {
+            return Ok(());
+        };
+        let forwarder = site.nameservers.contains(&site.wires.router().into());
+        let policy = network::policy(
+            &site.desired.ecosystem,
+            &site.addresses,
+            &network.published,
+            network.spec.subnet,
+            forwarder,
+        );
+        let wires = site.wires.clone();
+        let applied = blocking(move || wires.apply(policy)).await?;
+        applied.map_err(|error| refusal(&chain(&error), 3))
+    }
+}
+
+/// Runs blocking work off the loop.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Refusal> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| refusal(&format!("pactown's own fault: {error}"), 125))
+}
+
+fn survey(
+    desired: Desired,
+    root: PathBuf,
+    addresses: IndexMap<ServiceName, std::net::Ipv4Addr>,
+    nameservers: Vec<IpAddr>,
+    wires: Wires,
+    keeper: Keeper,
+    builder: Builder,
+) -> Site {
+    let directory = desired
+        .ecosystem
+        .file
+        .parent()
+        .unwrap_or(std::path::Path::new("/"));
+    Site {
+        toolchains: toolchain::discover(&desired.caller, directory),
+        settings: settings::collect(&desired.caller),
+        host: HostFacts::read(),
+        addresses,
+        nameservers,
+        root,
+        wires,
+        keeper,
+        builder,
+        desired,
+    }
+}
+
+/// Chosen and written down under the machine's lock: two instances must not choose the same subnet.
+fn choose_network(instance: &crate::instance::Instance) -> Result<NetworkRecord, String> {
+    let _lock = state::lock().map_err(|error| chain(&error))?;
+    let taken: Vec<_> = state::networks()
+        .iter()
+        .map(|network| network.spec.subnet)
+        .collect();
+    let subnet = subnet::choose_free(&instance.tag, &taken).map_err(|error| chain(&error))?;
+    let record = NetworkRecord {
+        spec: NetworkSpec {
+            instance: instance.name.clone(),
+            tag: instance.tag.clone(),
+            directory: instance.netns_dir(),
+            subnet,
+        },
+        addresses: IndexMap::new(),
+        builds: network::build_addresses(subnet),
+        published: IndexMap::new(),
+    };
+    state::write(&instance.network_record(), &record).map_err(|error| chain(&error))?;
+    Ok(record)
+}
+
+fn forward(wires: &Wires, keeper: &Keeper, upstreams: &[IpAddr]) -> Result<(), String> {
+    let (udp, tcp) = wires.forwarder_sockets().map_err(|error| chain(&error))?;
+    let mut argv = vec!["__forwarder".to_owned()];
+    argv.extend(upstreams.iter().map(IpAddr::to_string));
+    let call = Call::Helper {
+        id: FORWARDER.to_owned(),
+        argv,
+        uid: NOBODY,
+        gid: NOBODY,
+    };
+    let started = keeper.ask_blocking(call, &[udp.as_fd(), tcp.as_fd()]);
+    started.map(drop).map_err(|failure| failure.to_string())
+}
+
+/// What each service would be made from. A toolchain that is missing shows when the service is prepared.
+fn fingerprints(site: &Site) -> IndexMap<ServiceName, Value> {
+    let one = |(name, service): (&ServiceName, &Service)| {
+        let recipe = site.desired.recipes.get(name);
+        let layers = recipe.and_then(|recipe| prepare::plan(recipe, &site.toolchains, &site.settings).ok());
+        let layers = layers.unwrap_or_default();
+        let extras = prepare::extras(&layers, &site.toolchains).with_named(&service.toolchains);
+        let variables = resolver::variables(&site.desired, service, &extras);
+        let print = plan::fingerprint(&site.desired, service, &variables, &layers);
+        (name.clone(), print)
+    };
+    site.desired.ecosystem.services.iter().map(one).collect()
+}
+
+/// Makes restarts of what is named and would be kept.
+fn force(plan: &mut Plan, names: &[ServiceName]) {
+    for operation in &mut plan.0 {
+        if operation.verb == Verb::Keep && names.contains(&operation.service) {
+            operation.verb = Verb::Restart;
+            operation.causes = vec!["asked for".to_owned()];
+        }
+    }
+}
+
+/// Whether ports that are reserved are what is wished: each inner port led to, demands met to the letter.
+fn satisfies(have: &[Published], wishes: &[Wanted], strict: bool) -> bool {
+    let met = |wish: &Wanted| {
+        have.iter().any(|one| {
+            let same = one.host == wish.host
+                && one.port == wish.port
+                && one.transport == wish.host_port.transport.to_string();
+            same && (one.host_port == wish.host_port.port || !(wish.demand || strict))
+        })
+    };
+    have.len() == wishes.len() && wishes.iter().all(met)
+}
+
+/// What order and time need to know of each service.
+pub(super) fn traits(desired: &Desired, no_health: bool) -> Vec<(ServiceName, Traits)> {
+    let one = |(name, service): (&ServiceName, &Service)| {
+        let job = resolver::is_job(desired, name);
+        let needs = service
+            .depends_on
+            .iter()
+            .filter(|dependency| desired.ecosystem.services.contains_key(&dependency.name))
+            .map(|dependency| Need {
+                name: dependency.name.clone(),
+                condition: resolver::condition(
+                    dependency,
+                    &desired.ecosystem,
+                    desired.recipes.get(&dependency.name),
+                ),
+                required: dependency.required,
+            })
+            .collect();
+        let traits = Traits {
+            needs,
+            job,
+            checked: service.health.is_some() && !no_health && !job,
+            timeout: service.timeout,
+            signal: service.stop_signal,
+            grace: service.stop_grace,
+        };
+        (name.clone(), traits)
+    };
+    desired.ecosystem.services.iter().map(one).collect()
+}
