@@ -98,7 +98,7 @@ fn files(path: &Path) -> Vec<File> {
 pub fn last_run(path: &Path, count: usize) -> Vec<String> {
     let mut lines = std::collections::VecDeque::new();
     let read = read(path, |line| match line.stream.as_str() {
-        "system" if line.text.starts_with("started ") => lines.clear(),
+        "system" if line.text == "starting" => lines.clear(),
         "system" => {}
         _ => {
             if lines.len() == count {
@@ -309,7 +309,7 @@ mod tests {
         let path = place("run");
         fs::write(
             &path,
-            "T system F started pid 1\nT stdout F one\nT system F started pid 2\nT stdout F two\nT stderr F three\n",
+            "T system F starting\nT stdout F one\nT system F starting\nT stdout F two\nT stderr F three\n",
         )
         .unwrap();
         assert_eq!(last_run(&path, 10), ["two", "three"]);

@@ -70,10 +70,11 @@ impl Output {
         }
     }
 
-    /// A service came into another state.
+    /// A service came into a state that the user waits for, or should know of. What failed is told by
+    /// [`Output::failure`].
     pub fn status(&self, row: &ServiceStatus) {
-        if !self.quiet {
-            to_stderr(&state_line(row));
+        if let Some(text) = state_line(row).filter(|_| !self.quiet) {
+            to_stderr(&text);
         }
     }
 
@@ -173,20 +174,18 @@ fn mark(row: &ServiceStatus) -> (&'static str, Style) {
     }
 }
 
-fn state_line(row: &ServiceStatus) -> String {
+fn state_line(row: &ServiceStatus) -> Option<String> {
     let (mark, style) = mark(row);
     let text = match (row.state, row.health) {
-        (Phase::Running, Health::Healthy) => "is healthy".to_owned(),
-        (Phase::Running, Health::Starting) => "runs, not healthy yet".to_owned(),
-        (Phase::Running, _) => "is running".to_owned(),
-        (state, _) => format!("is {}", table::phase(state)),
+        (Phase::Running, Health::Healthy) => "is healthy",
+        (Phase::Running, Health::None) => "is running",
+        (Phase::Completed, _) => "is completed",
+        (Phase::Stopping, _) => "is stopping",
+        (Phase::Stopped, _) => "is stopped",
+        (Phase::Blocked, _) => row.cause.as_deref().unwrap_or("is blocked"),
+        _ => return None,
     };
-    let cause = row
-        .cause
-        .as_ref()
-        .map(|cause| format!(": {cause}"))
-        .unwrap_or_default();
-    format!("{style}{mark}{style:#} {} {text}{cause}\n", row.name)
+    Some(format!("{style}{mark}{style:#} {} {text}\n", row.name))
 }
 
 fn failure_text(service: &str, cause: &str, details: &[String], log: &[String]) -> String {

@@ -62,7 +62,13 @@ fn the_supervisor_may_die_at_any_step_of_the_network() {
 
 #[test]
 fn a_step_that_fails_is_told_and_leaves_nothing() {
-    for point in ["userns-created", "cgroup-created", "init-cloned", "uplink-created", "node-configured"] {
+    for point in [
+        "userns-created",
+        "cgroup-created",
+        "init-cloned",
+        "uplink-created",
+        "node-configured",
+    ] {
         let machine = Machine::take();
         let town = fragile();
         let output = town

@@ -119,7 +119,7 @@ fn nobody_inside_is_host_root_or_has_a_capability() {
 fn the_file_system_shows_only_what_it_should() {
     let machine = Machine::take();
     let town = cells();
-    let refused = |script: &str| town.inside("one", &format!("{script} 2>&1; true"));
+    let refused = |script: &str| town.inside("one", &format!("({script}) 2>&1; true"));
     assert!(
         refused("touch /usr/x").contains("Read-only"),
         "{}",

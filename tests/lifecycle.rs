@@ -302,7 +302,7 @@ fn ten_ups_at_once_start_everything_once() {
     }
     let keepers = String::from_utf8(
         std::process::Command::new("pgrep")
-            .args(["-f", "__keeper.*day-"])
+            .args(["-x", "pactown:keeper"])
             .output()
             .expect("pgrep")
             .stdout,

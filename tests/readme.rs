@@ -36,7 +36,12 @@ fn the_first_command_runs_the_example_and_the_second_the_tests() {
     let ci = fs::read_to_string(root().join(".ci/run")).expect(".ci/run");
     assert!(ci.contains(&commands[1]), "CI runs the same test command");
     // What cargo would start, without building a second time.
-    let arguments: Vec<&str> = commands[0].split(" -- ").nth(1).expect("arguments").split(' ').collect();
+    let arguments: Vec<&str> = commands[0]
+        .split(" -- ")
+        .nth(1)
+        .expect("arguments")
+        .split(' ')
+        .collect();
     let machine = Machine::take();
     let town = Town::copy_of("examples/hello");
     let mut copied = arguments.clone();
@@ -52,7 +57,11 @@ fn the_first_command_runs_the_example_and_the_second_the_tests() {
         town.run(&["ps", "--json"]).status.success()
             && town.services().iter().all(|row| row["health"] == "healthy")
     });
-    assert!(http_get(town.address("web"), "/").expect("the page").contains("traveller"));
+    assert!(
+        http_get(town.address("web"), "/")
+            .expect("the page")
+            .contains("traveller")
+    );
     nix::sys::signal::kill(
         nix::unistd::Pid::from_raw(child.id().cast_signed()),
         nix::sys::signal::Signal::SIGINT,
@@ -64,15 +73,24 @@ fn the_first_command_runs_the_example_and_the_second_the_tests() {
 
 #[test]
 fn every_command_of_the_table_exists() {
-    let help = Command::new(env!("CARGO_BIN_EXE_pactown")).arg("--help").output().expect("pactown");
+    let help = Command::new(env!("CARGO_BIN_EXE_pactown"))
+        .arg("--help")
+        .output()
+        .expect("pactown");
     let help = String::from_utf8_lossy(&help.stdout).into_owned();
     for line in text().lines().filter(|line| line.starts_with("| ")) {
         for command in line.split('`').skip(1).step_by(2) {
-            let Some(verb) = command.strip_prefix("pactown ").and_then(|rest| rest.split(' ').next()) else {
+            let Some(verb) = command
+                .strip_prefix("pactown ")
+                .and_then(|rest| rest.split(' ').next())
+            else {
                 continue;
             };
             if verb.chars().all(|c| c.is_ascii_lowercase()) {
-                assert!(help.contains(&format!("\n  {verb}")), "{command} is not in --help:\n{help}");
+                assert!(
+                    help.contains(&format!("\n  {verb}")),
+                    "{command} is not in --help:\n{help}"
+                );
             }
         }
     }
@@ -81,7 +99,12 @@ fn every_command_of_the_table_exists() {
 #[test]
 fn links_lead_somewhere() {
     let mut pages = vec![root().join("README.md")];
-    pages.extend(fs::read_dir(root().join("docs")).expect("docs").flatten().map(|entry| entry.path()));
+    pages.extend(
+        fs::read_dir(root().join("docs"))
+            .expect("docs")
+            .flatten()
+            .map(|entry| entry.path()),
+    );
     for page in pages {
         let text = fs::read_to_string(&page).expect("a page");
         for link in text.split("](").skip(1) {
@@ -89,7 +112,10 @@ fn links_lead_somewhere() {
             if target.contains("://") || target.starts_with('#') {
                 continue;
             }
-            let path = page.parent().expect("a folder").join(target.split('#').next().expect("a path"));
+            let path = page
+                .parent()
+                .expect("a folder")
+                .join(target.split('#').next().expect("a path"));
             assert!(path.exists(), "{}: {target}", page.display());
         }
     }
@@ -97,7 +123,10 @@ fn links_lead_somewhere() {
 
 #[test]
 fn the_key_table_and_the_schema_agree() {
-    let schema = Command::new(env!("CARGO_BIN_EXE_pactown")).arg("schema").output().expect("pactown");
+    let schema = Command::new(env!("CARGO_BIN_EXE_pactown"))
+        .arg("schema")
+        .output()
+        .expect("pactown");
     let schema = String::from_utf8_lossy(&schema.stdout).into_owned();
     let text = fs::read_to_string(root().join("docs/configuration.md")).expect("configuration.md");
     let rows = text.lines().filter(|line| line.starts_with("| `"));

@@ -24,7 +24,6 @@ mod report;
 mod rootfs;
 pub mod seal;
 pub mod seccomp;
-pub mod support;
 mod sys;
 pub mod userns;
 mod wire;

@@ -67,7 +67,11 @@ impl Audience {
 
     /// Lets `watcher` end with the stream.
     pub(super) fn watch(&mut self, number: u64, watcher: AbortHandle) {
-        match self.listeners.iter_mut().find(|listener| listener.number == number) {
+        match self
+            .listeners
+            .iter_mut()
+            .find(|listener| listener.number == number)
+        {
             Some(listener) => listener.watcher = Some(watcher),
             None => watcher.abort(),
         }

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 
+use indexmap::IndexMap;
 use pactown_netns::port::{self, Taken};
 use pactown_netns::{HostPort, Transport};
 use pactown_runtime::protocol::Call;
@@ -34,6 +35,8 @@ pub(super) struct Choice<'a> {
     pub(super) strict: bool,
     /// Ports that other services of the ecosystem prefer: not taken in place of one that is not free.
     pub(super) preferred: &'a [HostPort],
+    /// Ports that services of this instance have.
+    pub(super) published: &'a IndexMap<ServiceName, Vec<Published>>,
 }
 
 /// Reserves what `service` wants; the keeper holds it until [`release`]. On failure nothing of it is held.
@@ -101,6 +104,7 @@ fn place(
         }
         Err(Taken::By(holder)) => holder
             .map(|holder| holder.to_string())
+            .or_else(|| sibling(choice.published, first, wanted.host))
             .or_else(|| other_instance(choice.instance, first, wanted.host))
             .unwrap_or_else(|| "a program that cannot be seen".to_owned()),
     };
@@ -135,20 +139,31 @@ fn next_free(wanted: &Wanted, choice: &Choice<'_>) -> Option<Place> {
     })
 }
 
+/// The service of the same instance that has the port.
+fn sibling(
+    published: &IndexMap<ServiceName, Vec<Published>>,
+    port: HostPort,
+    host: IpAddr,
+) -> Option<String> {
+    let (name, _) = published
+        .iter()
+        .find(|(_, published)| published.iter().any(|one| is_at(one, port, host)))?;
+    Some(format!("service '{name}'"))
+}
+
 /// The instance that has reserved the port: a socket that is bound and does not listen is in no table of `/proc`.
 fn other_instance(own: &str, port: HostPort, host: IpAddr) -> Option<String> {
-    let holds = |published: &Published| {
-        let overlap = published.host == host || published.host.is_unspecified() || host.is_unspecified();
-        let udp = port.transport == Transport::Udp;
-        published.host_port == port.port && (published.transport == "udp") == udp && overlap
-    };
-    state::networks().into_iter().find_map(|network| {
-        let service = network
-            .published
-            .iter()
-            .find(|(_, published)| published.iter().any(holds))
-            .map(|(service, _)| service.clone())?;
-        let instance = &network.spec.instance;
-        (instance != own).then(|| format!("service '{service}' of the ecosystem '{instance}'"))
+    let others = state::networks()
+        .into_iter()
+        .filter(|network| network.spec.instance != own);
+    others.into_iter().find_map(|network| {
+        let service = sibling(&network.published, port, host)?;
+        Some(format!("{service} of the ecosystem '{}'", network.spec.instance))
     })
+}
+
+fn is_at(published: &Published, port: HostPort, host: IpAddr) -> bool {
+    let overlap = published.host == host || published.host.is_unspecified() || host.is_unspecified();
+    let udp = port.transport == Transport::Udp;
+    published.host_port == port.port && (published.transport == "udp") == udp && overlap
 }

@@ -213,6 +213,7 @@ impl Engine {
             }
             let (keeper, service, wishes) = (self.keeper.clone(), name.clone(), wishes.clone());
             let (instance, preferred) = (self.instance.clone(), preferred.clone());
+            let published = network.published.clone();
             // The old ones go first: a service may want one of them again.
             ports::release(&keeper, name);
             let reserved = blocking(move || {
@@ -221,6 +222,7 @@ impl Engine {
                     modest: instance.label.is_some(),
                     strict,
                     preferred: &preferred,
+                    published: &published,
                 };
                 ports::reserve(&keeper, &service, &wishes, &choice)
             })

@@ -113,6 +113,7 @@ impl Keeper {
         let seccomp = self.filter(&spec)?;
         self.prepare_maps(id, &spec, &operations)?;
         let mut log = Log::open(log).during(|| "open the log".to_owned())?;
+        log.note("starting").during(|| "write the log".to_owned())?;
         let path = spec
             .linux()
             .as_ref()
