@@ -58,6 +58,8 @@ fn rule(text: &str) -> (i64, Vec<SeccompRule>) {
         "openat2" => libc::SYS_openat2,
         "pidfd_open" => libc::SYS_pidfd_open,
         "seccomp" => libc::SYS_seccomp,
+        "clone3" => libc::SYS_clone3,
+        "fsopen" => libc::SYS_fsopen,
         "unshare" => libc::SYS_unshare,
         other => panic!("unknown call {other}"),
     };

@@ -2,8 +2,8 @@
 //!
 //! Namespaces, mounts, cgroups, capabilities, seccomp, the init of each sandbox and the keeper that is their
 //! parent. Knows no YAML, no Markdown, no HTTP, and no networks beyond "join the namespace at this path".
-//! Blocking, single-threaded code: nothing here may run in a process with threads except [`client`], [`seal`] and the
-//! readers of [`cgroup`].
+//! Blocking, single-threaded code: nothing here may run in a process with threads except [`client`], [`seal`],
+//! [`support`] and the readers of [`cgroup`].
 
 mod beneath;
 pub mod cgroup;
@@ -24,6 +24,7 @@ mod report;
 mod rootfs;
 pub mod seal;
 pub mod seccomp;
+pub mod support;
 mod sys;
 pub mod userns;
 mod wire;

@@ -318,15 +318,12 @@ fn mount_overlay(
         .map(|number| format!("l{number}"))
         .collect();
     let inside = |path: &PathBuf| format!("u/{}", path.display());
-    let setting = |key: &str, value: String| (key.to_owned(), value);
-    let off = ["index", "metacopy", "redirect_dir", "xino"].map(|key| setting(key, "off".to_owned()));
-    let mut settings = vec![
-        setting("lowerdir", lower.join(":")),
-        setting("upperdir", inside(&overlay.upper)),
-        setting("workdir", inside(&overlay.work)),
-    ];
-    settings.extend(off);
-    let tree = filesystem("overlay", &settings, attributes)?;
+    let tree = self::overlay(
+        &lower.join(":"),
+        &inside(&overlay.upper),
+        &inside(&overlay.work),
+        attributes,
+    )?;
     attach_at(&tree, &point)?;
     for name in staged {
         nix::mount::umount2(name.as_str(), MntFlags::MNT_DETACH).during(|| format!("detach `{name}`"))?;
@@ -340,6 +337,19 @@ fn mount_overlay(
         rustix::fs::AtFlags::REMOVEDIR,
     )
     .during(|| "remove the stage".to_owned())
+}
+
+/// A new, detached overlay of these layers; their paths are taken from the working directory.
+pub(crate) fn overlay(lower: &str, upper: &str, work: &str, attributes: u64) -> Result<OwnedFd> {
+    let setting = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    let off = ["index", "metacopy", "redirect_dir", "xino"].map(|key| setting(key, "off"));
+    let mut settings = vec![
+        setting("lowerdir", lower),
+        setting("upperdir", upper),
+        setting("workdir", work),
+    ];
+    settings.extend(off);
+    filesystem("overlay", &settings, attributes)
 }
 
 /// Makes the new root the root, and lets go of the old one. `pivot_root(".", ".")` stacks the old root over the new

@@ -29,8 +29,9 @@ struct CloneArgs {
     cgroup: u64,
 }
 
-/// Makes a child as fork(2) does, with these `CLONE_NEW*` flags (and `CLONE_PARENT`). Must only be called in a process
-/// with one thread: the child goes on in ordinary Rust code, which may allocate.
+/// Makes a child as fork(2) does, with these `CLONE_NEW*` flags (and `CLONE_PARENT`). In a process with
+/// one thread the child goes on in ordinary Rust code, which may allocate. In a process with more ([`crate::support`])
+/// the child may only make system calls until it ends: another thread could have held a lock, such as the allocator's.
 pub(crate) fn clone3(flags: libc::c_int) -> io::Result<Cloned> {
     let sibling = flags & libc::CLONE_PARENT != 0;
     let mut pidfd: libc::c_int = -1;
@@ -46,7 +47,8 @@ pub(crate) fn clone3(flags: libc::c_int) -> io::Result<Cloned> {
     }
     // SAFETY: `arguments` is a valid clone_args of the size given and `pidfd` lives across the call. No memory is
     // shared with the child (neither CLONE_VM nor a stack), so it is fork(2) with namespaces; the callers of this
-    // crate run in single-threaded processes (the keeper and its children), so no lock can be held by another thread.
+    // crate run in single-threaded processes (the keeper and its children), so no lock can be held by another thread,
+    // or their child only makes system calls and takes none (`userns::create`, `support`).
     let result = unsafe { libc::syscall(libc::SYS_clone3, &raw mut arguments, size_of::<CloneArgs>()) };
     match result {
         -1 => Err(io::Error::last_os_error()),

@@ -3,3 +3,4 @@
 mod house;
 mod keeper;
 mod sandbox;
+mod support;
