@@ -135,10 +135,12 @@ impl Ledger {
     }
 
     fn retain(&self, keep: impl Fn(&str) -> bool) -> Result<(), IdentityError> {
-        if !self.file.exists() {
+        if !self.file.exists() && !self.temporary().exists() {
             return Ok(());
         }
         let _lock = self.lock()?;
+        // Half-written by somebody who was killed.
+        remove(&self.temporary())?;
         let mut ranges = self.read()?;
         let before = ranges.ranges.len();
         ranges.ranges.retain(|key, _| keep(key));
@@ -147,6 +149,10 @@ impl Ledger {
         } else {
             self.write(&ranges)
         }
+    }
+
+    fn temporary(&self) -> PathBuf {
+        self.file.with_extension("tmp")
     }
 
     fn lock(&self) -> Result<File, IdentityError> {
@@ -182,7 +188,7 @@ impl Ledger {
         if ranges.ranges.is_empty() {
             return remove(&self.file);
         }
-        let temporary = self.file.with_extension("tmp");
+        let temporary = self.temporary();
         let text = serde_json::to_vec_pretty(ranges).expect("a map of numbers is JSON");
         OpenOptions::new()
             .create(true)

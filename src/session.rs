@@ -14,6 +14,7 @@ use pactown_runtime::protocol::Call;
 use pactown_runtime::seal;
 
 use crate::control::Client;
+use crate::control::api::{DownRequest, ServiceStatus};
 use crate::error::Error;
 use crate::instance::{Instance, RUN_ROOT};
 use crate::remains;
@@ -42,7 +43,7 @@ impl Session {
         loop {
             let is_new = start_unless_alive(instance, reader)?;
             match Self::connect(instance, is_new)? {
-                Some(session) if is_ending(instance) => session.wait_for_end()?,
+                Some(session) if is_ending(instance) => session.wait_for_end(instance)?,
                 Some(session) => return Ok(session),
                 // It ended between the two looks.
                 None if !remains::is_alive(&directory) => {}
@@ -77,18 +78,34 @@ impl Session {
         }))
     }
 
-    /// Waits until the keeper, and with it everything of the instance, has ended.
-    pub fn wait_for_end(&self) -> Result<(), Error> {
-        wait_for(&self.keeper).map_err(|source| internal("wait for the keeper's end", source))
+    /// Waits until the keeper, and with it everything of the instance, has ended; what still lives after a while
+    /// is ended.
+    ///
+    /// # Errors
+    /// Something cannot be removed.
+    pub fn wait_for_end(&self, instance: &Instance) -> Result<(), Error> {
+        let ended = wait_for(&self.keeper, PATIENCE)
+            .map_err(|source| internal("wait for the keeper's end", source))?;
+        if ended {
+            Ok(())
+        } else {
+            end_by_force(instance).map(drop)
+        }
     }
 
-    /// After a refused request: an instance in which nothing was wished ends by itself; its end is waited for.
-    pub fn wait_if_ending(&self, instance: &Instance) -> Result<(), Error> {
-        if self.is_new || is_ending(instance) {
-            self.wait_for_end()
-        } else {
-            Ok(())
+    /// After an `up` that failed as a whole: an instance in which nothing was ever made ends with it.
+    ///
+    /// # Errors
+    /// Something cannot be removed.
+    pub async fn leave_nothing(&self, instance: &Instance) -> Result<(), Error> {
+        let rows = self.client.get_json::<Vec<ServiceStatus>>("/v1/services").await;
+        if rows.is_ok_and(|rows| !rows.is_empty()) {
+            return Ok(());
         }
+        if let Ok(mut stream) = self.client.post_stream("/v1/down", &DownRequest::default()).await {
+            while let Ok(Some(_)) = stream.next().await {}
+        }
+        self.wait_for_end(instance)
     }
 }
 
@@ -100,10 +117,13 @@ pub fn end_by_force(instance: &Instance) -> Result<bool, Error> {
     if let Ok(keeper) = Keeper::connect(&instance.keeper_socket()) {
         let process = process(&keeper).map_err(|source| internal("watch the keeper", source))?;
         let _ = keeper.send(Call::Shutdown, &[]);
-        wait_for(&process).map_err(|source| internal("wait for the keeper's end", source))?;
+        wait_for(&process, PATIENCE).map_err(|source| internal("wait for the keeper's end", source))?;
     }
     let existed = fs::exists(instance.run_dir()).unwrap_or(true);
-    remains::remove(instance).map_err(|error| Error::Environment {
+    // On a thread of its own: callers may be inside an event loop, and netlink brings another.
+    let removed = std::thread::scope(|scope| scope.spawn(|| remains::remove(instance)).join());
+    let removed = removed.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    removed.map_err(|error| Error::Environment {
         message: crate::error::chain(&error),
         hint: Some("try again; `pactown doctor --leaks` lists what is left".to_owned()),
     })?;
@@ -166,13 +186,16 @@ fn process(keeper: &Keeper) -> io::Result<OwnedFd> {
     }
 }
 
-fn wait_for(process: &OwnedFd) -> io::Result<()> {
+/// Whether the process ended within `patience`.
+fn wait_for(process: &OwnedFd, patience: Duration) -> io::Result<bool> {
+    let end = Instant::now() + patience;
     let mut fds = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
     loop {
-        match poll(&mut fds, PollTimeout::NONE) {
+        let left = end.saturating_duration_since(Instant::now());
+        match poll(&mut fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO)) {
             Err(nix::errno::Errno::EINTR) => {}
             Err(errno) => return Err(errno.into()),
-            Ok(_) => return Ok(()),
+            Ok(ready) => return Ok(ready > 0),
         }
     }
 }

@@ -36,6 +36,10 @@ pub fn run(directory: &Path, reader: u32) -> ExitCode {
     let Some(instance) = Instance::in_directory(directory) else {
         return ExitCode::FAILURE;
     };
+    // Removed by force, or by a predecessor that died right after: the instance is over, and so is its keeper.
+    if !directory.exists() {
+        return ExitCode::SUCCESS;
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = runtime.map_err(|error| error.to_string()).and_then(|runtime| {
         runtime.block_on(tokio::task::LocalSet::new().run_until(serve(instance, reader)))
@@ -55,6 +59,9 @@ async fn serve(instance: Instance, reader: u32) -> Result<(), String> {
         .map_err(|error| format!("cannot reach the keeper: {error}"))?;
     let mut engine = Engine::new(instance.clone(), keeper, messages.clone());
     engine.adopt().await?;
+    if engine.is_finished() {
+        return Ok(());
+    }
     let listener = server::bind(&instance.control_socket(), reader)
         .map_err(|error| format!("cannot listen on the control socket: {error}"))?;
     let (requests, mut asked) = mpsc::unbounded_channel();
@@ -67,11 +74,10 @@ async fn serve(instance: Instance, reader: u32) -> Result<(), String> {
     });
     let (stop, stopped) = oneshot::channel();
     let server = tokio::task::spawn_local(server::serve(listener, instance.name, reader, requests, stopped));
-    while let Some(message) = inbox.recv().await {
+    while !engine.is_finished()
+        && let Some(message) = inbox.recv().await
+    {
         engine.handle(message).await;
-        if engine.is_finished() {
-            break;
-        }
     }
     drop(engine);
     let _ = stop.send(());

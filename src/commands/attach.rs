@@ -25,10 +25,17 @@ pub(super) fn run(context: &Context, arguments: &cli::AttachArguments) -> Result
         let result = match outcome {
             Outcome::Interrupted(number) => {
                 context.output.notice("stopping; Ctrl-C again kills");
-                follow::bring_down(&session, DownRequest::default(), &mut view, &mut signals).await?;
+                follow::bring_down(
+                    &session,
+                    &instance,
+                    DownRequest::default(),
+                    &mut view,
+                    &mut signals,
+                )
+                .await?;
                 Err(Error::Child(128 + number))
             }
-            _ => session.wait_for_end(),
+            _ => session.wait_for_end(&instance),
         };
         logs.finish();
         result

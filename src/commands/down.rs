@@ -65,7 +65,7 @@ fn ordered(
         let mut signals = Signals::catch()?;
         let mut view = View::new(&context.output);
         view.silent = true;
-        let code = follow::bring_down(session, request, &mut view, &mut signals).await?;
+        let code = follow::bring_down(session, instance, request, &mut view, &mut signals).await?;
         for name in view.names_in(&[Phase::Stopped]) {
             context.output.line(&format!("stopped {name}"));
         }

@@ -153,6 +153,7 @@ pub(super) async fn next(
 /// Brings the instance down in order; a signal meanwhile kills what is left. Returns when everything has ended.
 pub(super) async fn bring_down(
     session: &Session,
+    instance: &Instance,
     request: DownRequest,
     view: &mut View<'_>,
     signals: &mut Signals,
@@ -172,7 +173,7 @@ pub(super) async fn bring_down(
             Outcome::TimedOut | Outcome::Ended => break,
         }
     }
-    session.wait_for_end()?;
+    session.wait_for_end(instance)?;
     Ok(code)
 }
 

@@ -195,7 +195,7 @@ async fn attend(context: &Context, desired: &Desired, limit: Option<Duration>) -
     let mut stream = match session.client.post_stream("/v1/up", &request).await {
         Ok(stream) => stream,
         Err(error) => {
-            session.wait_if_ending(&desired.instance)?;
+            session.leave_nothing(&desired.instance).await?;
             return Err(error);
         }
     };
@@ -203,9 +203,16 @@ async fn attend(context: &Context, desired: &Desired, limit: Option<Duration>) -
     view.silent = true;
     let result = until_over(&mut stream, &mut view, &mut signals, limit).await;
     if session.client.is_alive().await {
-        follow::bring_down(&session, DownRequest::default(), &mut view, &mut signals).await?;
+        follow::bring_down(
+            &session,
+            &desired.instance,
+            DownRequest::default(),
+            &mut view,
+            &mut signals,
+        )
+        .await?;
     }
-    session.wait_for_end()?;
+    session.wait_for_end(&desired.instance)?;
     logs.finish();
     result
 }

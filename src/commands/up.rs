@@ -86,7 +86,7 @@ impl Up<'_> {
         let mut stream = match session.client.post_stream("/v1/up", request).await {
             Ok(stream) => stream,
             Err(error) => {
-                session.wait_if_ending(instance)?;
+                session.leave_nothing(instance).await?;
                 return Err(error);
             }
         };
@@ -126,7 +126,14 @@ impl Up<'_> {
             Outcome::TimedOut => Err(self.late(view)),
             Outcome::Ended => Err(gone()),
             Outcome::Interrupted(number) if session.is_new => {
-                follow::bring_down(session, DownRequest::default(), view, signals).await?;
+                follow::bring_down(
+                    session,
+                    &self.wish.desired.instance,
+                    DownRequest::default(),
+                    view,
+                    signals,
+                )
+                .await?;
                 Err(Error::Child(128 + number))
             }
             Outcome::Interrupted(number) => {
@@ -161,9 +168,16 @@ impl Up<'_> {
             self.context.output.notice("stopping; Ctrl-C again kills");
         }
         if session.client.is_alive().await {
-            follow::bring_down(session, DownRequest::default(), view, signals).await?;
+            follow::bring_down(
+                session,
+                &self.wish.desired.instance,
+                DownRequest::default(),
+                view,
+                signals,
+            )
+            .await?;
         } else {
-            session.wait_for_end()?;
+            session.wait_for_end(&self.wish.desired.instance)?;
         }
         result
     }

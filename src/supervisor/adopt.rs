@@ -28,7 +28,13 @@ impl Engine {
         let read = |error: state::StateError| crate::error::chain(&error);
         let record: Option<InstanceRecord> = state::read(&self.instance.record()).map_err(read)?;
         let network: Option<NetworkRecord> = state::read(&self.instance.network_record()).map_err(read)?;
-        let (Some(record), Some(network)) = (record, network) else {
+        let Some(network) = network else {
+            return Ok(());
+        };
+        let Some(record) = record else {
+            // The last one died over the first wish: nothing of it is known, and who wished it has seen it fail.
+            self.wires = Some(Wires::start(network.spec));
+            self.end_in_order().await;
             return Ok(());
         };
         let wires = Wires::start(network.spec.clone());
