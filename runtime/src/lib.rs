@@ -5,6 +5,8 @@
 //! Blocking, single-threaded code: nothing here may run in a process with threads except [`client`], [`seal`],
 //! [`support`] and the readers of [`cgroup`].
 
+#[doc(hidden)]
+pub mod bench;
 mod beneath;
 pub mod cgroup;
 pub mod client;
