@@ -17,8 +17,8 @@ use crate::resolver::Format;
     after_help = "Try:\n  pactown up examples/hello\n  pactown COMMAND --help"
 )]
 pub struct Cli {
-    /// The ecosystem file (default: saas.pactown.yaml here or in a folder above); comes before the verb
-    #[arg(short, long, value_name = "FILE")]
+    /// The ecosystem file or its folder (default: saas.pactown.yaml here or in a folder above)
+    #[arg(short, long, global = true, value_name = "FILE")]
     pub file: Option<PathBuf>,
     /// Another copy of the same ecosystem, with free ports of its own
     #[arg(short, long, global = true, value_name = "NAME")]
@@ -26,8 +26,15 @@ pub struct Cli {
     /// Print JSON
     #[arg(long, global = true)]
     pub json: bool,
-    /// Colours
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    /// When to colour: auto, always or never
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_default_value = true,
+        hide_possible_values = true
+    )]
     pub color: Color,
     /// Print errors and results only
     #[arg(short, long, global = true)]
@@ -76,19 +83,25 @@ pub enum Command {
     #[command(after_help = "Examples:\n  pactown ls\n  pactown ls --json")]
     Ls,
     /// Check the ecosystem file and its READMEs
+    #[command(
+        after_help = "Examples:\n  pactown validate\n  pactown validate examples/shop\n  pactown validate --json"
+    )]
     Validate(ConfigArguments),
     /// Show who needs whom
     Graph(GraphArguments),
     /// Print the ecosystem file with everything spelled out
+    #[command(after_help = "Examples:\n  pactown config\n  pactown config examples/shop --json")]
     Config(ConfigArguments),
     /// Print a JSON Schema of the ecosystem file, for editors
-    #[command(after_help = "Examples:\n  pactown schema")]
+    #[command(after_help = "Examples:\n  pactown schema\n  pactown schema > pactown.schema.json")]
     Schema,
     /// Show a service's environment and where each variable comes from
+    #[command(after_help = "Examples:\n  pactown env web\n  pactown env -f examples/shop gateway --json")]
     Env(ServiceArguments),
     /// Show what a README says
     Parse(ParseArguments),
     /// Print the OCI runtime spec of a service
+    #[command(after_help = "Examples:\n  pactown spec web\n  pactown spec web | jq .process")]
     Spec(ServiceArguments),
     /// Show what this machine has and lacks
     Doctor(DoctorArguments),
@@ -133,7 +146,9 @@ pub struct UpArguments {
 
 /// Arguments of `down`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  pactown down\n  pactown down --volumes --yes")]
+#[command(
+    after_help = "Examples:\n  pactown down\n  pactown down --timeout 2s\n  pactown down --volumes --yes"
+)]
 pub struct DownArguments {
     /// An ecosystem file or its folder
     pub config: Option<PathBuf>,
@@ -153,7 +168,7 @@ pub struct DownArguments {
 
 /// Arguments of `ps`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  pactown ps\n  pactown ps --json")]
+#[command(after_help = "Examples:\n  pactown ps\n  pactown ps examples/hello\n  pactown ps --json")]
 pub struct PsArguments {
     /// An ecosystem file or its folder
     pub config: Option<PathBuf>,
@@ -165,6 +180,9 @@ pub struct PsArguments {
     after_help = "Examples:\n  pactown logs web\n  pactown logs -f -n 20\n  pactown logs --since 10m api web"
 )]
 pub struct LogsArguments {
+    /// The ecosystem file or its folder; `-f` behind this verb means --follow
+    #[arg(id = "file", long = "file", value_name = "FILE")]
+    pub file: Option<PathBuf>,
     /// Services (default: all)
     #[arg(value_name = "SERVICE")]
     pub services: Vec<String>,
@@ -229,7 +247,7 @@ pub struct RunArguments {
 
 /// Arguments of `attach`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  pactown attach")]
+#[command(after_help = "Examples:\n  pactown attach\n  pactown attach examples/hello")]
 pub struct AttachArguments {
     /// An ecosystem file or its folder
     pub config: Option<PathBuf>,
@@ -237,7 +255,7 @@ pub struct AttachArguments {
 
 /// Arguments of `start`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  pactown start web")]
+#[command(after_help = "Examples:\n  pactown start web\n  pactown start api web")]
 pub struct StartArguments {
     /// Services
     #[arg(required = true, value_name = "SERVICE")]
@@ -270,7 +288,6 @@ pub struct RestartArguments {
 
 /// Arguments of `validate` and `config`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  pactown validate\n  pactown config examples/shop --json")]
 pub struct ConfigArguments {
     /// An ecosystem file or its folder
     pub config: Option<PathBuf>,
@@ -278,18 +295,25 @@ pub struct ConfigArguments {
 
 /// Arguments of `graph`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  pactown graph\n  pactown graph -F mermaid")]
+#[command(
+    after_help = "Examples:\n  pactown graph\n  pactown graph -F mermaid\n  pactown graph -F dot | dot -Tsvg"
+)]
 pub struct GraphArguments {
     /// An ecosystem file or its folder
     pub config: Option<PathBuf>,
-    /// How
-    #[arg(short = 'F', long, default_value = "text")]
+    /// text, mermaid, dot or json
+    #[arg(
+        short = 'F',
+        long,
+        default_value = "text",
+        hide_default_value = true,
+        hide_possible_values = true
+    )]
     pub format: Format,
 }
 
 /// Arguments of verbs about one service.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  pactown env web\n  pactown spec web")]
 pub struct ServiceArguments {
     /// The service
     pub service: String,
@@ -314,14 +338,16 @@ pub struct DoctorArguments {
 
 /// Arguments of `completion`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  pactown completion bash\n  pactown completion fish")]
+#[command(
+    after_help = "Examples:\n  pactown completion bash > /etc/bash_completion.d/pactown\n  pactown completion fish > ~/.config/fish/completions/pactown.fish"
+)]
 pub struct CompletionArguments {
     /// The shell
     pub shell: clap_complete::Shell,
 }
 
-/// The first argument is the ecosystem file when it is a path that exists or is written as one; the others are
-/// services.
+/// The first argument is the ecosystem file when it is written as a path, or is a folder with an ecosystem in it;
+/// the others are services. No name of a service has a `.` or a `/`.
 pub fn split_config(arguments: &[String]) -> (Option<PathBuf>, Vec<String>) {
     match arguments.split_first() {
         Some((first, rest)) if is_config(first) => (Some(PathBuf::from(first)), rest.to_vec()),
@@ -330,12 +356,8 @@ pub fn split_config(arguments: &[String]) -> (Option<PathBuf>, Vec<String>) {
 }
 
 fn is_config(text: &str) -> bool {
-    let path = Path::new(text);
-    let yaml = text.ends_with(".yaml") || text.ends_with(".yml");
-    // A folder of a service's name is no ecosystem's.
-    let folder =
-        text == "." || text == ".." || text.contains('/') || path.join("saas.pactown.yaml").is_file();
-    yaml || folder || path.is_file()
+    // A folder of a service's name holds its README, and is no ecosystem's.
+    text.contains(['.', '/']) || Path::new(text).join("saas.pactown.yaml").is_file()
 }
 
 /// Seconds, or a number with a unit.
@@ -380,6 +402,16 @@ mod tests {
     fn examples_in_the_help_are_commands() {
         let mut seen = 0;
         let root = Cli::command();
+        for verb in root.get_subcommands() {
+            let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let examples = help.matches("\n  pactown ").count();
+            assert!(
+                (2..=4).contains(&examples),
+                "{}: {examples} examples",
+                verb.get_name()
+            );
+            assert!(help.contains(verb.get_name()), "{}: {help}", verb.get_name());
+        }
         for command in root.get_subcommands().chain([&root]) {
             let help = command
                 .get_after_help()
@@ -389,12 +421,33 @@ mod tests {
                 if line.starts_with("COMMAND") {
                     continue;
                 }
+                let line = line.split(['|', '>']).next().unwrap_or(line).trim();
                 let words = std::iter::once("pactown").chain(line.split(' '));
                 Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
                 seen += 1;
             }
         }
-        assert!(seen > 20, "{seen}");
+        assert!(seen > 40, "{seen}");
+    }
+
+    #[test]
+    fn the_file_may_stand_before_and_behind_the_verb() {
+        for words in [
+            "pactown -f a.yaml env web",
+            "pactown env -f a.yaml web",
+            "pactown env web --file a.yaml",
+            "pactown -f a.yaml logs -f web",
+            "pactown logs --file a.yaml -f web",
+            "pactown -f a.yaml exec web -- sh -f",
+            "pactown exec -f a.yaml web sh -f b",
+        ] {
+            let cli =
+                Cli::try_parse_from(words.split(' ')).unwrap_or_else(|error| panic!("{words}: {error}"));
+            assert_eq!(cli.file.as_deref(), Some(Path::new("a.yaml")), "{words}");
+            if let Command::Logs(logs) = cli.command {
+                assert!(logs.follow, "{words}");
+            }
+        }
     }
 
     #[test]
@@ -413,6 +466,11 @@ mod tests {
             (Some("examples/hello".into()), vec![])
         );
         assert_eq!(split(&["."]), (Some(".".into()), vec![]));
+        assert_eq!(
+            split(&["src"]),
+            (None, vec!["src".into()]),
+            "a folder without an ecosystem"
+        );
         assert_eq!(split(&[]), (None, vec![]));
     }
 
