@@ -123,6 +123,13 @@ impl Output {
         }
     }
 
+    /// Remarks on the user's files.
+    pub fn warnings(&self, warnings: &[Problem]) {
+        if !self.quiet {
+            self.problems(warnings);
+        }
+    }
+
     /// An error, with its causes and what to do about it.
     pub fn error(&self, error: &Error) {
         match error {
@@ -143,6 +150,16 @@ pub fn ask(question: &str) -> Option<String> {
     let mut answer = String::new();
     let count = io::stdin().read_line(&mut answer).ok()?;
     (count > 0).then(|| answer.trim().to_owned())
+}
+
+/// Text of a stranger's file without what a terminal would obey.
+pub fn visible(text: &str) -> String {
+    let show = |c: char| match c {
+        '\n' | '\t' => c.to_string(),
+        c if c.is_control() => c.escape_default().to_string(),
+        c => c.to_string(),
+    };
+    text.chars().map(show).collect()
 }
 
 fn to_stdout(text: &str) {

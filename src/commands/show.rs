@@ -52,7 +52,14 @@ pub(super) fn schema(context: &Context) -> Result<(), Error> {
 pub(super) fn env(context: &Context, arguments: &cli::ServiceArguments) -> Result<(), Error> {
     let wish = wish::load(context, None)?;
     up::known(&wish, std::slice::from_ref(&arguments.service))?;
-    let (_, extras) = preparation(&wish.desired, &arguments.service)?;
+    // Without its toolchain a service cannot start, but all else about it can be told.
+    let extras = match preparation(&wish.desired, &arguments.service) {
+        Ok((_, extras)) => extras,
+        Err(error) => {
+            context.output.notice(&error.to_string());
+            Extras::default()
+        }
+    };
     let service = &wish.desired.ecosystem.services[&arguments.service];
     let mut variables = resolver::variables(&wish.desired, service, &extras);
     variables.sort_by(|a, b| a.name.cmp(&b.name));

@@ -11,12 +11,13 @@ pub(super) fn run(context: &Context, arguments: &cli::ConfigArguments) -> Result
     let problems = match wish::load(context, arguments.config.as_deref()) {
         Ok(wish) => {
             if context.json {
-                return report(context, true, &[]);
+                return report(context, true, &wish.warnings);
             }
             let count = wish.desired.ecosystem.services.len();
             context.output.line(&format!(
-                "ok: {} ({count} services)",
-                wish.desired.ecosystem.file.display()
+                "ok: {} ({})",
+                wish.desired.ecosystem.file.display(),
+                counted(count, "service")
             ));
             return Ok(());
         }
@@ -28,7 +29,11 @@ pub(super) fn run(context: &Context, arguments: &cli::ConfigArguments) -> Result
     } else {
         context.output.problems(&problems);
     }
-    Err(Error::Failed(format!("{} problems", problems.len())))
+    Err(Error::Failed(counted(problems.len(), "problem")))
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 fn report(context: &Context, valid: bool, problems: &[Problem]) -> Result<(), Error> {

@@ -19,6 +19,8 @@ use crate::state::{self, InstanceRecord};
 pub(crate) struct Wish {
     pub(crate) desired: Desired,
     pub(crate) graph: Graph,
+    /// Remarks on the file; `load` shows them.
+    pub(crate) warnings: Vec<Problem>,
 }
 
 /// Reads everything. Warnings are shown.
@@ -29,7 +31,7 @@ pub(crate) fn load(context: &Context, named: Option<&Path>) -> Result<Wish, Erro
     let file = locate(context, named)?;
     let caller = Caller::detect();
     let loaded = config::load(&file, &caller.env)?;
-    context.output.problems(&loaded.warnings);
+    context.output.warnings(&loaded.warnings);
     let mut ecosystem = loaded.ecosystem;
     let mut problems = Vec::new();
     let recipes = recipes(&mut ecosystem, &mut problems);
@@ -48,7 +50,11 @@ pub(crate) fn load(context: &Context, named: Option<&Path>) -> Result<Wish, Erro
         recipes,
         caller,
     };
-    Ok(Wish { desired, graph })
+    Ok(Wish {
+        desired,
+        graph,
+        warnings: loaded.warnings,
+    })
 }
 
 fn locate(context: &Context, named: Option<&Path>) -> Result<PathBuf, Error> {
