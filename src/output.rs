@@ -85,8 +85,7 @@ impl Output {
 
     /// A line of a log among those of other services.
     pub fn log(&self, service: &str, width: usize, line: &Line) {
-        let style = colour_of(service);
-        to_stdout(&format!("{style}{service:width$} │{style:#} {}\n", line.text));
+        to_stdout(&format!("{} {}\n", prefix(service, width), line.text));
     }
 
     /// A line of a log alone, on the stream that it came from.
@@ -219,6 +218,12 @@ fn failure_text(service: &str, cause: &str, details: &[String], log: &[String]) 
     text
 }
 
+/// What stands in front of a log line: the name, padded, in its colour.
+fn prefix(name: &str, width: usize) -> String {
+    let style = colour_of(name);
+    format!("{style}{name:width$} │{style:#}")
+}
+
 /// A colour per name, the same in every run.
 fn colour_of(name: &str) -> Style {
     const COLOURS: [AnsiColor; 6] = [
@@ -233,4 +238,77 @@ fn colour_of(name: &str) -> Style {
         sum.wrapping_mul(31).wrapping_add(usize::from(byte))
     });
     COLOURS[sum % COLOURS.len()].on_default()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A row with nothing but these.
+    pub(crate) fn row(name: &str, state: Phase, health: Health) -> ServiceStatus {
+        ServiceStatus {
+            name: name.to_owned(),
+            state,
+            health,
+            cause: None,
+            pid: None,
+            address: None,
+            ports: Vec::new(),
+            started_at_usec: None,
+            exit_code: None,
+            cpu_usec: None,
+            memory_bytes: None,
+            notices: Vec::new(),
+        }
+    }
+
+    fn plain(text: &str) -> String {
+        anstream::adapter::strip_str(text).to_string()
+    }
+
+    #[test]
+    fn prefixes_are_as_wide_as_the_widest_name_and_keep_their_colour() {
+        assert_eq!(plain(&prefix("api", 7)), "api     │");
+        assert_eq!(plain(&prefix("gateway", 7)), "gateway │");
+        assert_eq!(prefix("api", 3), prefix("api", 3));
+    }
+
+    #[test]
+    fn states_are_told_once_they_matter() {
+        let line = |state, health| state_line(&row("web", state, health)).map(|text| plain(&text));
+        assert_eq!(
+            line(Phase::Running, Health::Healthy).as_deref(),
+            Some("✓ web is healthy\n")
+        );
+        assert_eq!(line(Phase::Running, Health::Starting), None);
+        assert_eq!(
+            line(Phase::Completed, Health::None).as_deref(),
+            Some("✓ web is completed\n")
+        );
+        assert_eq!(line(Phase::Failed, Health::None), None, "the failure says more");
+    }
+
+    #[test]
+    fn a_failure_comes_with_its_evidence() {
+        let text = failure_text(
+            "web",
+            "exit code 1",
+            &["no module x".into()],
+            &["Traceback".into()],
+        );
+        assert_eq!(
+            plain(&text),
+            "error: web failed: exit code 1\n  no module x\n  its last lines:\n  │ Traceback\n"
+        );
+        assert_eq!(
+            plain(&failure_text("web", "gone", &[], &[])),
+            "error: web failed: gone\n"
+        );
+    }
+
+    #[test]
+    fn escapes_of_strangers_become_text() {
+        assert_eq!(visible("a\u{1b}[31m\tb\r\n"), "a\\u{1b}[31m\tb\\r\n");
+        assert_eq!(visible("zażółć ✓"), "zażółć ✓");
+    }
 }

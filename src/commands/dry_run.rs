@@ -8,16 +8,64 @@ use super::wish::Wish;
 use crate::config::ecosystem::ServiceName;
 use crate::error::Error;
 use crate::plan::{self, Observed};
-use crate::prepare::{self, Layers, settings};
+use crate::prepare::{self, LayerPlan, Layers, settings};
 use crate::{network, resolver, state, toolchain};
 
+/// One service of the plan.
+struct Row {
+    name: ServiceName,
+    ports: Vec<String>,
+    layers: Vec<String>,
+}
+
 pub(super) fn run(context: &Context, wish: &Wish, services: &[ServiceName]) -> Result<(), Error> {
-    let desired = &wish.desired;
     let wanted = if services.is_empty() {
         wish.graph.start_order()
     } else {
         wish.graph.with_needs(services)
     };
+    let (rows, prints) = rows(context, wish, &wanted);
+    let plan = plan::plan(&wish.desired, &wanted, &prints, &observed(wish)).lines();
+    if context.json {
+        let services: Vec<_> = rows
+            .iter()
+            .map(|row| json!({"name": row.name, "ports": row.ports, "layers": row.layers}))
+            .collect();
+        return context
+            .output
+            .json(&json!({"instance": wish.desired.instance.name, "plan": plan, "services": services}));
+    }
+    for line in waves(wish, &wanted).iter().chain(&plan) {
+        context.output.line(line);
+    }
+    let cells = rows
+        .into_iter()
+        .map(|row| vec![row.name, row.ports.join(", "), row.layers.join(", ")])
+        .collect();
+    context.output.table(&["SERVICE", "PORTS", "LAYERS"], cells);
+    Ok(())
+}
+
+fn waves(wish: &Wish, wanted: &[ServiceName]) -> Vec<String> {
+    let waves = wish.graph.waves();
+    let wanted = waves.iter().map(|wave| {
+        let names = wave.iter().filter(|name| wanted.contains(name));
+        names.map(String::as_str).collect::<Vec<_>>().join(", ")
+    });
+    wanted
+        .enumerate()
+        .filter(|(_, names)| !names.is_empty())
+        .map(|(number, names)| format!("Wave {}: {names}", number + 1))
+        .collect()
+}
+
+/// Ports and layers of each wanted service, and what it would be made from.
+fn rows(
+    context: &Context,
+    wish: &Wish,
+    wanted: &[ServiceName],
+) -> (Vec<Row>, IndexMap<ServiceName, serde_json::Value>) {
+    let desired = &wish.desired;
     let directory = desired
         .ecosystem
         .file
@@ -25,68 +73,40 @@ pub(super) fn run(context: &Context, wish: &Wish, services: &[ServiceName]) -> R
         .unwrap_or(std::path::Path::new("/"));
     let toolchains = toolchain::discover(&desired.caller, directory);
     let settings = settings::collect(&desired.caller);
-    let mut prints = IndexMap::new();
-    let mut rows = Vec::new();
-    for name in &wanted {
+    let (mut rows, mut prints) = (Vec::new(), IndexMap::new());
+    for name in wanted {
         let (Some(service), Some(recipe)) = (desired.ecosystem.services.get(name), desired.recipes.get(name))
         else {
             continue;
         };
-        let layers = prepare::plan(recipe, &toolchains, &settings).unwrap_or_default();
+        let layers = prepare::plan(recipe, &toolchains, &settings).unwrap_or_else(|missing| {
+            context.output.notice(&format!(
+                "{name} cannot start here: {missing}; {}",
+                missing.remedy
+            ));
+            Vec::new()
+        });
         let extras = prepare::extras(&layers, &toolchains).with_named(&service.toolchains);
         let variables = resolver::variables(desired, service, &extras);
-        prints.insert(
-            name.clone(),
-            plan::fingerprint(desired, service, &variables, &layers),
-        );
-        let ports: Vec<String> = network::wanted(desired, service)
-            .iter()
-            .map(|port| format!("{}:{}→{}", port.host, port.host_port.port, port.port))
-            .collect();
-        let kinds: Vec<String> = layers
-            .iter()
-            .map(|layer| {
-                let cached = Layers::system().lookup(&layer.key).is_some();
-                format!(
-                    "{} ({})",
-                    layer.kind(),
-                    if cached { "cached" } else { "to be made" }
-                )
-            })
-            .collect();
-        rows.push((name.clone(), ports, kinds));
+        let print = plan::fingerprint(desired, service, &variables, &layers);
+        prints.insert(name.clone(), print);
+        let ports = network::wanted(desired, service);
+        let port = |port: &network::Wanted| format!("{}:{}→{}", port.host, port.host_port.port, port.port);
+        rows.push(Row {
+            name: name.clone(),
+            ports: ports.iter().map(port).collect(),
+            layers: layers.iter().map(layer).collect(),
+        });
     }
-    let plan = plan::plan(desired, &wanted, &prints, &observed(wish));
-    if context.json {
-        let services: Vec<_> = rows
-            .iter()
-            .map(|(name, ports, layers)| json!({"name": name, "ports": ports, "layers": layers}))
-            .collect();
-        return context
-            .output
-            .json(&json!({"instance": desired.instance.name, "plan": plan.lines(), "services": services}));
-    }
-    for (number, wave) in wish.graph.waves().iter().enumerate() {
-        let wave: Vec<&str> = wave
-            .iter()
-            .filter(|name| wanted.contains(name))
-            .map(String::as_str)
-            .collect();
-        if !wave.is_empty() {
-            context
-                .output
-                .line(&format!("Wave {}: {}", number + 1, wave.join(", ")));
-        }
-    }
-    for line in plan.lines() {
-        context.output.line(&line);
-    }
-    let cells = rows
-        .into_iter()
-        .map(|(name, ports, layers)| vec![name, ports.join(", "), layers.join(", ")])
-        .collect();
-    context.output.table(&["SERVICE", "PORTS", "LAYERS"], cells);
-    Ok(())
+    (rows, prints)
+}
+
+fn layer(layer: &LayerPlan) -> String {
+    let state = match Layers::system().lookup(&layer.key) {
+        Some(_) => "cached",
+        None => "to be made",
+    };
+    format!("{} ({state})", layer.kind())
 }
 
 /// What runs, as the records on disk say; another user than root sees nothing of it.

@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::host::HostFacts;
 use crate::identity::IdRange;
 use crate::markpact::{self, Recipe};
+use crate::output;
 use crate::prepare::{self, Extras, LayerPlan, settings};
 use crate::resolver::{self, Format};
 use crate::spec::{self, Placement};
@@ -99,7 +100,7 @@ pub(super) fn parse(context: &Context, arguments: &cli::ParseArguments) -> Resul
     if context.json {
         return context.output.json(&recipe);
     }
-    context.output.text(&described(&recipe));
+    context.output.text(&output::visible(&described(&recipe)));
     Ok(())
 }
 
@@ -129,22 +130,40 @@ fn described(recipe: &Recipe) -> String {
         );
     }
     if let Some(run) = &recipe.run {
-        row(
-            run.lines,
-            "run",
-            run.command.trim_end().lines().next().unwrap_or(""),
-        );
+        row(run.lines, "run", &first_line(&run.command));
     }
     if let Some(health) = &recipe.health {
-        row(Some(health.lines), "health", health.text.trim());
+        row(Some(health.lines), "health", &first_line(&health.text));
     }
     for block in &recipe.others {
-        row(Some(block.lines), &block.kind, &block.language);
+        let attributes = block
+            .attributes
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"));
+        let words: Vec<String> = std::iter::once(block.language.clone())
+            .chain(attributes)
+            .collect();
+        row(Some(block.lines), &block.kind, words.join(" ").trim());
     }
     for (line, note) in &recipe.notes {
-        text.push_str(&format!("  note (line {line}): {note}\n"));
+        let place = if *line > 0 {
+            format!(" (line {line})")
+        } else {
+            String::new()
+        };
+        text.push_str(&format!("  note{place}: {note}\n"));
     }
     text
+}
+
+/// The first line, and that there are more.
+fn first_line(text: &str) -> String {
+    let mut lines = text.trim().lines();
+    let first = lines.next().unwrap_or_default();
+    match lines.count() {
+        0 => first.to_owned(),
+        more => format!("{first} … ({more} more)"),
+    }
 }
 
 /// The bundle's `config.json` while the service runs, else the one that would be made.

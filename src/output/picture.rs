@@ -68,3 +68,47 @@ fn suggestions(desired: &Desired, rows: &[ServiceStatus]) -> Vec<String> {
     lines.push("pactown down".to_owned());
     lines
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::api::{Health, Published};
+    use crate::output::tests::row;
+    use crate::resolver::tests::desired;
+
+    #[test]
+    fn the_picture_says_where_to_look_and_what_to_try() {
+        let wish = desired(&[
+            ("greeter", 8101, &[]),
+            ("web", 8100, &["greeter"]),
+            ("job", 8102, &[]),
+        ]);
+        let with_port = |name: &str, port| {
+            let mut row = row(name, Phase::Running, Health::Healthy);
+            row.ports.push(Published {
+                host: [127, 0, 0, 1].into(),
+                host_port: port,
+                port,
+                transport: "tcp".into(),
+            });
+            row
+        };
+        let rows = [
+            with_port("greeter", 8101),
+            with_port("web", 8100),
+            row("job", Phase::Completed, Health::None),
+        ];
+        let text = anstream::adapter::strip_str(&render(&wish, &rows)).to_string();
+        assert_eq!(
+            text,
+            "\ntown\n  ✓ greeter  http://127.0.0.1:8101\n  ✓ web      http://127.0.0.1:8100  ← greeter\n  ✓ job      completed\n\ntry:\n  curl http://127.0.0.1:8100/\n  pactown logs -f web\n  pactown exec web sh\n  pactown ps\n  pactown down\n"
+        );
+    }
+
+    #[test]
+    fn without_a_published_port_there_is_still_something_to_try() {
+        let wish = desired(&[("job", 8102, &[])]);
+        let text = render(&wish, &[row("job", Phase::Completed, Health::None)]);
+        assert!(!text.contains("curl") && text.contains("pactown down"), "{text}");
+    }
+}

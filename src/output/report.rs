@@ -82,7 +82,11 @@ fn window(length: usize, at: usize) -> (usize, usize) {
 
 /// One character for one, so that the mark stays in its column.
 fn plain(c: char) -> char {
-    if c.is_control() && c != '\t' { '\u{fffd}' } else { c }
+    if c.is_control() && c != '\t' {
+        '\u{fffd}'
+    } else {
+        c
+    }
 }
 
 #[cfg(test)]
@@ -141,7 +145,10 @@ mod tests {
         let mut bad = problem(1, 1, "\u{1b}]0;title\u{7} x");
         bad.message = "'\u{1b}[2J'".into();
         let text = render(&bad);
-        assert!(!text.contains("\u{1b}]") && !text.contains('\u{7}') && !text.contains("[2J\u{1b}"), "{text:?}");
+        assert!(
+            !text.contains("\u{1b}]") && !text.contains('\u{7}') && !text.contains("[2J\u{1b}"),
+            "{text:?}"
+        );
         assert!(text.contains("\\u{1b}[2J"), "{text:?}");
     }
 }
