@@ -32,16 +32,21 @@ impl Links {
         Ok(Self { runtime, handle })
     }
 
-    /// A veth pair: `name` here and up, `peer` born in the namespace `of` and down (the driver refuses to open a peer
+    /// A veth pair with one queue each (said, or the kernel makes one per CPU, then lets go of them, which takes it two
+    /// grace periods): `name` here and up, `peer` born in the namespace `of` and down (the driver refuses to open a peer
     /// before the pair is joined).
     pub(crate) fn add_veth(&self, name: &str, peer: &str, of: impl AsFd, mtu: u32) -> Result<()> {
         let other = LinkUnspec::new_with_name(peer)
             .setns_by_fd(of.as_fd().as_raw_fd())
             .mtu(mtu)
+            .append_extra_attribute(LinkAttribute::NumTxQueues(1))
+            .append_extra_attribute(LinkAttribute::NumRxQueues(1))
             .build();
         let pair = LinkVeth::new(name, "unused")
             .set_info_data(InfoData::Veth(InfoVeth::Peer(other)))
             .mtu(mtu)
+            .append_extra_attribute(LinkAttribute::NumTxQueues(1))
+            .append_extra_attribute(LinkAttribute::NumRxQueues(1))
             .up()
             .build();
         self.runtime

@@ -338,7 +338,15 @@ fn commit(operations: &[Operation]) -> io::Result<()> {
         );
     }
     append(&mut bytes, control(ControlMessage::BatchEnd), NLM_F_REQUEST, 0);
-    socket.send(&bytes, 0)?;
+    let outcome = socket.send(&bytes, 0).and_then(|_| answers(&socket));
+    // Closing waits until the kernel has disposed of the transaction (`nft_rcv_nl_event`), a grace period of 10 ms and
+    // more. Nobody else has to.
+    std::thread::spawn(move || drop(socket));
+    outcome
+}
+
+/// Every answer that is there; the first error.
+fn answers(socket: &Socket) -> io::Result<()> {
     loop {
         let mut answer = Vec::with_capacity(64 * 1024);
         match socket.recv(&mut answer, libc::MSG_DONTWAIT) {

@@ -26,6 +26,7 @@ mod report;
 mod rootfs;
 pub mod seal;
 pub mod seccomp;
+mod stage;
 pub mod support;
 mod sys;
 pub mod userns;

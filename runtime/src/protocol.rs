@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!  supervisor                      keeper                        pid 1 of the sandbox
-//!    Userns{id, maps}  ─────────►  clone a holder, keep its ns
+//!    Userns{id, bundle}  ─────────►  clone a holder, keep its ns
 //!    Create{id, bundle} ────────►  clone3 ───────────────────►   join cgroup, netns; build root; pivot
 //!    ◄──────────── Created{pid}    EOF on the status pipe   ◄──  fork; child drops everything; execve
 //!    ◄──────────── Failed{step}    a report on that pipe    ◄──  the step that failed
@@ -21,7 +21,7 @@
 
 use std::path::PathBuf;
 
-use oci_spec::runtime::{LinuxIdMapping, Process};
+use oci_spec::runtime::Process;
 use serde::{Deserialize, Serialize};
 
 /// The largest packet, in bytes, that either side sends.
@@ -42,14 +42,13 @@ pub struct Request {
 pub enum Call {
     /// Receive `Exited` events of every sandbox on this connection from now on. Answer: `Done`.
     Subscribe,
-    /// Make (or keep, when the same maps exist already) the user namespace of sandbox `id`. Answer: `Done`.
+    /// Make (or keep, when the same exist already) the user namespaces that sandbox `id` and its id-mapped mounts
+    /// will need, ahead of `Create`. Answer: `Done`.
     Userns {
         /// The sandbox.
         id: String,
-        /// Uid map, inside → outside.
-        uid_mappings: Vec<LinuxIdMapping>,
-        /// Gid map, inside → outside.
-        gid_mappings: Vec<LinuxIdMapping>,
+        /// Directory with the `config.json`.
+        bundle: PathBuf,
     },
     /// Create and start sandbox `id` from the OCI bundle directory. Answer: `Created` or `Failed`.
     Create {

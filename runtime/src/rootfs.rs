@@ -19,12 +19,11 @@ use crate::error::{During, Failure, Result};
 use crate::masks;
 use crate::mounts::{IdMap, Operation, Overlay, What};
 use crate::protocol::FailureKind;
+use crate::stage::Stage;
 use crate::sys;
 
 pub(crate) const RDONLY: u64 = libc::MOUNT_ATTR_RDONLY;
 pub(crate) const QUIET: u64 = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
-/// Where overlay layers are attached for the moment in which the overlay is made.
-pub(crate) const STAGE: &str = "/.stage";
 
 /// What [`build`] needs besides the operations.
 pub(crate) struct Root<'a> {
@@ -60,13 +59,15 @@ pub(crate) fn build(root: &Root, operations: &[Operation]) -> Result<()> {
             )
         })?;
     let new_root = attach_root(root.spec, first)?;
+    let stage = Stage::new(new_root.as_fd())?;
     for operation in rest {
-        apply(root, new_root.as_fd(), operation).map_err(|mut failure| {
+        apply(root, new_root.as_fd(), &stage, operation).map_err(|mut failure| {
             failure.step = format!("mount `{}`: {}", operation.target.display(), failure.step);
             failure
         })?;
     }
-    masks::apply(root.spec, new_root.as_fd())?;
+    masks::apply(root.spec, new_root.as_fd(), &stage)?;
+    stage.remove(new_root.as_fd())?;
     if root
         .spec
         .root()
@@ -106,7 +107,7 @@ fn attach_root(spec: &Spec, first: &Operation) -> Result<OwnedFd> {
     .during(|| format!("open `{}`", path.display()))
 }
 
-fn apply(root: &Root, new_root: BorrowedFd, operation: &Operation) -> Result<()> {
+fn apply(root: &Root, new_root: BorrowedFd, stage: &Stage, operation: &Operation) -> Result<()> {
     let target = operation.target.as_path();
     match &operation.what {
         What::Bind {
@@ -125,7 +126,7 @@ fn apply(root: &Root, new_root: BorrowedFd, operation: &Operation) -> Result<()>
         What::Cgroup => cgroup_view(root, new_root, target, operation.attributes),
         What::Symlink { target: text } => symlink(new_root, target, text),
         What::File { source } => copy(new_root, source, target),
-        What::Overlay(overlay) => mount_overlay(root, new_root, target, overlay, operation.attributes),
+        What::Overlay(overlay) => mount_overlay(root, new_root, stage, target, overlay, operation.attributes),
     }
 }
 
@@ -291,32 +292,28 @@ fn cgroup_view(root: &Root, new_root: BorrowedFd, target: &Path, attributes: u64
     Ok(())
 }
 
-/// Overlayfs takes its layers by path only on the kernels that we support, so id-mapped clones are attached for a moment
-/// at short names; it holds on to them by itself, and they are detached again.
+/// Overlayfs takes its layers by path only on the kernels that we support, so id-mapped clones are put on the stage at
+/// short names; it holds on to them by itself when the stage goes.
 fn mount_overlay(
     root: &Root,
     new_root: BorrowedFd,
+    stage: &Stage,
     target: &Path,
     overlay: &Overlay,
     attributes: u64,
 ) -> Result<()> {
     let point = beneath::directory(new_root, target).during(|| "make the mount point".to_owned())?;
-    let stage = beneath::directory(new_root, Path::new(STAGE)).during(|| "make the stage".to_owned())?;
-    let mut staged: Vec<String> = Vec::new();
-    let mut put = |name: String, source: &Path, map: Option<&IdMap>, flags: u64| -> Result<()> {
-        let tree = clone_tree(root, source, false, flags, map)?;
-        attach(new_root, &tree, &Path::new(STAGE).join(&name))?;
-        staged.push(name);
-        Ok(())
+    let put = |name: &str, source: &Path, map: Option<&IdMap>, flags: u64| -> Result<()> {
+        stage.put(name, &clone_tree(root, source, false, flags, map)?)
     };
-    put("u".to_owned(), &overlay.parent, overlay.map.as_ref(), QUIET)?;
-    for (number, lower) in overlay.lower.iter().enumerate() {
-        put(format!("l{number}"), lower, root.lower.as_ref(), QUIET | RDONLY)?;
-    }
-    rustix::process::fchdir(&stage).during(|| "enter the stage".to_owned())?;
+    put("u", &overlay.parent, overlay.map.as_ref(), QUIET)?;
     let lower: Vec<String> = (0..overlay.lower.len())
         .map(|number| format!("l{number}"))
         .collect();
+    for (name, layer) in lower.iter().zip(&overlay.lower) {
+        put(name, layer, root.lower.as_ref(), QUIET | RDONLY)?;
+    }
+    rustix::process::fchdir(stage).during(|| "enter the stage".to_owned())?;
     let inside = |path: &PathBuf| format!("u/{}", path.display());
     let tree = self::overlay(
         &lower.join(":"),
@@ -324,19 +321,8 @@ fn mount_overlay(
         &inside(&overlay.work),
         attributes,
     )?;
-    attach_at(&tree, &point)?;
-    for name in staged {
-        nix::mount::umount2(name.as_str(), MntFlags::MNT_DETACH).during(|| format!("detach `{name}`"))?;
-        rustix::fs::unlinkat(&stage, name.as_str(), rustix::fs::AtFlags::REMOVEDIR)
-            .during(|| format!("remove `{name}`"))?;
-    }
     rustix::process::chdir("/").during(|| "leave the stage".to_owned())?;
-    rustix::fs::unlinkat(
-        new_root,
-        STAGE.trim_start_matches('/'),
-        rustix::fs::AtFlags::REMOVEDIR,
-    )
-    .during(|| "remove the stage".to_owned())
+    attach_at(&tree, &point)
 }
 
 /// A new, detached overlay of these layers; their paths are taken from the working directory.

@@ -209,7 +209,15 @@ impl Site {
             host: self.facts(service),
         };
         let plan = spec::of_service(&self.desired, name, placement).ok_or_else(|| nothing_to_run(recipe))?;
-        spec::build(&plan).write()?;
+        let bundle = spec::build(&plan);
+        bundle.write()?;
+        let namespaces = Call::Userns {
+            id: name.to_owned(),
+            bundle: bundle.directory,
+        };
+        self.keeper
+            .ask_blocking(namespaces, &[])
+            .map_err(|failure| Unmade::host(&failure))?;
         Ok(notices)
     }
 

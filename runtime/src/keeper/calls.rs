@@ -33,11 +33,7 @@ impl Keeper {
         let to = (connection, request.seq);
         let outcome = match request.call {
             Call::Subscribe => self.subscribe(connection),
-            Call::Userns {
-                id,
-                uid_mappings,
-                gid_mappings,
-            } => self.make_userns(&id, uid_mappings, gid_mappings),
+            Call::Userns { id, bundle } => self.namespaces_ahead(&id, &bundle),
             // These two answer later, when their process has executed its program.
             Call::Create { id, bundle, log } => self.create(to, &id, bundle, log).map(|()| None),
             Call::Exec { id, process } => self.exec(to, &id, &process, &descriptors).map(|()| None),
@@ -73,12 +69,7 @@ impl Keeper {
         Ok(Some(What::Done))
     }
 
-    fn make_userns(
-        &mut self,
-        id: &str,
-        uids: Vec<LinuxIdMapping>,
-        gids: Vec<LinuxIdMapping>,
-    ) -> Result<Option<What>> {
+    fn make_userns(&mut self, id: &str, uids: Vec<LinuxIdMapping>, gids: Vec<LinuxIdMapping>) -> Result<()> {
         let known = self
             .namespaces
             .get(id)
@@ -95,6 +86,12 @@ impl Keeper {
                 },
             );
         }
+        Ok(())
+    }
+
+    fn namespaces_ahead(&mut self, id: &str, bundle: &std::path::Path) -> Result<Option<What>> {
+        let spec = read_spec(bundle)?;
+        self.prepare_maps(id, &spec, &mounts::operations(&spec)?)?;
         Ok(Some(What::Done))
     }
 
