@@ -49,7 +49,6 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::config::ecosystem::{Egress, Isolation, Limits, Place, Registry, Service};
-    use crate::markpact::recipe::{Run, Workload};
 
     /// A wish without services.
     pub(crate) fn empty() -> Desired {
@@ -111,24 +110,6 @@ pub(crate) mod tests {
             run_as_root: false,
             toolchains: vec![],
             rootfs: None,
-        }
-    }
-
-    /// A README that runs `command`.
-    pub(crate) fn recipe(command: &str) -> Recipe {
-        Recipe {
-            readme: "/p/README.md".into(),
-            title: None,
-            files: vec![],
-            deps: vec![],
-            run: Some(Run {
-                command: command.to_owned(),
-                lines: None,
-            }),
-            workload: Workload::default(),
-            health: None,
-            others: vec![],
-            notes: vec![],
         }
     }
 }

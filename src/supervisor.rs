@@ -14,6 +14,7 @@ mod keeper;
 mod making;
 mod ports;
 mod probe;
+mod publish;
 mod requests;
 mod step;
 mod unit;

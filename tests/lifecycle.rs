@@ -89,8 +89,7 @@ fn an_attached_run_ends_with_its_terminal() {
         let town = day();
         let mut child = town.spawn(&["up"]);
         eventually("the page answers", Duration::from_secs(30), || {
-            town.run(&["ps", "--json"]).status.success()
-                && town.services().iter().all(|row| row["health"] == "healthy")
+            town.run(&["ps", "--json"]).status.success() && town.all_healthy()
         });
         kill(Pid::from_raw(child.id().cast_signed()), signal).expect("signal");
         let status = child.wait().expect("wait");

@@ -54,8 +54,7 @@ fn the_first_command_runs_the_example_and_the_second_the_tests() {
         .spawn()
         .expect("pactown");
     eventually("the page greets", Duration::from_secs(30), || {
-        town.run(&["ps", "--json"]).status.success()
-            && town.services().iter().all(|row| row["health"] == "healthy")
+        town.run(&["ps", "--json"]).status.success() && town.all_healthy()
     });
     assert!(
         http_get(town.address("web"), "/")

@@ -40,6 +40,8 @@ pub(crate) fn run(launch: &Launch, operations: &[Operation], reporter: OwnedFd) 
     match start(launch, operations) {
         Ok(service) => {
             reporter.say(&Report::Started);
+            // What the keeper's heap was at this moment would stay here as long as the service runs.
+            sys::trim_heap();
             let status = watch(service, launch.life);
             reporter.say(&Report::Exited(status));
             sys::exit_now(status.code());

@@ -5,6 +5,7 @@
 
 mod calls;
 mod connection;
+mod exec;
 mod pump;
 mod sandbox;
 mod supervisor;

@@ -66,6 +66,15 @@ fn pid_of(result: libc::c_long) -> i32 {
     i32::try_from(result).unwrap_or(i32::MAX)
 }
 
+/// Gives free memory of the heap back to the kernel (malloc_trim(3)).
+pub(crate) fn trim_heap() {
+    // SAFETY: takes no pointer; glibc locks its arenas itself, and the callers have one thread.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// `struct mount_attr` of mount_setattr(2).
 #[repr(C)]
 #[derive(Default)]

@@ -180,7 +180,9 @@ impl Engine {
 
     fn discard(&mut self, name: ServiceName) {
         let (instance, keeper) = (self.instance.clone(), self.keeper.clone());
-        let (site, wires): (Option<Arc<Site>>, _) = (self.site.clone(), self.wires.clone());
+        let site: Option<Arc<Site>> = self.site.clone();
+        // When everything ends, the router takes all its links along at once; one by one each costs grace periods.
+        let wires = self.wires.clone().filter(|_| !self.state.ending);
         let service = name.clone();
         let task = tokio::task::spawn_blocking(move || {
             making::discard(&instance, site.as_ref(), wires.as_ref(), &keeper, &service);

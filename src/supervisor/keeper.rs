@@ -87,7 +87,7 @@ impl Keeper {
 
 fn listen(client: &Client, pending: &Pending, messages: &mpsc::UnboundedSender<Message>) {
     while let Ok(Some((event, _))) = client.receive() {
-        match (event.seq, event.what) {
+        let heard = match (event.seq, event.what) {
             (Some(seq), what) => {
                 let waiting = pending
                     .lock()
@@ -96,13 +96,13 @@ fn listen(client: &Client, pending: &Pending, messages: &mpsc::UnboundedSender<M
                 if let Some(waiting) = waiting {
                     let _ = waiting.send(what);
                 }
+                true
             }
-            (None, What::Exited { id, status }) => {
-                if messages.send(Message::Exited(id, status)).is_err() {
-                    return;
-                }
-            }
-            _ => {}
+            (None, What::Exited { id, status }) => messages.send(Message::Exited(id, status)).is_ok(),
+            _ => true,
+        };
+        if !heard {
+            return;
         }
     }
     pending.lock().unwrap_or_else(PoisonError::into_inner).clear();

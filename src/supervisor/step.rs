@@ -1,10 +1,13 @@
 //! The supervisor's decisions: an event comes in, the state changes, actions come out. Pure: no clock, no channel, no
 //! file. Every rule of order (start, block, stop, restart, end) is here and nowhere else.
 
+mod advance;
+
 use std::time::Duration;
 
-use super::unit::{Awaits, End, Next, Stage, State, Traits, Unit, Verdict};
+use super::unit::{Awaits, End, Next, Stage, State, Traits, Unit};
 use crate::config::ecosystem::ServiceName;
+use advance::{advance, report};
 
 /// What can happen.
 #[derive(Debug, Clone, PartialEq)]
@@ -343,110 +346,6 @@ fn exited(state: &mut State, name: &str, code: i32, cause: String, actions: &mut
     actions.push(Action::EndProbe(name.to_owned()));
     actions.push(Action::Discard(name.to_owned()));
     unit.stage = Stage::Rest(end);
-}
-
-/// One pass over all units; true when something moved, because others may move then.
-fn advance(state: &mut State, actions: &mut Vec<Action>) -> bool {
-    let mut moved = false;
-    for index in 0..state.units.len() {
-        let Some((name, unit)) = state.units.get_index(index) else {
-            break;
-        };
-        let (name, stage, next) = (name.clone(), unit.stage.clone(), unit.next);
-        moved |= match stage {
-            Stage::Rest(_) if next != Next::Stay => leave_rest(state, &name, next, actions),
-            Stage::Queued | Stage::Preparing | Stage::Prepared => approach(state, &name, &stage, actions),
-            Stage::Closing {
-                awaits: Awaits::Dependents,
-                ..
-            } => tell_to_end(state, &name, actions),
-            _ => false,
-        };
-    }
-    moved
-}
-
-fn leave_rest(state: &mut State, name: &str, next: Next, actions: &mut Vec<Action>) -> bool {
-    if next == Next::Vanish {
-        state.units.shift_remove(name);
-        actions.push(Action::Forget(name.to_owned()));
-        return true;
-    }
-    if let Some(unit) = state.units.get_mut(name) {
-        unit.next = Next::Stay;
-        unit.run += 1;
-        unit.stage = Stage::Queued;
-    }
-    true
-}
-
-/// Brings a unit nearer to running, or blocks it.
-fn approach(state: &mut State, name: &str, stage: &Stage, actions: &mut Vec<Action>) -> bool {
-    let verdict = state.verdict(name);
-    if let Verdict::Blocked(cause) = verdict {
-        close(state, name, &End::Blocked { cause }, Next::Stay, actions);
-        return true;
-    }
-    let turn = !state.sequential || is_first_unsettled(state, name);
-    let Some(unit) = state.units.get_mut(name) else {
-        return false;
-    };
-    let run = unit.run;
-    match stage {
-        // Preparation does not wait for dependencies: layers are built while they start.
-        Stage::Queued if turn => {
-            unit.stage = Stage::Preparing;
-            actions.push(Action::Prepare(name.to_owned(), run));
-            true
-        }
-        Stage::Prepared if verdict == Verdict::Go => {
-            unit.stage = Stage::Starting;
-            actions.push(Action::Create(name.to_owned(), run));
-            true
-        }
-        _ => false,
-    }
-}
-
-/// Whether no other unit that could start before it is on its way (`--sequential`).
-fn is_first_unsettled(state: &State, name: &str) -> bool {
-    let busy = |other: &Unit| {
-        matches!(
-            other.stage,
-            Stage::Preparing | Stage::Prepared | Stage::Starting | Stage::Running { ready: false }
-        )
-    };
-    state.verdict(name) == Verdict::Go && !state.units.values().any(busy)
-}
-
-fn tell_to_end(state: &mut State, name: &str, actions: &mut Vec<Action>) -> bool {
-    if !state.hurry && state.is_needed_by_leaver(name) {
-        return false;
-    }
-    let hurry = state.hurry;
-    let Some(unit) = state.units.get_mut(name) else {
-        return false;
-    };
-    if let Stage::Closing { awaits, .. } = &mut unit.stage {
-        *awaits = Awaits::Exit;
-    }
-    if hurry {
-        actions.push(Action::Kill(name.to_owned()));
-    } else {
-        actions.push(Action::Signal(name.to_owned(), unit.traits.signal));
-        actions.push(Action::Grace(name.to_owned(), unit.run, unit.traits.grace));
-    }
-    true
-}
-
-fn report(state: &mut State, actions: &mut Vec<Action>) {
-    for (name, unit) in &mut state.units {
-        let view = unit.view();
-        if unit.shown.as_ref() != Some(&view) {
-            unit.shown = Some(view);
-            actions.push(Action::Report(name.clone()));
-        }
-    }
 }
 
 #[cfg(test)]

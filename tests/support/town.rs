@@ -170,6 +170,12 @@ impl Town {
             .clone()
     }
 
+    /// Whether there are services, and every one is healthy.
+    pub(crate) fn all_healthy(&self) -> bool {
+        let rows = self.services();
+        !rows.is_empty() && rows.iter().all(|row| row["health"] == "healthy")
+    }
+
     /// The row of one service.
     #[track_caller]
     pub(crate) fn service(&self, name: &str) -> Value {

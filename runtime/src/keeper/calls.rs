@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -10,11 +10,10 @@ use std::rc::Rc;
 
 use oci_spec::runtime::{LinuxIdMapping, Process, Spec};
 
-use super::sandbox::{Exec, Sandbox, UserNamespace, failed};
+use super::sandbox::{Sandbox, UserNamespace, failed};
 use super::{Keeper, Source};
 use crate::cgroup::Cgroup;
 use crate::cri::Cutter;
-use crate::enter::{self, Enter};
 use crate::error::{During, Failure, Result};
 use crate::failpoint;
 use crate::launch::{self, Launch};
@@ -103,11 +102,15 @@ impl Keeper {
                 "it exists already",
             ));
         }
-        let spec = read_spec(&bundle)?;
+        let mut spec = read_spec(&bundle)?;
         failpoint::hit("bundle-read").during(|| "read the bundle".to_owned())?;
         let operations = mounts::operations(&spec)?;
         let program = Program::new(process(&spec)?)?;
         let seccomp = self.filter(&spec)?;
+        // Compiled now; its hundreds of names would live on in the child, as long as the service runs.
+        if let Some(linux) = spec.linux_mut() {
+            linux.set_seccomp(None);
+        }
         self.prepare_maps(id, &spec, &operations)?;
         let mut log = Log::open(log).during(|| "open the log".to_owned())?;
         log.note("starting").during(|| "write the log".to_owned())?;
@@ -152,7 +155,7 @@ impl Keeper {
     }
 
     /// Compiled once per profile: all services of an ecosystem share it.
-    fn filter(&mut self, spec: &Spec) -> Result<Rc<Programs>> {
+    pub(super) fn filter(&mut self, spec: &Spec) -> Result<Rc<Programs>> {
         let Some(profile) = spec.linux().as_ref().and_then(|linux| linux.seccomp().clone()) else {
             return Ok(Rc::new(Programs::default()));
         };
@@ -255,63 +258,6 @@ impl Keeper {
         self.watch_outputs(id)
     }
 
-    fn exec(&mut self, to: (u64, u64), id: &str, process: &Process, descriptors: &[OwnedFd]) -> Result<()> {
-        let step = format!("enter sandbox `{id}`");
-        let refuse = |why: &str| Failure::new(FailureKind::Request, step.clone(), why);
-        let sandbox = self
-            .sandboxes
-            .get(id)
-            .filter(|sandbox| !sandbox.reaped && sandbox.requester.is_none());
-        let sandbox = sandbox.ok_or_else(|| refuse("it does not run"))?;
-        let spec = read_spec(&sandbox.bundle)?;
-        let merged = merge(self::process(&spec)?, process);
-        let (program, init) = (
-            Program::new(&merged)?,
-            (sandbox.pid, sandbox.pidfd.as_fd().try_clone_to_owned()),
-        );
-        let pidfd = init.1.during(|| step.clone())?;
-        let cgroup = sandbox.cgroup.clone();
-        let seccomp = self.filter(&spec)?;
-        let namespace = self
-            .namespaces
-            .get(id)
-            .ok_or_else(|| refuse("its user namespace is gone"))?;
-        let terminal = process.terminal().unwrap_or(false);
-        let pty = if terminal {
-            Some(enter::terminal(init.0, host_owner(&spec, &merged))?)
-        } else {
-            None
-        };
-        let stdio: [BorrowedFd; 3] = match (&pty, descriptors) {
-            (Some((_, slave)), _) => [slave.as_fd(), slave.as_fd(), slave.as_fd()],
-            (None, [a, b, c]) => [a.as_fd(), b.as_fd(), c.as_fd()],
-            _ => return Err(refuse("three descriptors must come along")),
-        };
-        let enter = Enter {
-            init: pidfd.as_fd(),
-            cgroup: &cgroup,
-            userns: namespace.descriptor.as_fd(),
-            seccomp: &seccomp,
-            program: &program,
-            stdio,
-            terminal,
-        };
-        let (pid, reports) = enter.start()?;
-        let watched = self.watch(reports.as_fd(), Source::ExecReports(pid));
-        let master = pty.map(|(master, _)| master);
-        let exec = Exec {
-            pid,
-            connection: to.0,
-            seq: to.1,
-            reports,
-            master,
-            started: false,
-            failure: None,
-        };
-        self.execs.insert(pid, exec);
-        watched.map(|_| ()).during(|| step.clone())
-    }
-
     fn signal(&mut self, id: &str, number: i32) -> Result<Option<What>> {
         let step = || format!("signal sandbox `{id}`");
         if let Some((pid, _)) = self.helpers.iter().find(|(_, helper)| *helper == id) {
@@ -402,7 +348,7 @@ impl Keeper {
     }
 }
 
-fn read_spec(bundle: &std::path::Path) -> Result<Spec> {
+pub(super) fn read_spec(bundle: &std::path::Path) -> Result<Spec> {
     Spec::load(bundle.join("config.json")).map_err(|error| {
         Failure::new(
             FailureKind::Request,
@@ -412,37 +358,9 @@ fn read_spec(bundle: &std::path::Path) -> Result<Spec> {
     })
 }
 
-fn process(spec: &Spec) -> Result<&Process> {
+pub(super) fn process(spec: &Spec) -> Result<&Process> {
     let process = spec.process().as_ref();
     process.ok_or_else(|| Failure::new(FailureKind::Request, "read the bundle", "it has no process"))
-}
-
-/// The service's process with the arguments of another: what that leaves open is the service's.
-fn merge(service: &Process, wanted: &Process) -> Process {
-    let mut merged = service.clone();
-    merged.set_args(wanted.args().clone());
-    if !wanted.cwd().as_os_str().is_empty() && wanted.cwd() != std::path::Path::new("/") {
-        merged.set_cwd(wanted.cwd().clone());
-    }
-    if let Some(env) = wanted.env().as_ref().filter(|env| !env.is_empty()) {
-        let mut all = service.env().clone().unwrap_or_default();
-        let name = |variable: &String| variable.split('=').next().unwrap_or("").to_owned();
-        all.retain(|old| !env.iter().any(|new| name(new) == name(old)));
-        all.extend(env.iter().cloned());
-        merged.set_env(Some(all));
-    }
-    merged
-}
-
-/// Host ids of the process's user.
-fn host_owner(spec: &Spec, process: &Process) -> (u32, u32) {
-    let linux = spec.linux().clone().unwrap_or_default();
-    let base =
-        |map: &Option<Vec<LinuxIdMapping>>| map.iter().flatten().next().map_or(0, LinuxIdMapping::host_id);
-    (
-        base(linux.uid_mappings()) + process.user().uid(),
-        base(linux.gid_mappings()) + process.user().gid(),
-    )
 }
 
 fn output_pipe() -> io::Result<(OwnedFd, OwnedFd)> {

@@ -1,0 +1,163 @@
+//! Batches and dumps over an nfnetlink socket: bytes out, answers in. Knows no rules.
+
+use std::io;
+
+use netlink_packet_core::{
+    DefaultNla, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+};
+use netlink_packet_netfilter::none::ControlMessage;
+use netlink_packet_netfilter::{
+    NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily, NetfilterSubsystem,
+};
+use netlink_sys::protocols::NETLINK_NETFILTER;
+use netlink_sys::{Socket, SocketAddr};
+
+use super::Operation;
+
+/// More than any ruleset of ours; the default of about 200 kB would refuse some hundred services.
+const SEND_BUFFER: usize = 8 << 20;
+
+fn open() -> io::Result<Socket> {
+    let mut socket = Socket::new(NETLINK_NETFILTER)?;
+    socket.bind_auto()?;
+    socket.connect(&SocketAddr::new(0, 0))?;
+    socket.set_ext_ack(true)?;
+    socket.set_cap_ack(true)?;
+    nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::SndBuf, &SEND_BUFFER)?;
+    let _ = nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::SndBufForce, &SEND_BUFFER);
+    Ok(socket)
+}
+
+/// Sends a batch. The kernel works it off inside the call, so errors are there to be read right after it: any one
+/// means that nothing of the batch was done.
+pub(super) fn commit(operations: &[Operation]) -> io::Result<()> {
+    let socket = open()?;
+    let mut bytes = Vec::new();
+    let control = |message| NetfilterMessage::new(header(NetfilterProtoFamily::Unspec, 10), message);
+    append(&mut bytes, control(ControlMessage::BatchBegin), NLM_F_REQUEST, 0);
+    for (number, operation) in operations.iter().enumerate() {
+        let message = message(operation.kind, operation.attributes.clone());
+        append(
+            &mut bytes,
+            message,
+            operation.flags,
+            u32::try_from(number).unwrap_or(u32::MAX) + 1,
+        );
+    }
+    append(&mut bytes, control(ControlMessage::BatchEnd), NLM_F_REQUEST, 0);
+    let outcome = socket.send(&bytes, 0).and_then(|_| answers(&socket));
+    // Closing waits until the kernel has disposed of the transaction (`nft_rcv_nl_event`), a grace period of 10 ms and
+    // more. Nobody else has to.
+    std::thread::spawn(move || drop(socket));
+    outcome
+}
+
+/// Every answer that is there; the first error.
+fn answers(socket: &Socket) -> io::Result<()> {
+    loop {
+        let mut answer = Vec::with_capacity(64 * 1024);
+        match socket.recv(&mut answer, libc::MSG_DONTWAIT) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error),
+            Ok(_) => first_error(&answer)?,
+        }
+    }
+}
+
+fn header(family: NetfilterProtoFamily, resource: u16) -> NetfilterHeader {
+    NetfilterHeader::new(family, 0, resource)
+}
+
+fn message(kind: u8, attributes: Vec<DefaultNla>) -> NetfilterMessage {
+    let inner = NetfilterMessageInner::Other {
+        subsys: NetfilterSubsystem::NfTables,
+        message_type: kind,
+        attributes,
+    };
+    NetfilterMessage::new(header(NetfilterProtoFamily::IPv4, 0), inner)
+}
+
+fn append(bytes: &mut Vec<u8>, message: NetfilterMessage, flags: u16, sequence: u32) {
+    let mut header = NetlinkHeader::default();
+    header.flags = flags;
+    header.sequence_number = sequence;
+    let mut packet = NetlinkMessage::new(header, NetlinkPayload::from(message));
+    packet.finalize();
+    let start = bytes.len();
+    bytes.resize(start + packet.buffer_len().next_multiple_of(4), 0);
+    packet.serialize(&mut bytes[start..start + packet.buffer_len()]);
+}
+
+/// The messages in a received buffer: type and body.
+fn messages(bytes: &[u8]) -> Vec<(u16, Vec<u8>)> {
+    let mut found = Vec::new();
+    let mut rest = bytes;
+    while let Ok(packet) = NetlinkBuffer::new_checked(&rest) {
+        let length = packet.length() as usize;
+        if length < 16 {
+            break;
+        }
+        found.push((packet.message_type(), rest[16..length].to_vec()));
+        rest = &rest[length.next_multiple_of(4).min(rest.len())..];
+    }
+    found
+}
+
+/// NLMSG_ERROR carries a negative errno first; 0 is an acknowledgement.
+fn first_error(bytes: &[u8]) -> io::Result<()> {
+    for (kind, body) in messages(bytes) {
+        let code = body
+            .first_chunk::<4>()
+            .map_or(0, |code| i32::from_ne_bytes(*code));
+        if kind == 2 && code != 0 {
+            return Err(io::Error::from_raw_os_error(-code));
+        }
+    }
+    Ok(())
+}
+
+/// Every object of a kind, as its attributes.
+pub(super) fn dump(kind: u8, attributes: Vec<DefaultNla>) -> io::Result<Vec<Vec<DefaultNla>>> {
+    let socket = open()?;
+    let mut bytes = Vec::new();
+    append(
+        &mut bytes,
+        message(kind, attributes),
+        NLM_F_REQUEST | NLM_F_DUMP,
+        1,
+    );
+    socket.send(&bytes, 0)?;
+    let mut found = Vec::new();
+    loop {
+        let mut answer = Vec::with_capacity(64 * 1024);
+        socket.recv(&mut answer, 0)?;
+        first_error(&answer)?;
+        for (kind, body) in messages(&answer) {
+            if kind == 3 {
+                return Ok(found);
+            }
+            // The first four bytes are the nfgenmsg header.
+            found.push(attributes_of(body.get(4..).unwrap_or_default()));
+        }
+    }
+}
+
+fn attributes_of(bytes: &[u8]) -> Vec<DefaultNla> {
+    use netlink_packet_core::{NlasIterator, Parseable};
+    NlasIterator::new(bytes)
+        .filter_map(|nla| DefaultNla::parse(&nla.ok()?).ok())
+        .collect()
+}
+
+pub(super) fn value(row: &[DefaultNla], kind: u16) -> Option<Vec<u8>> {
+    use netlink_packet_core::Nla;
+    let found = row.iter().find(|nla| nla.kind() & 0x3fff == kind)?;
+    let mut bytes = vec![0; found.value_len()];
+    found.emit_value(&mut bytes);
+    Some(bytes)
+}
+
+pub(super) fn text(row: &[DefaultNla], kind: u16) -> Option<String> {
+    let bytes = value(row, kind)?;
+    Some(String::from_utf8_lossy(bytes.strip_suffix(&[0]).unwrap_or(&bytes)).into_owned())
+}

@@ -1,0 +1,70 @@
+//! Rules in the syntax of nft(8), for people and for snapshots.
+
+use std::fmt;
+
+use super::{Action, Match, Rule, Table};
+use crate::request::Transport;
+
+impl fmt::Display for Table {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(out, "table ip {} {{", self.name)?;
+        for chain in &self.chains {
+            let hook = format!("{:?}", chain.hook).to_lowercase();
+            writeln!(out, "\tchain {} {{", chain.name)?;
+            writeln!(
+                out,
+                "\t\ttype {} hook {hook} priority {}; policy accept;",
+                chain.kind, chain.priority
+            )?;
+            chain
+                .rules
+                .iter()
+                .try_for_each(|rule| writeln!(out, "\t\t{rule}"))?;
+            writeln!(out, "\t}}")?;
+        }
+        writeln!(out, "}}")
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for one in &self.matches {
+            write!(out, "{one} ")?;
+        }
+        if self.counted {
+            write!(out, "counter ")?;
+        }
+        match self.action {
+            Action::Accept => write!(out, "accept"),
+            Action::Drop => write!(out, "drop"),
+            Action::Reset => write!(out, "reject with tcp reset"),
+            Action::Unreachable => write!(out, "reject"),
+            Action::Dnat(address, port) => write!(out, "dnat to {address}:{port}"),
+            Action::Masquerade => write!(out, "masquerade"),
+        }
+    }
+}
+
+impl fmt::Display for Match {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::From(name) => write!(out, "iifname \"{name}\""),
+            Self::NotFrom(name) => write!(out, "iifname != \"{name}\""),
+            Self::Towards(name) => write!(out, "oifname \"{name}\""),
+            Self::NotTowards(name) => write!(out, "oifname != \"{name}\""),
+            Self::Source(network) => write!(out, "ip saddr {network}"),
+            Self::Destination(network) => write!(out, "ip daddr {network}"),
+            Self::Port(port) => write!(out, "{} dport {}", port.transport, port.port),
+            Self::Protocol(transport) => write!(out, "meta l4proto {transport}"),
+            Self::Established => write!(out, "ct state established,related"),
+            Self::Translated => write!(out, "ct status dnat"),
+            Self::Local => write!(out, "fib daddr type local"),
+        }
+    }
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}", if *self == Self::Tcp { "tcp" } else { "udp" })
+    }
+}
