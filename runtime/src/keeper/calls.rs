@@ -82,6 +82,7 @@ impl Keeper {
                     maps: (uids, gids),
                     descriptor,
                     mounts: Vec::new(),
+                    spec: None,
                 },
             );
         }
@@ -91,7 +92,22 @@ impl Keeper {
     fn namespaces_ahead(&mut self, id: &str, bundle: &std::path::Path) -> Result<Option<What>> {
         let spec = read_spec(bundle)?;
         self.prepare_maps(id, &spec, &mounts::operations(&spec)?)?;
+        if let Some(namespace) = self.namespaces.get_mut(id) {
+            namespace.spec = Some((bundle.to_owned(), spec));
+        }
         Ok(Some(What::Done))
+    }
+
+    /// The spec of a bundle: as it was read ahead, once, else from the file.
+    fn take_spec(&mut self, id: &str, bundle: &std::path::Path) -> Result<Spec> {
+        let ahead = self
+            .namespaces
+            .get_mut(id)
+            .and_then(|namespace| namespace.spec.take());
+        match ahead {
+            Some((of, spec)) if of == bundle => Ok(spec),
+            _ => read_spec(bundle),
+        }
     }
 
     fn create(&mut self, to: (u64, u64), id: &str, bundle: PathBuf, log: LogFile) -> Result<()> {
@@ -102,7 +118,7 @@ impl Keeper {
                 "it exists already",
             ));
         }
-        let mut spec = read_spec(&bundle)?;
+        let mut spec = self.take_spec(id, &bundle)?;
         failpoint::hit("bundle-read").during(|| "read the bundle".to_owned())?;
         let operations = mounts::operations(&spec)?;
         let program = Program::new(process(&spec)?)?;

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::LinuxIdMapping;
+use oci_spec::runtime::{LinuxIdMapping, Spec};
 
 use super::{Keeper, Source};
 use crate::cgroup::{Cgroup, Usage};
@@ -60,6 +60,8 @@ pub(super) struct UserNamespace {
     pub(super) maps: (Vec<LinuxIdMapping>, Vec<LinuxIdMapping>),
     pub(super) descriptor: OwnedFd,
     pub(super) mounts: Vec<(IdMap, OwnedFd)>,
+    /// The bundle for which it was made ahead, and its spec, until the sandbox is created.
+    pub(super) spec: Option<(PathBuf, Spec)>,
 }
 
 /// A process of an `Exec` call.
