@@ -109,6 +109,11 @@ impl Session {
     }
 }
 
+/// Waits until the supervisor of an instance that is being started listens; whether it does, or refuses this user.
+pub fn is_answering(instance: &Instance) -> bool {
+    appears(&instance.control_socket(), PATIENCE)
+}
+
 /// Ends an instance whose supervisor does not answer, then removes what it leaves. Whether there was anything.
 ///
 /// # Errors
@@ -202,7 +207,10 @@ fn wait_for(process: &OwnedFd, patience: Duration) -> io::Result<bool> {
 
 /// Waits until somebody listens on `socket`, at most `patience`.
 fn appears(socket: &Path, patience: Duration) -> bool {
-    let answers = || std::os::unix::net::UnixStream::connect(socket).is_ok();
+    let answers = || match std::os::unix::net::UnixStream::connect(socket) {
+        Ok(_) => true,
+        Err(error) => error.kind() == io::ErrorKind::PermissionDenied,
+    };
     let end = Instant::now() + patience;
     let Ok(watch) = Inotify::init(InitFlags::IN_CLOEXEC) else {
         return answers();

@@ -12,31 +12,33 @@ use crate::control::api::{Health, Phase, ServiceStatus};
 use crate::error::Error;
 use crate::instance::{Instance, RUN_ROOT};
 use crate::remains;
+use crate::session;
 use crate::state::{self, InstanceRecord};
 
 /// `ps`: the services of one instance.
 pub(super) fn run(context: &Context, arguments: &cli::PsArguments) -> Result<(), Error> {
     let (instance, file) = wish::instance(context, arguments.config.as_deref())?;
-    let rows = if remains::is_alive(&instance.run_dir()) || instance.control_socket().exists() {
-        let client = Client::new(&instance.control_socket());
-        follow::block_on(client.get_json::<Vec<ServiceStatus>>("/v1/services"))?
-    } else {
-        wish::load(context, Some(&file))
-            .map(|wish| {
-                wish.desired
-                    .ecosystem
-                    .services
-                    .keys()
-                    .map(|name| stopped(name))
-                    .collect()
-            })
-            .unwrap_or_default()
-    };
+    let rows = rows(context, &instance, &file)?;
     if context.json {
         return context.output.json(&rows);
     }
     context.output.services(&rows);
     Ok(())
+}
+
+/// What the supervisor says; without one, every service of the file is stopped.
+fn rows(context: &Context, instance: &Instance, file: &Path) -> Result<Vec<ServiceStatus>, Error> {
+    let exists = || remains::is_alive(&instance.run_dir()) || instance.control_socket().exists();
+    if exists() && session::is_answering(instance) {
+        let client = Client::new(&instance.control_socket());
+        match follow::block_on(client.get_json("/v1/services")) {
+            // It ended between the two looks.
+            Err(Error::Failed(_)) if !exists() => {}
+            answer => return answer,
+        }
+    }
+    let names = wish::load(context, Some(file)).map(|wish| wish.desired.ecosystem.services.into_keys());
+    Ok(names.into_iter().flatten().map(|name| stopped(&name)).collect())
 }
 
 /// The row of a service of an ecosystem that does not run.
