@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::rc::Rc;
 
@@ -82,32 +82,42 @@ impl Keeper {
                     maps: (uids, gids),
                     descriptor,
                     mounts: Vec::new(),
-                    spec: None,
+                    ahead: None,
                 },
             );
         }
         Ok(())
     }
 
-    fn namespaces_ahead(&mut self, id: &str, bundle: &std::path::Path) -> Result<Option<What>> {
-        let spec = read_spec(bundle)?;
+    fn namespaces_ahead(&mut self, id: &str, bundle: &Path) -> Result<Option<What>> {
+        let (spec, seccomp) = self.read(bundle)?;
         self.prepare_maps(id, &spec, &mounts::operations(&spec)?)?;
         if let Some(namespace) = self.namespaces.get_mut(id) {
-            namespace.spec = Some((bundle.to_owned(), spec));
+            namespace.ahead = Some((bundle.to_owned(), spec, seccomp));
         }
         Ok(Some(What::Done))
     }
 
-    /// The spec of a bundle: as it was read ahead, once, else from the file.
-    fn take_spec(&mut self, id: &str, bundle: &std::path::Path) -> Result<Spec> {
+    /// Spec and filter of a bundle: as they were read ahead, once, else from the file.
+    fn take(&mut self, id: &str, bundle: &Path) -> Result<(Spec, Rc<Programs>)> {
         let ahead = self
             .namespaces
             .get_mut(id)
-            .and_then(|namespace| namespace.spec.take());
+            .and_then(|namespace| namespace.ahead.take());
         match ahead {
-            Some((of, spec)) if of == bundle => Ok(spec),
-            _ => read_spec(bundle),
+            Some((of, spec, seccomp)) if of == bundle => Ok((spec, seccomp)),
+            _ => self.read(bundle),
         }
+    }
+
+    fn read(&mut self, bundle: &Path) -> Result<(Spec, Rc<Programs>)> {
+        let mut spec = read_spec(bundle)?;
+        let seccomp = self.filter(&spec)?;
+        // Compiled now; its hundreds of names would live on in the child, as long as the service runs.
+        if let Some(linux) = spec.linux_mut() {
+            linux.set_seccomp(None);
+        }
+        Ok((spec, seccomp))
     }
 
     fn create(&mut self, to: (u64, u64), id: &str, bundle: PathBuf, log: LogFile) -> Result<()> {
@@ -118,15 +128,10 @@ impl Keeper {
                 "it exists already",
             ));
         }
-        let mut spec = self.take_spec(id, &bundle)?;
+        let (spec, seccomp) = self.take(id, &bundle)?;
         failpoint::hit("bundle-read").during(|| "read the bundle".to_owned())?;
         let operations = mounts::operations(&spec)?;
         let program = Program::new(process(&spec)?)?;
-        let seccomp = self.filter(&spec)?;
-        // Compiled now; its hundreds of names would live on in the child, as long as the service runs.
-        if let Some(linux) = spec.linux_mut() {
-            linux.set_seccomp(None);
-        }
         self.prepare_maps(id, &spec, &operations)?;
         let mut log = Log::open(log).during(|| "open the log".to_owned())?;
         log.note("starting").during(|| "write the log".to_owned())?;
@@ -364,7 +369,7 @@ impl Keeper {
     }
 }
 
-pub(super) fn read_spec(bundle: &std::path::Path) -> Result<Spec> {
+pub(super) fn read_spec(bundle: &Path) -> Result<Spec> {
     Spec::load(bundle.join("config.json")).map_err(|error| {
         Failure::new(
             FailureKind::Request,

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use oci_spec::runtime::{LinuxIdMapping, Spec};
 
@@ -16,6 +17,7 @@ use crate::log::Log;
 use crate::mounts::IdMap;
 use crate::protocol::{ExitRecord, ExitStatus, FailureKind, What};
 use crate::report::Report;
+use crate::seccomp::Programs;
 
 /// A sandbox, from its clone until it is forgotten.
 pub(super) struct Sandbox {
@@ -60,8 +62,8 @@ pub(super) struct UserNamespace {
     pub(super) maps: (Vec<LinuxIdMapping>, Vec<LinuxIdMapping>),
     pub(super) descriptor: OwnedFd,
     pub(super) mounts: Vec<(IdMap, OwnedFd)>,
-    /// The bundle for which it was made ahead, and its spec, until the sandbox is created.
-    pub(super) spec: Option<(PathBuf, Spec)>,
+    /// The bundle for which it was made ahead, its spec and compiled filter, until the sandbox is created.
+    pub(super) ahead: Option<(PathBuf, Spec, Rc<Programs>)>,
 }
 
 /// A process of an `Exec` call.
