@@ -29,6 +29,8 @@ pub(crate) fn on_a_host(test: impl FnOnce(&Path) + Send) {
             nix::mount::mount(None::<&str>, "/", None::<&str>, private, None::<&str>)
                 .expect("private mounts");
             run("ip", &["link", "set", "lo", "up"]);
+            // A new namespace inherits the machine's settings, whoever changed them (a Docker does).
+            run("sh", &["-c", "echo 0 > /proc/sys/net/ipv4/ip_forward"]);
             test(&directory);
         });
         let outcome = outcome.join();
