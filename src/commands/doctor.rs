@@ -5,7 +5,7 @@ use std::fs;
 use serde::Serialize;
 use serde_json::json;
 
-use super::{Context, privilege};
+use super::{Context, preflight, privilege};
 use crate::cli;
 use crate::desired::Caller;
 use crate::error::Error;
@@ -70,14 +70,8 @@ struct Row {
 }
 
 fn rows() -> Vec<Row> {
-    let own = pactown_runtime::support::features()
+    let mut rows: Vec<Row> = preflight::features()
         .into_iter()
-        .map(|feature| (feature.name, feature.missing, feature.remedy));
-    let network = pactown_netns::support::features()
-        .into_iter()
-        .map(|feature| (feature.name, feature.missing, feature.remedy));
-    let mut rows: Vec<Row> = own
-        .chain(network)
         .map(|(name, missing, remedy)| Row {
             name: name.to_owned(),
             present: missing.is_none(),

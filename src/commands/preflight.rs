@@ -36,15 +36,24 @@ pub(super) fn check(context: &Context, desired: &Desired) -> Result<(), Error> {
     })
 }
 
-/// Name, reason and remedy of each feature that is not there.
-pub(super) fn missing() -> Vec<(&'static str, String, &'static str)> {
+/// What is tried: name, why it is not there, how to get it.
+pub(super) type Feature = (&'static str, Option<String>, &'static str);
+
+/// Everything that sandboxes and networks need of the host, tried now.
+pub(super) fn features() -> Vec<Feature> {
     let own = pactown_runtime::support::features()
         .into_iter()
         .map(|feature| (feature.name, feature.missing, feature.remedy));
     let network = pactown_netns::support::features()
         .into_iter()
         .map(|feature| (feature.name, feature.missing, feature.remedy));
-    own.chain(network)
+    own.chain(network).collect()
+}
+
+/// Name, reason and remedy of each feature that is not there.
+fn missing() -> Vec<(&'static str, String, &'static str)> {
+    features()
+        .into_iter()
         .filter_map(|(name, missing, remedy)| Some((name, missing?, remedy)))
         .collect()
 }
