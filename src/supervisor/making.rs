@@ -123,6 +123,9 @@ pub(super) fn root(desired: &Desired) -> Result<(PathBuf, Option<String>), Strin
         return Ok((wished, None));
     };
     let own = Path::new(FALLBACK_ROOT).join(&desired.instance.name);
+    // Made here, it is root's; below it, directories become the invoking user's.
+    std::fs::create_dir_all(FALLBACK_ROOT)
+        .map_err(|error| format!("cannot make `{FALLBACK_ROOT}`: {error}"))?;
     match pactown_runtime::support::lacks_idmapped_upper(&existing(&own)) {
         None => {
             let notice = format!(
