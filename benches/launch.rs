@@ -131,7 +131,7 @@ impl Site {
         let bundle = spec::build(&self.plan(&id));
         bundle.write().expect("bundle");
         let (ahead, path) = (bundle.directory.clone(), bundle.directory.clone());
-        self.call(Call::Userns {
+        self.call(Call::Prepare {
             id: id.clone(),
             bundle: ahead,
         });

@@ -19,7 +19,7 @@ use crate::init::stdio;
 use crate::program::Program;
 use crate::protocol::FailureKind;
 use crate::report::{Report, Reporter};
-use crate::seccomp::Programs;
+use crate::seccomp::Filter;
 use crate::sys::{self, Cloned};
 
 /// Where to, and what.
@@ -31,7 +31,7 @@ pub(crate) struct Enter<'a> {
     /// Its user namespace, from the keeper: that of pid 1 is the host's.
     pub(crate) userns: BorrowedFd<'a>,
     /// Its filter.
-    pub(crate) seccomp: &'a Programs,
+    pub(crate) seccomp: &'a Filter,
     /// The program.
     pub(crate) program: &'a Program,
     /// stdin, stdout, stderr.

@@ -2,7 +2,7 @@
 //! reports the end. Never returns into the keeper's code.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{PipeReader, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use caps::{CapSet, Capability};
@@ -63,14 +63,16 @@ fn start(launch: &Launch, operations: &[Operation]) -> Result<Pid> {
     launch.cgroup.join()?;
     nix::sched::unshare(CloneFlags::CLONE_NEWCGROUP).during(|| "create a cgroup namespace".to_owned())?;
     join_network(launch)?;
-    // Mount points and copied files are for the service to see; the keeper's umask would close them.
+    // Mount points are for the service to see; the keeper's umask would close them.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     rootfs::build(&launch.root(), operations)?;
     if let Some(name) = launch.spec.hostname() {
         nix::unistd::sethostname(name).during(|| format!("set the host name `{name}`"))?;
     }
-    let service = start_service(launch)?;
+    let (service, outcome) = fork_service(launch)?;
+    // Meanwhile the service is on its way to its `execve`.
     settle()?;
+    executed(outcome)?;
     Ok(service)
 }
 
@@ -99,9 +101,9 @@ fn join_network(launch: &Launch) -> Result<()> {
     }
 }
 
-/// Forks the service and waits until it has executed its program, or tells why it could not.
-fn start_service(launch: &Launch) -> Result<Pid> {
-    let (mut outcome, report) = std::io::pipe().during(|| "make the exec pipe".to_owned())?;
+/// Forks the service; with a pipe that closes when it has executed its program, or tells why it could not.
+fn fork_service(launch: &Launch) -> Result<(Pid, PipeReader)> {
+    let (outcome, report) = std::io::pipe().during(|| "make the exec pipe".to_owned())?;
     match sys::clone3(0).during(|| "fork the service".to_owned())? {
         Cloned::Child => {
             drop(outcome);
@@ -109,17 +111,18 @@ fn start_service(launch: &Launch) -> Result<Pid> {
             Reporter::new(report.into()).say(&Report::Failed(failure));
             sys::exit_now(127);
         }
-        Cloned::Parent(pid, _) => {
-            drop(report);
-            let mut text = String::new();
-            outcome
-                .read_to_string(&mut text)
-                .during(|| "read the exec pipe".to_owned())?;
-            match serde_json::from_str(text.trim()) {
-                Ok(Report::Failed(failure)) => Err(failure),
-                _ => Ok(Pid::from_raw(pid)),
-            }
-        }
+        Cloned::Parent(pid, _) => Ok((Pid::from_raw(pid), outcome)),
+    }
+}
+
+fn executed(mut outcome: PipeReader) -> Result<()> {
+    let mut text = String::new();
+    outcome
+        .read_to_string(&mut text)
+        .during(|| "read the exec pipe".to_owned())?;
+    match serde_json::from_str(text.trim()) {
+        Ok(Report::Failed(failure)) => Err(failure),
+        _ => Ok(()),
     }
 }
 
@@ -230,6 +233,7 @@ pub(crate) fn needed(launch: &Launch, reporter: &OwnedFd) -> Vec<i32> {
     keep.extend([
         launch.life.as_raw_fd(),
         launch.userns.as_raw_fd(),
+        launch.skeleton.as_raw_fd(),
         reporter.as_raw_fd(),
     ]);
     keep.extend(launch.maps.iter().map(|(_, fd)| fd.as_raw_fd()));

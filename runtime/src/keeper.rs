@@ -6,6 +6,7 @@
 mod calls;
 mod connection;
 mod exec;
+mod prepare;
 mod pump;
 mod sandbox;
 mod supervisor;
@@ -30,7 +31,8 @@ use crate::failpoint;
 use crate::protocol::{ExitStatus, What};
 use crate::seal::ALREADY_RUNNING;
 use connection::Connection;
-use sandbox::{Exec, Sandbox, UserNamespace};
+use prepare::{Prepared, UserNamespace};
+use sandbox::{Exec, Sandbox};
 use supervisor::Supervisor;
 
 /// What a descriptor in the event loop belongs to.
@@ -55,7 +57,8 @@ struct Keeper {
     life: (PipeReader, PipeWriter),
     sandboxes: BTreeMap<String, Sandbox>,
     namespaces: BTreeMap<String, UserNamespace>,
-    filters: BTreeMap<String, std::rc::Rc<crate::seccomp::Programs>>,
+    prepared: BTreeMap<String, Prepared>,
+    filters: BTreeMap<String, std::rc::Rc<crate::seccomp::Filter>>,
     held: BTreeMap<String, Vec<OwnedFd>>,
     connections: BTreeMap<u64, Connection>,
     execs: BTreeMap<i32, Exec>,
@@ -118,6 +121,7 @@ fn start(directory: &Path, supervisor: Vec<OsString>) -> io::Result<(Keeper, Flo
         life: io::pipe()?,
         sandboxes: BTreeMap::new(),
         namespaces: BTreeMap::new(),
+        prepared: BTreeMap::new(),
         filters: BTreeMap::new(),
         held: BTreeMap::new(),
         connections: BTreeMap::new(),

@@ -11,7 +11,7 @@ use crate::init;
 use crate::mounts::{self, IdMap, Operation};
 use crate::program::Program;
 use crate::rootfs::Root;
-use crate::seccomp::Programs;
+use crate::seccomp::Filter;
 use crate::sys::{self, Cloned};
 
 /// Everything that a sandbox is made of, all decided and opened.
@@ -21,7 +21,9 @@ pub(crate) struct Launch<'a> {
     /// Its process.
     pub(crate) program: &'a Program,
     /// Compiled filter.
-    pub(crate) seccomp: &'a Programs,
+    pub(crate) seccomp: &'a Filter,
+    /// Its root, filled, see [`crate::rootfs::skeleton`].
+    pub(crate) skeleton: BorrowedFd<'a>,
     /// Its groups; they exist.
     pub(crate) cgroup: &'a Cgroup,
     /// stdin, stdout, stderr.
@@ -72,6 +74,7 @@ impl Launch<'_> {
     pub(crate) fn root(&self) -> Root<'_> {
         Root {
             spec: self.spec,
+            skeleton: self.skeleton,
             cgroup: self.cgroup,
             maps: &self.maps,
             lower: lower_map(self.spec),

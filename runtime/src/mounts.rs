@@ -84,6 +84,27 @@ pub(crate) fn operations(spec: &Spec) -> Result<Vec<Operation>> {
     spec.mounts().iter().flatten().map(operation).collect()
 }
 
+/// What of the operations is fixed in the root's own tmpfs (it, its links and its files), and what is mounted onto it.
+/// Links and files below a mount count as mounts: they come after it.
+pub(crate) fn split(operations: Vec<Operation>) -> (Vec<Operation>, Vec<Operation>) {
+    let mounted: Vec<PathBuf> = operations
+        .iter()
+        .filter(|one| !one.is_entry() && one.target != Path::new("/"))
+        .map(|one| one.target.clone())
+        .collect();
+    operations.into_iter().partition(|one| {
+        let on_top = mounted.iter().any(|mount| one.target.starts_with(mount));
+        one.target == Path::new("/") || (one.is_entry() && !on_top)
+    })
+}
+
+impl Operation {
+    /// An entry of a directory, not a mount.
+    fn is_entry(&self) -> bool {
+        matches!(self.what, What::Symlink { .. } | What::File { .. })
+    }
+}
+
 fn operation(mount: &Mount) -> Result<Operation> {
     let target = mount.destination().clone();
     if !target.is_absolute() || target.components().any(|part| part.as_os_str() == "..") {

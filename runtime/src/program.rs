@@ -15,7 +15,7 @@ use oci_spec::runtime::{PosixRlimit, PosixRlimitType, Process};
 
 use crate::error::{During, Failure, Result};
 use crate::protocol::FailureKind;
-use crate::seccomp::Programs;
+use crate::seccomp::Filter;
 use crate::sys;
 
 /// The umask when the spec names none: the keeper's own would hide everything from the service's other users.
@@ -83,14 +83,14 @@ impl Program {
     /// 3. the bounding set while CAP_SETPCAP is still there; then groups, gid, uid, each of which needs the one before;
     /// 4. the remaining sets; `no_new_privs`; the filter, which would refuse several of the calls above;
     /// 5. descriptors: close-on-exec, so that the status pipe tells of the `execve`.
-    pub(crate) fn run(&self, userns: BorrowedFd, seccomp: &Programs) -> Failure {
+    pub(crate) fn run(&self, userns: BorrowedFd, seccomp: &Filter) -> Failure {
         match self.give_up(userns, seccomp) {
             Ok(()) => self.execute(),
             Err(failure) => failure,
         }
     }
 
-    fn give_up(&self, userns: BorrowedFd, seccomp: &Programs) -> Result<()> {
+    fn give_up(&self, userns: BorrowedFd, seccomp: &Filter) -> Result<()> {
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(self.umask));
         for limit in &self.rlimits {
             setrlimit(resource(limit.typ())?, limit.soft(), limit.hard())

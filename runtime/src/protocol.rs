@@ -42,9 +42,10 @@ pub struct Request {
 pub enum Call {
     /// Receive `Exited` events of every sandbox on this connection from now on. Answer: `Done`.
     Subscribe,
-    /// Make (or keep, when the same exist already) the user namespaces that sandbox `id` and its id-mapped mounts
-    /// will need, ahead of `Create`. Answer: `Done`.
-    Userns {
+    /// Do ahead of `Create` what does not need to wait for it: read the bundle, make (or keep, when the same exist
+    /// already) the user namespaces of sandbox `id` and of its id-mapped mounts, compile the filter, fill the root's
+    /// tmpfs. Answer: `Done`.
+    Prepare {
         /// The sandbox.
         id: String,
         /// Directory with the `config.json`.

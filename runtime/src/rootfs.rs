@@ -29,6 +29,8 @@ pub(crate) const QUIET: u64 = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
 pub(crate) struct Root<'a> {
     /// The spec.
     pub(crate) spec: &'a Spec,
+    /// Its root's own tmpfs, from [`skeleton`].
+    pub(crate) skeleton: BorrowedFd<'a>,
     /// The sandbox's groups, for the cgroup view.
     pub(crate) cgroup: &'a Cgroup,
     /// User namespaces that carry the id maps; made beforehand by the keeper.
@@ -48,23 +50,10 @@ pub(crate) fn build(root: &Root, operations: &[Operation]) -> Result<()> {
         None::<&str>,
     )
     .during(|| "make all mounts private".to_owned())?;
-    let (first, rest) = operations
-        .split_first()
-        .filter(|(first, _)| first.target == Path::new("/"))
-        .ok_or_else(|| {
-            Failure::new(
-                FailureKind::Request,
-                "read the mounts",
-                "the first mount is not the root `/`",
-            )
-        })?;
-    let new_root = attach_root(root.spec, first)?;
+    let new_root = attach_root(root)?;
     let stage = Stage::new(new_root.as_fd())?;
-    for operation in rest {
-        apply(root, new_root.as_fd(), &stage, operation).map_err(|mut failure| {
-            failure.step = format!("mount `{}`: {}", operation.target.display(), failure.step);
-            failure
-        })?;
+    for operation in operations {
+        apply(root, new_root.as_fd(), &stage, operation).map_err(|failure| at(&operation.target, failure))?;
     }
     masks::apply(root.spec, new_root.as_fd(), &stage)?;
     stage.remove(new_root.as_fd())?;
@@ -82,23 +71,62 @@ pub(crate) fn build(root: &Root, operations: &[Operation]) -> Result<()> {
     pivot(new_root.as_fd())
 }
 
-fn attach_root(spec: &Spec, first: &Operation) -> Result<OwnedFd> {
-    let path = spec
-        .root()
-        .as_ref()
-        .map(|root| root.path().clone())
-        .unwrap_or_default();
+/// The root as far as nothing is mounted on it: a detached tmpfs with the links, files and mount points of a spec. It may
+/// be made long before the sandbox; its mount points are directories unless a file is bound there.
+pub(crate) fn skeleton(fixed: &[Operation], mounts: &[Operation]) -> Result<OwnedFd> {
+    let refuse = |why: &str| Failure::new(FailureKind::Request, "read the mounts", why);
+    let (first, entries) = fixed
+        .split_first()
+        .filter(|(first, _)| first.target == Path::new("/"))
+        .ok_or_else(|| refuse("the first mount is not the root `/`"))?;
     let What::Filesystem { kind, options } = &first.what else {
-        return Err(Failure::new(
-            FailureKind::Request,
-            "read the mounts",
-            "the root is not a tmpfs",
-        ));
+        return Err(refuse("the root is not a tmpfs"));
     };
     let tree = filesystem(kind, options, first.attributes)?;
+    // The caller's umask would close what is for the service to see.
+    let before = rustix::process::umask(Mode::from_raw_mode(0o022));
+    let filled = entries
+        .iter()
+        .try_for_each(|entry| make_entry(tree.as_fd(), entry));
+    for mount in mounts {
+        let is_file = matches!(&mount.what, What::Bind { source, .. } if !source.is_dir());
+        // One that lies below another mount cannot be made here; attaching makes what is missing.
+        let _ = match is_file {
+            true => beneath::file(tree.as_fd(), &mount.target),
+            false => beneath::directory(tree.as_fd(), &mount.target),
+        };
+    }
+    rustix::process::umask(before);
+    filled.map(|()| tree)
+}
+
+fn make_entry(new_root: BorrowedFd, entry: &Operation) -> Result<()> {
+    let target = entry.target.as_path();
+    match &entry.what {
+        What::Symlink { target: text } => symlink(new_root, target, text),
+        What::File { source } => copy(new_root, source, target),
+        _ => Ok(()),
+    }
+    .map_err(|failure| at(target, failure))
+}
+
+fn at(target: &Path, mut failure: Failure) -> Failure {
+    failure.step = format!("mount `{}`: {}", target.display(), failure.step);
+    failure
+}
+
+fn attach_root(root: &Root) -> Result<OwnedFd> {
+    let path = root.spec.root().as_ref().map(|root| root.path().clone());
+    let path = path.unwrap_or_default();
     fs::create_dir_all(&path).during(|| format!("create `{}`", path.display()))?;
-    rustix::mount::move_mount(&tree, "", CWD, &path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-        .during(|| format!("attach the root at `{}`", path.display()))?;
+    rustix::mount::move_mount(
+        root.skeleton,
+        "",
+        CWD,
+        &path,
+        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+    )
+    .during(|| format!("attach the root at `{}`", path.display()))?;
     rustix::fs::open(
         &path,
         OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
@@ -124,8 +152,7 @@ fn apply(root: &Root, new_root: BorrowedFd, stage: &Stage, operation: &Operation
         }
         What::Devices => devices(new_root, target, operation.attributes),
         What::Cgroup => cgroup_view(root, new_root, target, operation.attributes),
-        What::Symlink { target: text } => symlink(new_root, target, text),
-        What::File { source } => copy(new_root, source, target),
+        What::Symlink { .. } | What::File { .. } => make_entry(new_root, operation),
         What::Overlay(overlay) => mount_overlay(root, new_root, stage, target, overlay, operation.attributes),
     }
 }

@@ -1,149 +1,111 @@
-//! The seccomp profile of an OCI spec → BPF programs (seccomp(2)). Names in, programs out; loads nothing by itself.
+//! The seccomp profile of an OCI spec → one BPF program (seccomp(2)). Names in, a program out; loads it when asked.
 //!
-//! One program has one match action, so a profile becomes a stack: first the allow-list, whose other calls get the
-//! default error, then one program per explicit error. Of several errors the kernel takes that of the program loaded
-//! last, so a listed EPERM wins over the default ENOSYS.
+//! Of several rules that match a call the most restrictive wins, as it does among stacked filters: kill, trap, error
+//! (of several errors the highest number), log, allow.
 
-use oci_spec::runtime::{Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompOperator, LinuxSyscall};
-use seccompiler::{BpfProgram, TargetArch};
-use serde_json::{Value, json};
+mod bpf;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::str::FromStr;
+
+use oci_spec::runtime::{
+    LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompOperator, LinuxSyscall,
+};
+use syscalls::Sysno;
 
 use crate::error::{Failure, Result};
 use crate::protocol::FailureKind;
+use crate::sys;
+use bpf::{Condition, Rule, Test};
 
-/// Programs in the order in which they are loaded.
+/// A compiled profile. The default one allows everything and loads nothing.
 #[derive(Debug, Clone, Default)]
-pub struct Programs(Vec<BpfProgram>);
+pub struct Filter(Vec<libc::sock_filter>);
 
-impl Programs {
+impl Filter {
     /// Compiles the profile for this machine. Names that this architecture does not have are left out: they
     /// then fall under the default action.
     pub fn compile(profile: &LinuxSeccomp) -> Result<Self> {
         let default = action(profile.default_action(), profile.default_errno_ret())?;
-        let calls = profile.syscalls().as_deref().unwrap_or_default();
-        let allowed: Vec<&LinuxSyscall> = calls
-            .iter()
-            .filter(|call| call.action() == LinuxSeccompAction::ScmpActAllow)
-            .collect();
-        let mut programs = Vec::new();
-        if profile.default_action() != LinuxSeccompAction::ScmpActAllow {
-            programs.push(program(&default, &json!("allow"), &allowed)?);
-        }
-        let mut errors: Vec<u32> = calls.iter().filter_map(errno_of).collect();
-        errors.sort_unstable();
-        errors.dedup();
-        for errno in errors {
-            let refused: Vec<&LinuxSyscall> = calls
-                .iter()
-                .filter(|call| errno_of(call) == Some(errno))
-                .collect();
-            programs.push(program(&json!("allow"), &json!({ "errno": errno }), &refused)?);
-        }
-        Ok(Self(programs))
-    }
-
-    /// Loads them into the calling thread. `no_new_privs` must be set.
-    pub(crate) fn load(&self) -> std::result::Result<(), seccompiler::Error> {
-        self.0
-            .iter()
-            .try_for_each(|program| seccompiler::apply_filter(program))
-    }
-
-    /// Instructions of all programs together.
-    pub fn instructions(&self) -> usize {
-        self.0.iter().map(Vec::len).sum()
-    }
-}
-
-fn errno_of(call: &LinuxSyscall) -> Option<u32> {
-    let is_error = call.action() == LinuxSeccompAction::ScmpActErrno;
-    is_error.then(|| call.errno_ret().unwrap_or(libc::EPERM.cast_unsigned()))
-}
-
-fn action(action: LinuxSeccompAction, errno: Option<u32>) -> Result<Value> {
-    match action {
-        LinuxSeccompAction::ScmpActAllow => Ok(json!("allow")),
-        LinuxSeccompAction::ScmpActErrno => {
-            Ok(json!({ "errno": errno.unwrap_or(libc::EPERM.cast_unsigned()) }))
-        }
-        LinuxSeccompAction::ScmpActKillProcess => Ok(json!("kill_process")),
-        other => Err(Failure::new(
-            FailureKind::Request,
-            "compile the seccomp profile",
-            format!("action {other:?} is not supported"),
-        )),
-    }
-}
-
-/// Compiles one program; a name that the architecture lacks is dropped and the rest compiled again.
-fn program(mismatch: &Value, matched: &Value, calls: &[&LinuxSyscall]) -> Result<BpfProgram> {
-    let mut rules: Vec<Value> = calls
-        .iter()
-        .flat_map(|call| call.names().iter().map(|name| rule(name, call)))
-        .collect();
-    loop {
-        let text = json!({ "f": { "mismatch_action": mismatch, "match_action": matched, "filter": rules } })
-            .to_string();
-        match seccompiler::compile_from_json(text.as_bytes(), architecture()?) {
-            Ok(mut map) => return Ok(map.remove("f").unwrap_or_default()),
-            Err(error) => match unknown_name(&error) {
-                Some(name) => rules.retain(|rule| rule["syscall"] != name.as_str()),
-                None => {
-                    return Err(Failure::new(
-                        FailureKind::Request,
-                        "compile the seccomp profile",
-                        error,
-                    ));
-                }
-            },
-        }
-    }
-}
-
-fn unknown_name(error: &seccompiler::Error) -> Option<String> {
-    let text = error.to_string();
-    let rest = text.split("Invalid syscall name: ").nth(1)?;
-    Some(rest.split(' ').next()?.to_owned())
-}
-
-fn rule(name: &str, call: &LinuxSyscall) -> Value {
-    let conditions: Vec<Value> = call
-        .args()
-        .iter()
-        .flatten()
-        .map(|arg| {
-            let (op, value) = match arg.op() {
-                LinuxSeccompOperator::ScmpCmpMaskedEq => {
-                    (json!({ "masked_eq": arg.value() }), arg.value_two().unwrap_or(0))
-                }
-                LinuxSeccompOperator::ScmpCmpNe => (json!("ne"), arg.value()),
-                LinuxSeccompOperator::ScmpCmpLt => (json!("lt"), arg.value()),
-                LinuxSeccompOperator::ScmpCmpLe => (json!("le"), arg.value()),
-                LinuxSeccompOperator::ScmpCmpGt => (json!("gt"), arg.value()),
-                LinuxSeccompOperator::ScmpCmpGe => (json!("ge"), arg.value()),
-                LinuxSeccompOperator::ScmpCmpEq => (json!("eq"), arg.value()),
+        let mut calls: BTreeMap<u32, Vec<Rule>> = BTreeMap::new();
+        for call in profile.syscalls().iter().flatten() {
+            let rule = Rule {
+                conditions: call.args().iter().flatten().map(condition).collect(),
+                action: action(call.action(), call.errno_ret())?,
             };
-            // 32 bits of most arguments are what the kernel looks at: comparing 64 would let the upper half hide a value.
-            json!({ "index": arg.index(), "type": "dword", "op": op, "val": value })
-        })
-        .collect();
-    if conditions.is_empty() {
-        json!({ "syscall": name })
-    } else {
-        json!({ "syscall": name, "args": conditions })
+            for number in numbers(call) {
+                calls.entry(number).or_default().push(rule.clone());
+            }
+        }
+        for rules in calls.values_mut() {
+            rules.sort_by_key(|rule| severity(rule.action));
+        }
+        Ok(Self(bpf::program(&calls, default)))
+    }
+
+    /// Loads it into the calling thread. `no_new_privs` must be set.
+    pub(crate) fn load(&self) -> io::Result<()> {
+        match self.0.is_empty() {
+            true => Ok(()),
+            false => sys::load_filter(&self.0),
+        }
     }
 }
 
-fn architecture() -> Result<TargetArch> {
-    TargetArch::try_from(std::env::consts::ARCH)
-        .map_err(|error| Failure::new(FailureKind::Environment, "compile the seccomp profile", error))
+fn numbers(call: &LinuxSyscall) -> impl Iterator<Item = u32> {
+    let known = call.names().iter().filter_map(|name| Sysno::from_str(name).ok());
+    known.filter_map(|call| u32::try_from(call.id()).ok())
 }
 
-/// The OCI name of this machine's architecture.
-pub fn native() -> Arch {
-    match std::env::consts::ARCH {
-        "aarch64" => Arch::ScmpArchAarch64,
-        "riscv64" => Arch::ScmpArchRiscv64,
-        _ => Arch::ScmpArchX86_64,
+/// Smaller is more restrictive (seccomp(2), "in decreasing order of precedence"); among errors, the larger number.
+fn severity(action: u32) -> (i32, u32) {
+    let kind = (action & libc::SECCOMP_RET_ACTION_FULL).cast_signed();
+    (kind, u32::MAX - (action & libc::SECCOMP_RET_DATA))
+}
+
+fn action(action: LinuxSeccompAction, errno: Option<u32>) -> Result<u32> {
+    Ok(match action {
+        LinuxSeccompAction::ScmpActAllow => libc::SECCOMP_RET_ALLOW,
+        LinuxSeccompAction::ScmpActLog => libc::SECCOMP_RET_LOG,
+        LinuxSeccompAction::ScmpActErrno => {
+            let errno = errno.unwrap_or(libc::EPERM.cast_unsigned());
+            libc::SECCOMP_RET_ERRNO | (errno & libc::SECCOMP_RET_DATA)
+        }
+        LinuxSeccompAction::ScmpActTrap => libc::SECCOMP_RET_TRAP,
+        LinuxSeccompAction::ScmpActKill | LinuxSeccompAction::ScmpActKillThread => {
+            libc::SECCOMP_RET_KILL_THREAD
+        }
+        LinuxSeccompAction::ScmpActKillProcess => libc::SECCOMP_RET_KILL_PROCESS,
+        // These two need somebody outside who answers.
+        LinuxSeccompAction::ScmpActTrace | LinuxSeccompAction::ScmpActNotify => {
+            return Err(Failure::new(
+                FailureKind::Request,
+                "compile the seccomp profile",
+                format!("action {action:?} is not supported"),
+            ));
+        }
+    })
+}
+
+/// 32 bits of most arguments are what the kernel looks at: comparing 64 would let the upper half hide a value.
+fn condition(arg: &LinuxSeccompArg) -> Condition {
+    let low = |value: u64| (value & 0xffff_ffff) as u32;
+    let value = low(arg.value());
+    let test = match arg.op() {
+        LinuxSeccompOperator::ScmpCmpEq => Test::Equal(value),
+        LinuxSeccompOperator::ScmpCmpNe => Test::Differs(value),
+        LinuxSeccompOperator::ScmpCmpLt => Test::Less(value),
+        LinuxSeccompOperator::ScmpCmpGe => Test::AtLeast(value),
+        LinuxSeccompOperator::ScmpCmpLe => Test::AtMost(value),
+        LinuxSeccompOperator::ScmpCmpGt => Test::More(value),
+        LinuxSeccompOperator::ScmpCmpMaskedEq => Test::Masked {
+            mask: value,
+            value: low(arg.value_two().unwrap_or(0)),
+        },
+    };
+    Condition {
+        argument: u32::try_from(arg.index()).unwrap_or(u32::MAX),
+        test,
     }
 }

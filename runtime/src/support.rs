@@ -23,7 +23,7 @@ use crate::cgroup::Cgroup;
 use crate::error::{During, Failure, Result};
 use crate::protocol::FailureKind;
 use crate::rootfs;
-use crate::seccomp::Programs;
+use crate::seccomp::Filter;
 use crate::sys::{self, Cloned};
 use crate::userns;
 
@@ -232,7 +232,7 @@ fn seccomp() -> Result<()> {
     });
     let profile: LinuxSeccomp =
         serde_json::from_value(profile).during(|| "read the seccomp profile".to_owned())?;
-    Programs::compile(&profile)?
+    Filter::compile(&profile)?
         .load()
         .during(|| "load a seccomp filter".to_owned())
 }

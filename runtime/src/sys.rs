@@ -150,6 +150,29 @@ fn close_range(first: i32, last: i32, flags: i32) {
     unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
 }
 
+/// Loads a filter into the calling thread (seccomp(2), `SECCOMP_SET_MODE_FILTER`).
+pub(crate) fn load_filter(program: &[libc::sock_filter]) -> io::Result<()> {
+    let length = u16::try_from(program.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let program = libc::sock_fprog {
+        len: length,
+        filter: program.as_ptr().cast_mut(),
+    };
+    // SAFETY: `program` points to `len` instructions that live across the call; the kernel copies and never writes
+    // them.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            0,
+            &raw const program,
+        )
+    };
+    match result {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Ends the process at once: no destructors, no atexit handlers. For children that must not run the parent's.
 pub(crate) fn exit_now(code: i32) -> ! {
     // SAFETY: `_exit` never returns and touches no memory of ours.

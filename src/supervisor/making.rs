@@ -214,7 +214,7 @@ impl Site {
         let plan = spec::of_service(&self.desired, name, placement).ok_or_else(|| nothing_to_run(recipe))?;
         let bundle = spec::build(&plan);
         bundle.write()?;
-        let namespaces = Call::Userns {
+        let namespaces = Call::Prepare {
             id: name.to_owned(),
             bundle: bundle.directory,
         };

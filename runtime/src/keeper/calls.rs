@@ -4,13 +4,11 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::rc::Rc;
 
-use oci_spec::runtime::{LinuxIdMapping, Process, Spec};
-
-use super::sandbox::{Sandbox, UserNamespace, failed};
+use super::prepare::Prepared;
+use super::sandbox::{Sandbox, failed};
 use super::{Keeper, Source};
 use crate::cgroup::Cgroup;
 use crate::cri::Cutter;
@@ -18,11 +16,7 @@ use crate::error::{During, Failure, Result};
 use crate::failpoint;
 use crate::launch::{self, Launch};
 use crate::log::Log;
-use crate::mounts::{self, Operation};
-use crate::program::Program;
 use crate::protocol::{Call, FailureKind, Listed, LogFile, Request, What};
-use crate::seccomp::Programs;
-use crate::userns;
 
 /// Capacity of the output pipes in bytes: what a service may write while the keeper is busy elsewhere.
 const PIPE: usize = 256 * 1024;
@@ -32,7 +26,7 @@ impl Keeper {
         let to = (connection, request.seq);
         let outcome = match request.call {
             Call::Subscribe => self.subscribe(connection),
-            Call::Userns { id, bundle } => self.namespaces_ahead(&id, &bundle),
+            Call::Prepare { id, bundle } => self.prepare(&id, &bundle),
             // These two answer later, when their process has executed its program.
             Call::Create { id, bundle, log } => self.create(to, &id, bundle, log).map(|()| None),
             Call::Exec { id, process } => self.exec(to, &id, &process, &descriptors).map(|()| None),
@@ -68,58 +62,6 @@ impl Keeper {
         Ok(Some(What::Done))
     }
 
-    fn make_userns(&mut self, id: &str, uids: Vec<LinuxIdMapping>, gids: Vec<LinuxIdMapping>) -> Result<()> {
-        let known = self
-            .namespaces
-            .get(id)
-            .is_some_and(|known| known.maps == (uids.clone(), gids.clone()));
-        if !known {
-            let descriptor = userns::create(&uids, &gids)?;
-            failpoint::hit("userns-created").during(|| "create a user namespace".to_owned())?;
-            self.namespaces.insert(
-                id.to_owned(),
-                UserNamespace {
-                    maps: (uids, gids),
-                    descriptor,
-                    mounts: Vec::new(),
-                    ahead: None,
-                },
-            );
-        }
-        Ok(())
-    }
-
-    fn namespaces_ahead(&mut self, id: &str, bundle: &Path) -> Result<Option<What>> {
-        let (spec, seccomp) = self.read(bundle)?;
-        self.prepare_maps(id, &spec, &mounts::operations(&spec)?)?;
-        if let Some(namespace) = self.namespaces.get_mut(id) {
-            namespace.ahead = Some((bundle.to_owned(), spec, seccomp));
-        }
-        Ok(Some(What::Done))
-    }
-
-    /// Spec and filter of a bundle: as they were read ahead, once, else from the file.
-    fn take(&mut self, id: &str, bundle: &Path) -> Result<(Spec, Rc<Programs>)> {
-        let ahead = self
-            .namespaces
-            .get_mut(id)
-            .and_then(|namespace| namespace.ahead.take());
-        match ahead {
-            Some((of, spec, seccomp)) if of == bundle => Ok((spec, seccomp)),
-            _ => self.read(bundle),
-        }
-    }
-
-    fn read(&mut self, bundle: &Path) -> Result<(Spec, Rc<Programs>)> {
-        let mut spec = read_spec(bundle)?;
-        let seccomp = self.filter(&spec)?;
-        // Compiled now; its hundreds of names would live on in the child, as long as the service runs.
-        if let Some(linux) = spec.linux_mut() {
-            linux.set_seccomp(None);
-        }
-        Ok((spec, seccomp))
-    }
-
     fn create(&mut self, to: (u64, u64), id: &str, bundle: PathBuf, log: LogFile) -> Result<()> {
         if self.sandboxes.get(id).is_some_and(|sandbox| !sandbox.is_over()) {
             return Err(Failure::new(
@@ -128,11 +70,8 @@ impl Keeper {
                 "it exists already",
             ));
         }
-        let (spec, seccomp) = self.take(id, &bundle)?;
-        failpoint::hit("bundle-read").during(|| "read the bundle".to_owned())?;
-        let operations = mounts::operations(&spec)?;
-        let program = Program::new(process(&spec)?)?;
-        self.prepare_maps(id, &spec, &operations)?;
+        let prepared = self.take(id, &bundle)?;
+        let spec = &prepared.spec;
         let mut log = Log::open(log).during(|| "open the log".to_owned())?;
         log.note("starting").during(|| "write the log".to_owned())?;
         let path = spec
@@ -144,7 +83,7 @@ impl Keeper {
         let cgroup = Cgroup::create(&path.to_string_lossy(), resources.as_ref())?;
         let started = failpoint::hit("cgroup-created")
             .during(|| "create the cgroup".to_owned())
-            .and_then(|()| self.launch(id, &spec, &operations, &program, &seccomp, &cgroup));
+            .and_then(|()| self.launch(id, &prepared, &cgroup));
         match started {
             Err(failure) => {
                 let _ = log.note(&failure.to_string());
@@ -175,57 +114,11 @@ impl Keeper {
         }
     }
 
-    /// Compiled once per profile: all services of an ecosystem share it.
-    pub(super) fn filter(&mut self, spec: &Spec) -> Result<Rc<Programs>> {
-        let Some(profile) = spec.linux().as_ref().and_then(|linux| linux.seccomp().clone()) else {
-            return Ok(Rc::new(Programs::default()));
-        };
-        let key = serde_json::to_string(&profile).during(|| "encode the seccomp profile".to_owned())?;
-        if let Some(known) = self.filters.get(&key) {
-            return Ok(Rc::clone(known));
-        }
-        let programs = Rc::new(Programs::compile(&profile)?);
-        self.filters.insert(key, Rc::clone(&programs));
-        Ok(programs)
-    }
-
-    /// Makes the user namespaces that the sandbox and its id-mapped mounts need and that are not there yet.
-    fn prepare_maps(&mut self, id: &str, spec: &Spec, operations: &[Operation]) -> Result<()> {
-        let linux = spec.linux().clone().unwrap_or_default();
-        let (uids, gids) = (
-            linux.uid_mappings().clone().unwrap_or_default(),
-            linux.gid_mappings().clone().unwrap_or_default(),
-        );
-        if uids.is_empty() || gids.is_empty() {
-            return Err(Failure::new(
-                FailureKind::Request,
-                "read the bundle",
-                "it maps no ids",
-            ));
-        }
-        self.make_userns(id, uids, gids)?;
-        let Some(namespace) = self.namespaces.get_mut(id) else {
-            return Ok(());
-        };
-        let wanted = launch::id_maps(spec, operations);
-        namespace.mounts.retain(|(map, _)| wanted.contains(map));
-        for map in wanted {
-            if !namespace.mounts.iter().any(|(known, _)| *known == map) {
-                let descriptor = userns::create(&map.uids, &map.gids)?;
-                namespace.mounts.push((map, descriptor));
-            }
-        }
-        Ok(())
-    }
-
     #[allow(clippy::type_complexity)]
     fn launch(
         &self,
         id: &str,
-        spec: &Spec,
-        operations: &[Operation],
-        program: &Program,
-        seccomp: &Programs,
+        prepared: &Prepared,
         cgroup: &Cgroup,
     ) -> Result<(launch::Launched, [Option<(OwnedFd, Cutter)>; 2])> {
         let Some(namespace) = self.namespaces.get(id) else {
@@ -239,9 +132,10 @@ impl Keeper {
         let (out, out_writer) = output_pipe().during(|| "make an output pipe".to_owned())?;
         let (err, err_writer) = output_pipe().during(|| "make an output pipe".to_owned())?;
         let launched = Launch {
-            spec,
-            program,
-            seccomp,
+            spec: &prepared.spec,
+            program: &prepared.program,
+            seccomp: &prepared.seccomp,
+            skeleton: prepared.skeleton.as_fd(),
             cgroup,
             stdio: [null.as_fd(), out_writer.as_fd(), err_writer.as_fd()],
             userns: namespace.descriptor.as_fd(),
@@ -252,7 +146,7 @@ impl Keeper {
                 .map(|(map, fd)| (map.clone(), fd.as_fd()))
                 .collect(),
         }
-        .start(operations)?;
+        .start(&prepared.mounts)?;
         failpoint::hit("init-cloned").during(|| "clone pid 1".to_owned())?;
         Ok((
             launched,
@@ -342,6 +236,7 @@ impl Keeper {
         }
         self.sandboxes.remove(id);
         self.namespaces.remove(id);
+        self.prepared.remove(id);
         Ok(Some(What::Done))
     }
 
@@ -367,21 +262,6 @@ impl Keeper {
                 .collect(),
         }
     }
-}
-
-pub(super) fn read_spec(bundle: &Path) -> Result<Spec> {
-    Spec::load(bundle.join("config.json")).map_err(|error| {
-        Failure::new(
-            FailureKind::Request,
-            format!("read the bundle `{}`", bundle.display()),
-            error,
-        )
-    })
-}
-
-pub(super) fn process(spec: &Spec) -> Result<&Process> {
-    let process = spec.process().as_ref();
-    process.ok_or_else(|| Failure::new(FailureKind::Request, "read the bundle", "it has no process"))
 }
 
 fn output_pipe() -> io::Result<(OwnedFd, OwnedFd)> {

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use oci_spec::runtime::{LinuxIdMapping, Process, Spec};
 
-use super::calls::{process as service, read_spec};
+use super::prepare::{process as service, read_spec};
 use super::sandbox::Exec;
 use super::{Keeper, Source};
 use crate::enter::{self, Enter};

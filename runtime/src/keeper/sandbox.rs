@@ -4,9 +4,6 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
-
-use oci_spec::runtime::{LinuxIdMapping, Spec};
 
 use super::{Keeper, Source};
 use crate::cgroup::{Cgroup, Usage};
@@ -14,10 +11,8 @@ use crate::cri::Cutter;
 use crate::error::{Failure, Result};
 use crate::failpoint;
 use crate::log::Log;
-use crate::mounts::IdMap;
 use crate::protocol::{ExitRecord, ExitStatus, FailureKind, What};
 use crate::report::Report;
-use crate::seccomp::Programs;
 
 /// A sandbox, from its clone until it is forgotten.
 pub(super) struct Sandbox {
@@ -55,15 +50,6 @@ impl Sandbox {
     fn has_ended(&self) -> bool {
         self.reaped && self.reports.is_none() && self.outputs.iter().all(Option::is_none)
     }
-}
-
-/// The user namespace of a sandbox, kept across its restarts, and those of its id-mapped mounts.
-pub(super) struct UserNamespace {
-    pub(super) maps: (Vec<LinuxIdMapping>, Vec<LinuxIdMapping>),
-    pub(super) descriptor: OwnedFd,
-    pub(super) mounts: Vec<(IdMap, OwnedFd)>,
-    /// The bundle for which it was made ahead, its spec and compiled filter, until the sandbox is created.
-    pub(super) ahead: Option<(PathBuf, Spec, Rc<Programs>)>,
 }
 
 /// A process of an `Exec` call.
