@@ -258,6 +258,9 @@ pub(crate) mod tests {
             exit_code: None,
             cpu_usec: None,
             memory_bytes: None,
+            run: 0,
+            restarts: 0,
+            next_try_usec: None,
             notices: Vec::new(),
         }
     }

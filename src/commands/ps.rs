@@ -55,6 +55,9 @@ fn stopped(name: &str) -> ServiceStatus {
         exit_code: None,
         cpu_usec: None,
         memory_bytes: None,
+        run: 0,
+        restarts: 0,
+        next_try_usec: None,
         notices: Vec::new(),
     }
 }

@@ -77,6 +77,8 @@ pub enum Phase {
     Failed,
     /// A dependency failed.
     Blocked,
+    /// It ended and will be started again.
+    Backoff,
     /// It was told to stop.
     Stopping,
     /// It was stopped, or never started.
@@ -135,6 +137,12 @@ pub struct ServiceStatus {
     pub cpu_usec: Option<u64>,
     /// Memory in use, bytes.
     pub memory_bytes: Option<u64>,
+    /// Number of its present or last start, from 1; 0 = never started. `logs --run` takes it.
+    pub run: u64,
+    /// Starts after an end or a failed check that nobody asked for.
+    pub restarts: u32,
+    /// In `backoff`: when the next start is tried, microseconds since the Unix epoch.
+    pub next_try_usec: Option<u64>,
     /// What isolation was not applied (`best-effort`), or loosened.
     pub notices: Vec<String>,
 }

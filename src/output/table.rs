@@ -69,6 +69,7 @@ pub(super) fn phase(phase: Phase) -> &'static str {
         Phase::Completed => "completed",
         Phase::Failed => "failed",
         Phase::Blocked => "blocked",
+        Phase::Backoff => "backoff",
         Phase::Stopping => "stopping",
         Phase::Stopped => "stopped",
     }

@@ -246,7 +246,8 @@ impl Engine {
 
     /// The row of `ps`; with what it uses at the moment when `usage` is asked for.
     pub(super) fn status(&self, name: &str, usage: bool) -> Option<ServiceStatus> {
-        let view = self.state.units.get(name)?.view();
+        let unit = self.state.units.get(name)?;
+        let view = unit.view();
         let running = self.running.get(name);
         let network = self.network.as_ref();
         let group = || pactown_runtime::cgroup::Cgroup::open(&self.instance.cgroup(name)).ok();
@@ -267,6 +268,9 @@ impl Engine {
             exit_code: last.map(|record| record.status.code()),
             cpu_usec: used.cpu_usec.or(last.and_then(|record| record.cpu_usec)),
             memory_bytes: used.memory,
+            run: unit.run,
+            restarts: 0,
+            next_try_usec: None,
             notices: Vec::new(),
         })
     }
