@@ -23,6 +23,7 @@ mod locate;
 mod normal;
 mod publish;
 mod report;
+pub(crate) mod restart;
 mod scalars;
 mod schema;
 mod service;

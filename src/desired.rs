@@ -99,6 +99,8 @@ pub(crate) mod tests {
             depends_on: vec![],
             health: None,
             timeout: Duration::from_secs(60),
+            restart: crate::config::ecosystem::Restart::Proven,
+            on_unhealthy: crate::config::ecosystem::OnUnhealthy::None,
             stop_signal: 15,
             stop_grace: Duration::from_secs(10),
             sandbox_path: None,

@@ -55,6 +55,27 @@ pub(crate) async fn until_healthy(
     }
 }
 
+/// Asks what is ready every `interval`, until it fails several times in a row; the last answer.
+pub(crate) async fn until_unhealthy(check: &HealthCheck, address: IpAddr, inside: &impl Inside) -> String {
+    let mut failures = 0;
+    loop {
+        sleep(check.interval).await;
+        let answer = match timeout(check.timeout, ask(&check.probe, address, inside)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(format!("{}: no answer", question(&check.probe))),
+        };
+        match answer {
+            Ok(()) => failures = 0,
+            Err(answer) => {
+                failures += 1;
+                if failures >= 3 {
+                    return answer;
+                }
+            }
+        }
+    }
+}
+
 /// The pause after a probe: a tenth of the time waited so far. A server that is ready after 120 ms is seen within
 /// 12 ms, one that needs a minute is asked about a hundred times.
 fn pause(check: &HealthCheck, waited: Duration) -> Duration {

@@ -182,9 +182,9 @@ fn leave_on_error(written: io::Result<()>) {
 fn mark(row: &ServiceStatus) -> (&'static str, Style) {
     match (row.state, row.health) {
         (Phase::Running, Health::Starting) => ("…", FAINT),
-        (Phase::Running | Phase::Completed, _) => ("✓", GOOD),
         (Phase::Failed, _) => ("✗", ERROR),
-        (Phase::Blocked, _) => ("!", CAUTION),
+        (Phase::Blocked | Phase::Backoff, _) | (Phase::Running, Health::Unhealthy) => ("!", CAUTION),
+        (Phase::Running | Phase::Completed, _) => ("✓", GOOD),
         (Phase::Stopped | Phase::Stopping, _) => ("·", FAINT),
         _ => ("…", FAINT),
     }
@@ -195,10 +195,12 @@ fn state_line(row: &ServiceStatus) -> Option<String> {
     let text = match (row.state, row.health) {
         (Phase::Running, Health::Healthy) => "is healthy",
         (Phase::Running, Health::None) => "is running",
+        (Phase::Running, Health::Unhealthy) => "is unhealthy",
         (Phase::Completed, _) => "is completed",
         (Phase::Stopping, _) => "is stopping",
         (Phase::Stopped, _) => "is stopped",
         (Phase::Blocked, _) => row.cause.as_deref().unwrap_or("is blocked"),
+        (Phase::Backoff, _) => "is started again soon",
         _ => return None,
     };
     Some(format!("{style}{mark}{style:#} {} {text}\n", row.name))

@@ -8,7 +8,7 @@ mod graph;
 mod render;
 
 pub use environment::{Source, Variable, environment, variables};
-pub use graph::{Graph, condition, is_job};
+pub use graph::{Graph, condition, is_job, restart_policy};
 pub use render::{Format, render};
 
 #[cfg(test)]
@@ -34,6 +34,7 @@ pub(crate) mod tests {
                     env_var: None,
                     condition: None,
                     required: true,
+                    restart: false,
                     port: None,
                     place: Place { line, column: 1 },
                 });

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 use pactown_netns::NetworkSpec;
+use pactown_runtime::protocol::ExitRecord;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +38,10 @@ pub struct StateError {
 pub struct InstanceRecord {
     /// What shall run; without the caller's environment.
     pub desired: Desired,
+    /// The services that were asked for last, with what they need.
+    pub wanted: Vec<ServiceName>,
+    /// Health checks are left out.
+    pub no_health: bool,
     /// A command owns the run: without it, everything ends.
     pub attached: bool,
     /// Everything is ending.
@@ -56,23 +61,30 @@ pub struct NetworkRecord {
     pub published: IndexMap<ServiceName, Vec<Published>>,
 }
 
-/// `<run_dir>/services/<name>.json`: one running sandbox.
+/// `<run_dir>/services/<name>.json`: where one service stands, from its first start until it leaves the ecosystem.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ServiceRecord {
     /// Its name.
     pub name: ServiceName,
+    /// What the supervisor decides by; written and read by it alone.
+    pub standing: serde_json::Value,
+    /// Its process, while there is one.
+    pub process: Option<ProcessRecord>,
+    /// How it ended last.
+    pub exit: Option<ExitRecord>,
+    /// What it was made from.
+    pub fingerprint: serde_json::Value,
+}
+
+/// The process of a running sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessRecord {
     /// Host pid of pid 1.
     pub pid: i32,
     /// Its start in clock ticks since boot: with the pid, its identity.
     pub start_time: u64,
     /// Start, microseconds since the Unix epoch.
     pub started_at_usec: u64,
-    /// Number of the run.
-    pub run: u64,
-    /// Its check passed, or it has none.
-    pub ready: bool,
-    /// What it was made from.
-    pub fingerprint: serde_json::Value,
 }
 
 impl Instance {
@@ -135,8 +147,7 @@ pub fn remove(path: &Path) -> Result<(), StateError> {
     }
 }
 
-/// All records in `<run_dir>/services`, in no order. Damaged ones are left out: their sandboxes are then unknown and
-/// ended.
+/// All records in `<run_dir>/services`, in no order. Damaged ones are left out: what they tell of is then unknown.
 pub fn services(instance: &Instance) -> Vec<ServiceRecord> {
     let Ok(entries) = fs::read_dir(instance.run_dir().join("services")) else {
         return Vec::new();

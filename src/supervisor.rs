@@ -15,9 +15,11 @@ mod making;
 mod ports;
 mod probe;
 mod publish;
+mod records;
 mod requests;
 mod step;
 mod unit;
+mod units;
 mod wires;
 mod wish;
 

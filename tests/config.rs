@@ -143,6 +143,10 @@ const MALFORMED: &[(&str, &str)] = &[
         "name: x\nservices:\n  a: {readme: [a], rootfs: '', toolchains: /opt/x, sandbox_path: 5}\n",
     ),
     (
+        "restart policies",
+        "name: x\nservices:\n  a: {restart: sometimes}\n  b: {restart: on-failure:0}\n  c: {restart: [always]}\n  d: {on_unhealthy: explode}\n  e: {depends_on: [{name: a, restart: maybe}]}\n",
+    ),
+    (
         "features that come later",
         "name: x\nsecrets: {a: b}\nservices:\n  a: {replicas: 2, restart: always, schedule: daily, secrets: [x], security: {a: b}, devices: [/dev/kvm]}\n  b: {target: desktop, framework: electron, build_cmd: make, build_targets: [linux], read_only: false}\n  c: {hooks: {a: b}, on_unhealthy: restart, from: x, auto_restart: sometimes}\n",
     ),

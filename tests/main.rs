@@ -16,4 +16,5 @@ mod markpact;
 mod network;
 mod python_tool;
 mod readme;
+mod supervision;
 mod tidy;

@@ -286,7 +286,7 @@ const MALFORMED: &[&str] = &[
     "```sh markpact:run\n\n  \n```\n",
     "```sh markpact:run\na\0b\n```\n",
     "```yaml markpact:workload\nkind: jobb\nargz: [a]\n```\n",
-    "```yaml markpact:workload\nkind: plugin\nimage: debian\nschedule: '* * * * *'\nrestart_policy: always\n```\n",
+    "```yaml markpact:workload\nkind: plugin\nimage: debian\nschedule: '* * * * *'\nrestart_policy: maybe\n```\n",
     "```yaml markpact:workload\nkind: job\n\targs: [a]\n```\n",
     "```yaml markpact:workload\nkind: job\nkind: service\n```\n",
     "```yaml markpact:workload\n- job\n```\n",

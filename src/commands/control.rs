@@ -47,7 +47,7 @@ fn each(context: &Context, verb: &str, services: &[ServiceName], with_dependents
             match follow::until_settled(&mut stream, &mut view, &mut signals, None).await? {
                 Outcome::Settled(0) | Outcome::Ended => {}
                 Outcome::Settled(_) | Outcome::TimedOut => {
-                    let names = view.names_in(&[Phase::Failed, Phase::Blocked]);
+                    let names = view.names_in(&[Phase::Failed, Phase::Backoff, Phase::Blocked]);
                     return Err(Error::Failed(format!(
                         "not everything is up: {}",
                         names.join(", ")

@@ -9,7 +9,7 @@ use super::follow::{self, LiveLogs, Outcome, Signals, View};
 use super::{Context, preflight, privilege, up};
 use crate::cli;
 use crate::config::Ecosystem;
-use crate::config::ecosystem::{Egress, Isolation, Limits, Place, Registry, Service};
+use crate::config::ecosystem::{Egress, Isolation, Limits, OnUnhealthy, Place, Registry, Restart, Service};
 use crate::control::api::{DownRequest, Phase, ServiceStatus, UpRequest};
 use crate::control::client::ProgressStream;
 use crate::desired::{Caller, Desired};
@@ -140,6 +140,9 @@ fn service(name: &str, recipe: &Recipe, port: u16, env: IndexMap<String, String>
         depends_on: Vec::new(),
         health: health.transpose()?,
         timeout: Duration::from_secs(300),
+        // Its end is the command's end.
+        restart: Restart::No,
+        on_unhealthy: OnUnhealthy::None,
         stop_signal: nix::libc::SIGTERM,
         stop_grace: Duration::from_secs(10),
         sandbox_path: None,

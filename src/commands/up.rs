@@ -197,7 +197,7 @@ impl Up<'_> {
         };
         loop {
             if !view.rows.is_empty() && view.rows.values().all(resting) {
-                let failed = view.names_in(&[Phase::Failed, Phase::Blocked]);
+                let failed = view.names_in(&[Phase::Failed, Phase::Backoff, Phase::Blocked]);
                 return Ok(if failed.is_empty() {
                     Ok(())
                 } else {
@@ -225,7 +225,7 @@ impl Up<'_> {
     }
 
     fn failed(&self, view: &View<'_>, code: i32) -> Error {
-        let names = view.names_in(&[Phase::Failed, Phase::Blocked]);
+        let names = view.names_in(&[Phase::Failed, Phase::Backoff, Phase::Blocked]);
         let message = format!("not everything is up: {}", names.join(", "));
         match code {
             3 => Error::Environment { message, hint: None },

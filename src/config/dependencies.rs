@@ -101,6 +101,7 @@ fn plain(name: String, mark: Mark) -> Dependency {
         env_var: None,
         condition: None,
         required: true,
+        restart: false,
         port: None,
         place: mark.place,
     }
@@ -123,6 +124,10 @@ fn details(name: String, mark: Mark, node: &Node, report: &Report) -> Dependency
             .get("required")
             .and_then(|value| report.boolean("required", value))
             .unwrap_or(true),
+        restart: node
+            .get("restart")
+            .and_then(|value| report.boolean("restart", value))
+            .unwrap_or(false),
         port: node.get("port").and_then(|value| report.port("port", value)),
         ..plain(name, mark)
     }

@@ -95,6 +95,10 @@ pub struct Service {
     pub health: Option<HealthCheck>,
     /// `timeout`: how long a start may take until ready.
     pub timeout: Duration,
+    /// `restart`: when it is started again after an end that nobody asked for.
+    pub restart: Restart,
+    /// `on_unhealthy`.
+    pub on_unhealthy: OnUnhealthy,
     /// `stop_signal`, a signal number; SIGTERM by default.
     pub stop_signal: i32,
     /// `stop_grace`: time between the stop signal and SIGKILL.
@@ -117,6 +121,36 @@ pub struct Service {
     pub toolchains: Vec<PathBuf>,
     /// `rootfs:` directory that replaces the host view.
     pub rootfs: Option<PathBuf>,
+}
+
+/// When a service that ended, or never became ready, is started again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Restart {
+    /// Nothing was written: after a failure, of what has run well for a while. What fails before that is a failed start.
+    #[default]
+    Proven,
+    /// Never.
+    No,
+    /// After a failure; at most so many times in a row.
+    OnFailure(Option<u32>),
+    /// After every end; a job's success is none.
+    Always,
+    /// As `Always`; a service that was stopped by hand stays stopped, which holds for every policy here.
+    UnlessStopped,
+}
+
+/// What happens when a running service fails its health check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnUnhealthy {
+    /// It is shown.
+    #[default]
+    None,
+    /// It is started again.
+    Restart,
+    /// It is stopped.
+    Stop,
 }
 
 /// One entry of `ports:`: `[ADDRESS:]HOST:CONTAINER[/tcp|udp]`.
@@ -149,6 +183,8 @@ pub struct Dependency {
     pub condition: Option<Condition>,
     /// `required: false`: a failed dependency does not block.
     pub required: bool,
+    /// `restart: true`: when the dependency is started again, so is the dependent.
+    pub restart: bool,
     /// `port`: which port of the dependency the endpoint means.
     pub port: Option<u16>,
     /// Where it stands.

@@ -190,13 +190,22 @@ pub(crate) const SERVICE: &[Key] = &[
         "Where its own files are kept; below 'sandbox_root' by default.",
     ),
     key(
+        "restart",
+        Shape::Restart,
+        "When it is started again: no, on-failure[:N], always, unless-stopped. Left out: after a failure, once it has run well for 10 seconds.",
+    ),
+    key(
         "auto_restart",
         Shape::Bool,
-        "Restart on failure; has no effect before 'restart' is supported.",
+        "true: 'restart: on-failure', false: 'restart: no'; 'restart' wins.",
+    ),
+    key(
+        "on_unhealthy",
+        Shape::Choice(&["none", "restart", "stop"]),
+        "What happens when it fails its health check while it runs.",
     )
-    .or("true"),
+    .or("\"none\""),
     later("replicas", &["1"], "How many of it run."),
-    later("restart", &["no", "false"], "When it is started again."),
     later("schedule", &[], "When it is run."),
     later("secrets", &[], "Secrets it gets."),
     later("security", &[], "Exceptions from the isolation."),
@@ -211,11 +220,6 @@ pub(crate) const SERVICE: &[Key] = &[
         "Whether the root file system is read-only.",
     ),
     later("hooks", &[], "Commands around starts and stops."),
-    later(
-        "on_unhealthy",
-        &[],
-        "What happens when a running service fails its health check.",
-    ),
     later("from", &[], "A service of a registry it is made from."),
 ];
 
@@ -235,9 +239,14 @@ pub(crate) const DEPENDENCY: &[Key] = &[
         "When it counts as satisfied.",
     ),
     key("required", Shape::Bool, "false: its failure does not block.").or("true"),
+    key(
+        "restart",
+        Shape::Bool,
+        "true: start it again whenever the dependency is.",
+    )
+    .or("false"),
     key("port", Shape::Port, "Which of its ports the URL means."),
     later("registry", &["local"], "The registry it comes from."),
-    later("restart", &["false"], "Restart together with the dependency."),
 ];
 
 /// The words for a condition: ours, then those of Compose.

@@ -11,7 +11,7 @@ use super::ecosystem::{
     Service, Volume,
 };
 use super::interpolate::escaped;
-use super::scalars;
+use super::{restart, scalars};
 
 /// The normal form. An automatic `port` stays null: it follows from `base_port` and the order.
 pub fn normal_form(ecosystem: &Ecosystem) -> Value {
@@ -64,6 +64,8 @@ fn service_form(service: &Service, directory: &Path) -> Value {
         "depends_on": service.depends_on.iter().map(dependency_form).collect::<Vec<_>>(),
         "health_check": service.health.as_ref().map(health_form),
         "timeout": duration_form(service.timeout),
+        "restart": restart::word(service.restart),
+        "on_unhealthy": restart::ON_UNHEALTHY.iter().find(|(_, one)| *one == service.on_unhealthy).map(|(word, _)| word),
         "stop_signal": scalars::signal_text(service.stop_signal),
         "stop_grace": duration_form(service.stop_grace),
         "limits": limits_form(&service.limits),
@@ -106,6 +108,7 @@ fn dependency_form(dependency: &Dependency) -> Value {
         "env_var": dependency.env_var,
         "condition": condition,
         "required": dependency.required,
+        "restart": dependency.restart,
         "port": dependency.port,
     })
 }

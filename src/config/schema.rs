@@ -25,6 +25,8 @@ pub(crate) enum Shape {
     Size,
     /// A name or a number.
     Signal,
+    /// A restart policy.
+    Restart,
     /// One of these words.
     Choice(&'static [&'static str]),
     /// A list of text.
@@ -130,6 +132,11 @@ fn alternatives(shape: Shape) -> Vec<Value> {
             json!({"type": "integer", "minimum": 1, "maximum": 64}),
             json!({"type": "string"}),
         ],
+        Shape::Restart => vec![
+            json!({"type": "string", "pattern": "^(no|never|always|unless-stopped|on-failure(:[1-9][0-9]*)?)$"}),
+            json!({"const": false}),
+            variable(),
+        ],
         Shape::Choice(words) => vec![json!({"enum": words}), variable()],
         Shape::Texts => vec![json!({"type": "array", "items": {"type": "string"}})],
         Shape::PortList => vec![json!({"type": "array", "items": {"anyOf": [port(), variable()]}})],
@@ -229,6 +236,6 @@ mod tests {
         assert_eq!(service.as_object().map(Map::len), Some(SERVICE.len()));
         assert_eq!(service["port"]["anyOf"][0]["maximum"], 65535);
         assert_eq!(service["replicas"]["enum"], json!([1, null]));
-        assert_eq!(service["restart"]["enum"], json!(["no", false, null]));
+        assert!(service["restart"]["anyOf"][0]["pattern"].is_string());
     }
 }

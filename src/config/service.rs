@@ -10,7 +10,7 @@ use super::grammar::LIMITS;
 use super::report::Report;
 use super::top::Context;
 use super::tree::{Key, Node, Value, shortened};
-use super::{dependencies, health, publish, scalars, storage};
+use super::{dependencies, health, publish, restart, scalars, storage};
 
 /// What is known about a service from the rest of the file.
 pub(crate) struct Surroundings<'a> {
@@ -34,9 +34,6 @@ pub(crate) fn service(key: &Key, node: &Node, around: Surroundings, context: &Co
     let path = |name: &str| node.get(name).and_then(|value| path(name, value, context));
     let (readme, readme_place) = readme(key, node, context);
     let (volumes, mounts) = storage::volumes_and_mounts(node, context);
-    if let Some(value) = node.get("auto_restart") {
-        report.boolean("auto_restart", value);
-    }
     Service {
         name: key.text.clone(),
         place: key.mark.place,
@@ -52,6 +49,8 @@ pub(crate) fn service(key: &Key, node: &Node, around: Surroundings, context: &Co
             .get("health_check")
             .and_then(|value| health::check(value, around.port, report)),
         timeout: duration("timeout", false).unwrap_or(Duration::from_secs(60)),
+        restart: restart::restart(node, report),
+        on_unhealthy: restart::on_unhealthy(node, report),
         stop_signal: stop_signal(node, report),
         stop_grace: duration("stop_grace", true).unwrap_or(Duration::from_secs(10)),
         sandbox_path: path("sandbox_path"),

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use crate::config::ecosystem::Restart;
+
 /// A span of lines in the README, both 1-based and inclusive; of the fence lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Lines {
@@ -97,6 +99,8 @@ pub struct Workload {
     pub kind: WorkloadKind,
     /// Arguments appended to the run command.
     pub args: Vec<String>,
+    /// `restart_policy`; the ecosystem file wins.
+    pub restart: Option<Restart>,
 }
 
 /// Service or job.

@@ -10,7 +10,8 @@ use serde_yaml::{Spanned, UserMessageFormatter};
 use super::block::Block;
 use super::findings::{Findings, instead, quoted};
 use super::recipe::{Workload, WorkloadKind};
-use crate::config::ecosystem::Place;
+use crate::config::ecosystem::{Place, Restart};
+use crate::config::restart;
 
 const KEYS: &[&str] = &[
     "kind",
@@ -111,11 +112,11 @@ impl Entry<'_> {
         match self.key {
             "kind" => workload.kind = self.kind(findings),
             "args" => workload.args = self.args(block, findings),
-            "restart_policy" => self.restart_policy(findings),
+            "restart_policy" => workload.restart = self.restart_policy(findings),
             known if KEYS.contains(&known) => findings.error_at(
                 key,
                 format!("'{known}' of a workload is not supported yet"),
-                "remove it; supported are kind and args",
+                "remove it; supported are kind, args and restart_policy",
             ),
             unknown => findings.error_at(
                 key,
@@ -165,15 +166,16 @@ impl Entry<'_> {
         items.iter().map(|item| item.value.clone()).collect()
     }
 
-    fn restart_policy(&self, findings: &mut Findings<'_>) {
-        match self.value {
-            Value::Text(text) if ["never", "no"].contains(&text.as_str()) => {}
-            _ => findings.error_at(
-                self.at,
-                "a restart policy other than 'never' is not supported yet",
-                "write 'never' or remove the key",
-            ),
+    fn restart_policy(&self, findings: &mut Findings<'_>) -> Option<Restart> {
+        let policy = match self.value {
+            Value::Text(text) => restart::policy(text),
+            Value::List(_) | Value::Mapping => None,
+        };
+        if policy.is_none() {
+            let help = "write 'never', 'on-failure', 'on-failure:5', 'always' or 'unless-stopped'";
+            findings.error_at(self.at, "this is no restart policy", help);
         }
+        policy
     }
 }
 

@@ -50,8 +50,20 @@ fn cells(row: &ServiceStatus) -> Vec<String> {
         row.memory_bytes
             .map(|bytes| ByteSize(bytes).display().iec_short().to_string())
             .unwrap_or_default(),
-        row.cause.clone().unwrap_or_default(),
+        cause(row),
     ]
+}
+
+/// The cause; of what is tried again, when.
+fn cause(row: &ServiceStatus) -> String {
+    let cause = row.cause.clone().unwrap_or_default();
+    let Some(next) = row.next_try_usec else {
+        return cause;
+    };
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now = u64::try_from(now.unwrap_or_default().as_micros()).unwrap_or(next);
+    let left = next.saturating_sub(now) as f64 / 1e6;
+    format!("{cause}, next try in {left:.1} s")
 }
 
 fn port(port: &Published) -> String {

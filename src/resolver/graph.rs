@@ -6,7 +6,7 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef;
 
 use crate::config::Ecosystem;
-use crate::config::ecosystem::{Condition, Dependency, Place, ServiceName};
+use crate::config::ecosystem::{Condition, Dependency, Place, Restart, ServiceName};
 use crate::desired::Desired;
 use crate::diagnostics::{Problem, Problems, Severity};
 use crate::markpact::Recipe;
@@ -184,6 +184,23 @@ pub fn condition(dependency: &Dependency, ecosystem: &Ecosystem, recipe: Option<
         }
     };
     dependency.condition.unwrap_or_else(by_kind)
+}
+
+/// When `name` is started again: its key of the ecosystem file wins over its README's `workload` block.
+pub fn restart_policy(desired: &Desired, name: &str) -> Restart {
+    let written = desired
+        .ecosystem
+        .services
+        .get(name)
+        .map(|service| service.restart);
+    let own = desired
+        .recipes
+        .get(name)
+        .and_then(|recipe| recipe.workload.restart);
+    match written.unwrap_or_default() {
+        Restart::Proven => own.unwrap_or_default(),
+        written => written,
+    }
 }
 
 /// Whether `name` ends by itself: its README says so, or somebody waits for its completion.

@@ -127,6 +127,7 @@ mod tests {
             workload: Workload {
                 kind: WorkloadKind::Job,
                 args: args.iter().map(|word| (*word).to_owned()).collect(),
+                restart: None,
             },
             health: None,
             others: vec![],

@@ -1,5 +1,6 @@
 //! What was decided, carried out: each action starts something that answers with a message, or tells somebody.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -10,17 +11,18 @@ use super::engine::{Engine, Message};
 use super::making::{self, Site, Unmade};
 use super::probe::Commands;
 use super::step::{Action, Event};
-use super::tell;
 use super::unit::Stage;
-use crate::config::ecosystem::ServiceName;
-use crate::control::api::{Progress, ServiceStatus};
-use crate::state::ServiceRecord;
-use crate::{health, logs, prepare, state};
+use crate::config::ecosystem::{HealthCheck, ServiceName};
+use crate::control::api::{Phase, Progress, ServiceStatus};
+use crate::state::ProcessRecord;
+use crate::{health, logs, prepare};
 
 /// A log file is rotated beyond this size, in bytes.
 const LOG_BYTES: u64 = 10 << 20;
 /// How many files of a log are kept.
 const LOG_FILES: u32 = 5;
+/// How long a recovery is waited for at a time.
+const LONG: Duration = Duration::from_secs(3600);
 /// Log lines that go with a failure.
 const LAST_LINES: usize = 20;
 
@@ -38,6 +40,13 @@ impl Engine {
             }
             Action::Signal(id, signal) => self.keeper.tell(Call::Signal { id, signal }),
             Action::Kill(id) => self.keeper.tell(Call::Kill { id }),
+            Action::Watch(name, run) => self.watch(name, run),
+            Action::Steady(name, run, time) => self.after(time, Event::Steady(name, run)),
+            Action::Retry(name, run, time) => {
+                let usec = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+                self.tries.insert(name.clone(), now_usec().saturating_add(usec));
+                self.after(time, Event::Retry(name, run));
+            }
             Action::Grace(name, run, time) => self.after(time, Event::GraceOver(name, run)),
             Action::Discard(name) => self.discard(name),
             Action::Report(name) => self.report(&name),
@@ -122,39 +131,25 @@ impl Engine {
         });
     }
 
-    /// The sandbox runs: written down before anything else is decided about it.
+    /// The sandbox runs.
     pub(super) async fn created(&mut self, name: ServiceName, run: u64, (pid, start_time): (i32, u64)) {
         let alive = self.state.units.get(&name).is_some_and(|unit| {
             unit.run == run && matches!(unit.stage, Stage::Starting | Stage::Closing { .. })
         });
         if alive {
-            let record = ServiceRecord {
-                name: name.clone(),
+            let process = ProcessRecord {
                 pid,
                 start_time,
                 started_at_usec: now_usec(),
-                run,
-                ready: false,
-                fingerprint: self.fingerprints.get(&name).cloned().unwrap_or_default(),
             };
-            self.write_record(&record);
-            self.running.insert(name.clone(), record);
+            self.running.insert(name.clone(), process);
             self.exits.remove(&name);
         }
         self.advance(Event::Created(name, run)).await;
     }
 
-    fn write_record(&self, record: &ServiceRecord) {
-        if let Err(error) = state::write(&self.instance.service_record(&record.name), record) {
-            tell(&crate::error::chain(&error));
-        }
-    }
-
     pub(super) fn probe(&mut self, name: ServiceName, run: u64, limit: Duration) {
-        let Some(site) = &self.site else { return };
-        let service = site.desired.ecosystem.services.get(&name);
-        let check = service.and_then(|service| service.health.clone());
-        let Some((check, address)) = check.zip(site.addresses.get(&name).copied()) else {
+        let Some((check, address)) = self.check_of(&name) else {
             return;
         };
         let inside = Commands::new(self.keeper.socket(), &name);
@@ -170,7 +165,40 @@ impl Engine {
         self.probes.insert(name, task.abort_handle());
     }
 
-    fn after(&self, time: Duration, event: Event) {
+    /// Goes on asking what is ready, for as long as it runs.
+    pub(super) fn watch(&mut self, name: ServiceName, run: u64) {
+        let Some((check, address)) = self.check_of(&name) else {
+            return;
+        };
+        let inside = Commands::new(self.keeper.socket(), &name);
+        let (messages, service) = (self.messages.clone(), name.clone());
+        let task = tokio::task::spawn_local(async move {
+            loop {
+                let cause = health::until_unhealthy(&check, address.into(), &inside).await;
+                let name = service.clone();
+                let sick = Event::Sick { name, run, cause };
+                if messages.send(Message::Event(sick)).is_err() {
+                    return;
+                }
+                while health::until_healthy(&check, address.into(), &inside, LONG)
+                    .await
+                    .is_err()
+                {}
+                let _ = messages.send(Message::Event(Event::Well(service.clone(), run)));
+            }
+        });
+        if let Some(before) = self.probes.insert(name, task.abort_handle()) {
+            before.abort();
+        }
+    }
+
+    fn check_of(&self, name: &str) -> Option<(HealthCheck, Ipv4Addr)> {
+        let site = self.site.as_ref()?;
+        let check = site.desired.ecosystem.services.get(name)?.health.clone()?;
+        Some((check, *site.addresses.get(name)?))
+    }
+
+    pub(super) fn after(&self, time: Duration, event: Event) {
         let messages = self.messages.clone();
         tokio::task::spawn_local(async move {
             tokio::time::sleep(time).await;
@@ -196,21 +224,6 @@ impl Engine {
                 status: Box::new(status),
             });
         }
-        let ready = self
-            .state
-            .units
-            .get(name)
-            .is_some_and(|unit| unit.stage == Stage::Running { ready: true });
-        if let Some(mut record) = self
-            .running
-            .get(name)
-            .filter(|record| record.ready != ready)
-            .cloned()
-        {
-            record.ready = ready;
-            self.write_record(&record);
-            self.running.insert(name.to_owned(), record);
-        }
     }
 
     fn explain(&mut self, name: ServiceName) {
@@ -226,6 +239,7 @@ impl Engine {
 
     fn forget(&mut self, name: &str) {
         super::ports::release(&self.keeper, name);
+        self.strike(name);
         self.fingerprints.shift_remove(name);
         self.exits.remove(name);
         if let Some(network) = &mut self.network {
@@ -233,15 +247,6 @@ impl Engine {
             network.addresses.shift_remove(name);
         }
         self.write_network();
-    }
-
-    /// Keeps the network's record on disk in line.
-    pub(super) fn write_network(&self) {
-        if let Some(network) = &self.network
-            && let Err(error) = state::write(&self.instance.network_record(), network)
-        {
-            tell(&crate::error::chain(&error));
-        }
     }
 
     /// The row of `ps`; with what it uses at the moment when `usage` is asked for.
@@ -269,8 +274,12 @@ impl Engine {
             cpu_usec: used.cpu_usec.or(last.and_then(|record| record.cpu_usec)),
             memory_bytes: used.memory,
             run: unit.run,
-            restarts: 0,
-            next_try_usec: None,
+            restarts: view.restarts,
+            next_try_usec: self
+                .tries
+                .get(name)
+                .copied()
+                .filter(|_| view.phase == Phase::Backoff),
             notices: Vec::new(),
         })
     }
@@ -292,7 +301,7 @@ fn broken(cause: &dyn std::fmt::Display) -> Unmade {
     }
 }
 
-fn now_usec() -> u64 {
+pub(super) fn now_usec() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     u64::try_from(since.unwrap_or_default().as_micros()).unwrap_or(u64::MAX)
 }

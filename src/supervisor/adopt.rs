@@ -5,22 +5,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pactown_netns::resolver::{self as names, Resolver};
-use pactown_runtime::protocol::{Call, Listed};
+use pactown_runtime::protocol::{Call, ExitRecord, Listed};
 
+use super::actions::now_usec;
 use super::builder::Builder;
 use super::engine::{Engine, Message};
 use super::making::{self, Site};
-use super::step::Event;
+use super::step::resume::{Tidings, resume};
+use super::step::{Action, Event, STEADY, Want};
 use super::unit::{Stage, Unit};
 use super::wires::Wires;
 use super::{tell, wish};
+use crate::config::ecosystem::ServiceName;
 use crate::host::HostFacts;
 use crate::prepare::settings;
-use crate::state::{self, InstanceRecord, NetworkRecord};
+use crate::state::{self, InstanceRecord, NetworkRecord, ProcessRecord, ServiceRecord};
 use crate::toolchain;
 
 /// How long an attached run waits for its command to come back.
 const RETURN: Duration = Duration::from_secs(5);
+/// Until the next try of what waited for one when the last supervisor died.
+const SOON: Duration = Duration::from_millis(100);
 
 impl Engine {
     /// Takes over what the records and the keeper know. A fresh instance has neither.
@@ -86,28 +91,81 @@ impl Engine {
         }
     }
 
-    /// Services whose sandbox lives, and is the one of the record, run on; everything else of a service or a build is
-    /// ended and removed.
+    /// Every service stands where it stood; what of it has happened meanwhile is gone through now. What else lives of a
+    /// build or an unknown service is ended and removed.
     async fn take_over(&mut self, record: &InstanceRecord, living: &[Listed]) {
+        self.no_health = record.no_health;
+        self.wanted.clone_from(&record.wanted);
         for (name, traits) in wish::traits(&record.desired, self.no_health) {
             self.state.units.insert(name, Unit::new(traits));
         }
-        let records = state::services(&self.instance);
-        for listed in living.iter().filter(|listed| listed.id != wish::FORWARDER) {
-            let known = records.iter().find(|record| record.name == listed.id);
-            let same = known.filter(|record| listed.pid == Some((record.pid, record.start_time)));
-            match (same, self.state.units.get_mut(&listed.id)) {
-                (Some(record), Some(unit)) => {
-                    unit.run = record.run;
-                    unit.stage = Stage::Running { ready: record.ready };
-                    self.fingerprints
-                        .insert(record.name.clone(), record.fingerprint.clone());
-                    self.running.insert(record.name.clone(), record.clone());
+        let known =
+            |listed: &Listed| self.state.units.contains_key(&listed.id) || listed.id == wish::FORWARDER;
+        let strays: Vec<_> = living.iter().filter(|listed| !known(listed)).cloned().collect();
+        for stray in &strays {
+            self.end_stray(stray).await;
+        }
+        for record in state::services(&self.instance) {
+            let listed = living.iter().find(|listed| listed.id == record.name);
+            self.resume(record, listed).await;
+        }
+        self.go_on_probing();
+        self.go_on_with_the_wish().await;
+    }
+
+    async fn resume(&mut self, record: ServiceRecord, listed: Option<&Listed>) {
+        let name = record.name.clone();
+        let (Some(unit), Ok(standing)) = (
+            self.state.units.get_mut(&name),
+            serde_json::from_value(record.standing.clone()),
+        ) else {
+            return;
+        };
+        let pid = listed.and_then(|listed| listed.pid);
+        let exit = listed.and_then(|listed| listed.exit.clone());
+        let tidings = resume(unit, standing, pid.is_some(), exit.is_some());
+        let run = unit.run;
+        let cold = matches!(unit.stage, Stage::Rest(_) | Stage::Backoff { .. });
+        self.fingerprints.insert(name.clone(), record.fingerprint.clone());
+        self.exits
+            .extend(record.exit.clone().map(|exit| (name.clone(), exit)));
+        if let (Some((pid, start_time)), true) = (pid, tidings == Tidings::None) {
+            let process = record.process.filter(|process| process.pid == pid);
+            let started_at_usec = process.map_or_else(now_usec, |process| process.started_at_usec);
+            let process = ProcessRecord {
+                pid,
+                start_time,
+                started_at_usec,
+            };
+            self.running.insert(name.clone(), process);
+        }
+        self.written.insert(name.clone(), record);
+        match (tidings, pid) {
+            (Tidings::Created, Some(pid)) => self.created(name, run, pid).await,
+            (Tidings::Died, _) => self.died(name, exit).await,
+            (Tidings::Stray, _) => {
+                if let Some(listed) = listed {
+                    self.end_stray(listed).await;
                 }
-                _ => self.end_stray(listed).await,
+            }
+            (Tidings::Waits, _) => {
+                self.act(Action::Retry(name.clone(), run, SOON)).await;
+                self.act(Action::Discard(name)).await;
+            }
+            _ if cold => self.act(Action::Discard(name)).await,
+            _ => {}
+        }
+    }
+
+    /// It ended while nobody looked.
+    async fn died(&mut self, name: String, exit: Option<ExitRecord>) {
+        match exit {
+            Some(record) => self.exited(name, record).await,
+            None => {
+                let cause = "ended while no supervisor watched".to_owned();
+                self.advance(Event::Exited { name, code: 1, cause }).await;
             }
         }
-        self.probe_again();
     }
 
     async fn end_stray(&self, listed: &Listed) {
@@ -125,20 +183,55 @@ impl Engine {
         .await;
     }
 
-    /// Probes that the last supervisor was waiting for.
-    fn probe_again(&mut self) {
-        let waiting: Vec<_> = self
+    /// Probes that the last supervisor had under way.
+    fn go_on_probing(&mut self) {
+        let checked: Vec<_> = self
             .state
             .units
             .iter()
-            .filter(|(_, unit)| unit.traits.checked && unit.stage == Stage::Running { ready: false })
-            .map(|(name, unit)| (name.clone(), unit.run, unit.traits.timeout))
+            .map(|(name, unit)| (name.clone(), unit.run, unit.stage.clone(), unit.traits.clone()))
             .collect();
-        for (name, run, timeout) in waiting {
-            self.probe(name, run, timeout);
+        for (name, run, stage, traits) in checked {
+            match stage {
+                Stage::Running { ready: false } if traits.checked => self.probe(name, run, traits.timeout),
+                Stage::Running { ready: true } => {
+                    if traits.checked {
+                        self.watch(name.clone(), run);
+                    }
+                    self.after(STEADY, Event::Steady(name, run));
+                }
+                _ => {}
+            }
         }
-        let messages = self.messages.clone();
-        let _ = messages.send(Message::Event(Event::Stop(Vec::new())));
+    }
+
+    /// A wish that was taken and not begun is begun now: services that have never stood anywhere are started, those that
+    /// run and were made from something else start anew. What rests goes on resting.
+    async fn go_on_with_the_wish(&mut self) {
+        let Some(site) = self.site.clone() else { return };
+        let prints = wish::fingerprints(&site);
+        let differs = |name: &&ServiceName| self.fingerprints.get(*name) != prints.get(*name);
+        let stage = |name: &ServiceName| self.state.units.get(name).map(|unit| &unit.stage);
+        let wanted = self.wanted.iter();
+        let want = Want {
+            units: wish::traits(&site.desired, self.no_health),
+            run: wanted
+                .clone()
+                .filter(|name| !self.written.contains_key(*name))
+                .cloned()
+                .collect(),
+            renew: wanted
+                .filter(|name| matches!(stage(name), Some(Stage::Running { .. } | Stage::Starting)))
+                .filter(differs)
+                .cloned()
+                .collect(),
+            sequential: false,
+        };
+        for name in want.run.iter().chain(&want.renew) {
+            let print = prints.get(name).cloned().unwrap_or_default();
+            self.fingerprints.insert(name.clone(), print);
+        }
+        self.advance(Event::Want(want)).await;
     }
 
     fn wait_for_the_owner(&self) {

@@ -3,7 +3,8 @@
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::task::AbortHandle;
 
-use super::unit::{State, Unit};
+use super::unit::Unit;
+use super::units::State;
 use crate::config::ecosystem::ServiceName;
 use crate::control::api::Progress;
 

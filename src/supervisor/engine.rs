@@ -14,13 +14,13 @@ use super::audience::Audience;
 use super::keeper::Keeper;
 use super::making::{Site, Unmade};
 use super::step::{Event, step};
-use super::unit::State;
+use super::units::State;
 use super::wires::Wires;
 use crate::config::ecosystem::ServiceName;
 use crate::control::api::Progress;
 use crate::control::server::Request;
 use crate::instance::Instance;
-use crate::state::{NetworkRecord, ServiceRecord};
+use crate::state::{NetworkRecord, ProcessRecord, ServiceRecord};
 
 /// What comes in.
 pub(super) enum Message {
@@ -62,7 +62,13 @@ pub(super) struct Engine {
     /// What each service was last made from.
     pub(super) fingerprints: IndexMap<ServiceName, Value>,
     /// What runs.
-    pub(super) running: HashMap<ServiceName, ServiceRecord>,
+    pub(super) running: HashMap<ServiceName, ProcessRecord>,
+    /// What was last written down of each service.
+    pub(super) written: HashMap<ServiceName, ServiceRecord>,
+    /// When the next start of what failed is tried, microseconds since the Unix epoch.
+    pub(super) tries: HashMap<ServiceName, u64>,
+    /// The services that were asked for last, with what they need.
+    pub(super) wanted: Vec<ServiceName>,
     /// How each service ended last.
     pub(super) exits: HashMap<ServiceName, ExitRecord>,
     /// Evidence for a failure that is about to be explained.
@@ -103,6 +109,9 @@ impl Engine {
             network: None,
             fingerprints: IndexMap::new(),
             running: HashMap::new(),
+            written: HashMap::new(),
+            tries: HashMap::new(),
+            wanted: Vec::new(),
             exits: HashMap::new(),
             details: HashMap::new(),
             audience: Audience::default(),
@@ -144,7 +153,10 @@ impl Engine {
 
     /// Lets [`step`] decide, and carries it out.
     pub(super) async fn advance(&mut self, event: Event) {
-        for action in step(&mut self.state, event) {
+        let actions = step(&mut self.state, event);
+        // Before anything is done: a stop that was begun is gone on with by the next supervisor, not taken for a crash.
+        self.write_down();
+        for action in actions {
             self.act(action).await;
         }
         self.audience.settle(&self.state);
@@ -191,7 +203,7 @@ impl Engine {
         self.advance(Event::Late { name, run, cause }).await;
     }
 
-    async fn exited(&mut self, id: String, record: ExitRecord) {
+    pub(super) async fn exited(&mut self, id: String, record: ExitRecord) {
         if id == super::wish::FORWARDER && !self.state.ending {
             self.start_forwarder().await;
         }
@@ -199,7 +211,7 @@ impl Engine {
             return;
         }
         self.running.remove(&id);
-        let (code, cause) = (record.status.code(), cause(&record));
+        let (code, cause) = (record.status.code(), ended(&record));
         self.exits.insert(id.clone(), record);
         self.advance(Event::Exited {
             name: id,
@@ -219,7 +231,7 @@ impl Engine {
 }
 
 /// How a service ended, in one line.
-fn cause(record: &ExitRecord) -> String {
+pub(super) fn ended(record: &ExitRecord) -> String {
     use pactown_runtime::protocol::ExitStatus::{Code, Signal, Unknown};
     let how = match record.status {
         Code(code) => format!("exited with code {code}"),

@@ -303,7 +303,6 @@ pub(super) fn discard(
         _ => {}
     }
     note(Ledger::system().release(&format!("{}/{name}", instance.name)));
-    note(crate::state::remove(&instance.service_record(name)));
 }
 
 /// A removal goes on past a failure; the last one of the instance tries again, and `doctor --leaks` would show it.

@@ -185,6 +185,8 @@ impl Engine {
         };
         let record = InstanceRecord {
             desired,
+            wanted: self.wanted.clone(),
+            no_health: self.no_health,
             attached: self.attached,
             ending: ending || self.state.ending,
         };

@@ -2,109 +2,19 @@
 //! file. Every rule of order (start, block, stop, restart, end) is here and nowhere else.
 
 mod advance;
+mod event;
+mod failure;
+pub(super) mod resume;
 
 use std::time::Duration;
 
-use super::unit::{Awaits, End, Next, Stage, State, Traits, Unit};
-use crate::config::ecosystem::ServiceName;
+use super::unit::{Awaits, CRASH_LOOP, End, Next, Record, Stage, Unit};
+use super::units::State;
 use advance::{advance, report};
+use failure::{fail, retry, sick, steady, take_along, well};
 
-/// What can happen.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Event {
-    /// The user's wish: these services make up the ecosystem.
-    Want(Want),
-    /// These shall stop; each after those of them that depend on it.
-    Stop(Vec<ServiceName>),
-    /// Everything shall end, and the instance with it.
-    Down {
-        /// SIGKILL at once, without order.
-        kill: bool,
-        /// Instead of each service's own grace.
-        grace: Option<Duration>,
-    },
-    /// A preparation is done.
-    Prepared(ServiceName, u64),
-    /// A preparation or creation failed; nothing of it is left but what `Discard` removes.
-    Unmade {
-        /// The service.
-        name: ServiceName,
-        /// Its run.
-        run: u64,
-        /// One line.
-        cause: String,
-        /// What a command that waits for it exits with.
-        exit: i32,
-    },
-    /// The keeper created it: its process runs.
-    Created(ServiceName, u64),
-    /// Its check passed.
-    Healthy(ServiceName, u64),
-    /// Its time to become ready is over; why it is not.
-    Late {
-        /// The service.
-        name: ServiceName,
-        /// Its run.
-        run: u64,
-        /// One line, the probe's last answer.
-        cause: String,
-    },
-    /// Its grace is over.
-    GraceOver(ServiceName, u64),
-    /// It ended.
-    Exited {
-        /// The service.
-        name: ServiceName,
-        /// Shell's number of its end.
-        code: i32,
-        /// One line for it.
-        cause: String,
-    },
-}
-
-/// The whole wish of an `up`.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub(crate) struct Want {
-    /// All services of the file.
-    pub(crate) units: Vec<(ServiceName, Traits)>,
-    /// Those that shall run (closed under dependency).
-    pub(crate) run: Vec<ServiceName>,
-    /// Those that run already and must start anew.
-    pub(crate) renew: Vec<ServiceName>,
-    /// One after another.
-    pub(crate) sequential: bool,
-}
-
-/// What has to be done. Every action that can fail is answered by an event.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Action {
-    /// Make layers, ids, network and bundle. Answer: `Prepared` or `Unmade`.
-    Prepare(ServiceName, u64),
-    /// Give up a preparation early; it is answered all the same.
-    Abandon(ServiceName),
-    /// Have the keeper create it. Answer: `Created` or `Unmade`.
-    Create(ServiceName, u64),
-    /// Probe until it passes, it ends, or this time is over. Answer: `Healthy` or `Late`.
-    Probe(ServiceName, u64, Duration),
-    /// Stop probing.
-    EndProbe(ServiceName),
-    /// Send this signal. Answer, at last: `Exited`.
-    Signal(ServiceName, i32),
-    /// SIGKILL. Answer: `Exited`.
-    Kill(ServiceName),
-    /// Answer `GraceOver` after this time.
-    Grace(ServiceName, u64, Duration),
-    /// Remove what the preparation made.
-    Discard(ServiceName),
-    /// Its row changed.
-    Report(ServiceName),
-    /// It failed: tell why.
-    Explain(ServiceName),
-    /// It is no longer part of the ecosystem.
-    Forget(ServiceName),
-    /// All has ended: the instance is finished.
-    Finish,
-}
+pub(crate) use event::{Action, Event, Want};
+pub(super) use failure::STEADY;
 
 /// Takes one event.
 pub(crate) fn step(state: &mut State, event: Event) -> Vec<Action> {
@@ -135,7 +45,11 @@ fn apply(state: &mut State, event: Event, actions: &mut Vec<Action>) {
             exit,
         } => unmade(state, &name, run, End::Failed { cause, exit }, actions),
         Event::Created(name, run) => created(state, &name, run, actions),
-        Event::Healthy(name, run) => healthy(state, &name, run),
+        Event::Healthy(name, run) => healthy(state, &name, run, actions),
+        Event::Sick { name, run, cause } => sick(state, &name, run, cause, actions),
+        Event::Well(name, run) => well(state, &name, run),
+        Event::Steady(name, run) => steady(state, &name, run),
+        Event::Retry(name, run) => retry(state, &name, run),
         Event::Late { name, run, cause } => late(state, &name, run, cause, actions),
         Event::GraceOver(name, run) => grace_over(state, &name, run, actions),
         Event::Exited { name, code, cause } => exited(state, &name, code, cause, actions),
@@ -162,7 +76,9 @@ fn take_wish(state: &mut State, want: Want, actions: &mut Vec<Action>) {
         close(state, name, &End::Stopped, Next::Vanish, actions);
     }
     for name in &want.renew {
+        forgive(state, name);
         close(state, name, &End::Stopped, Next::Start, actions);
+        take_along(state, name, actions);
     }
     for (name, traits) in want.units {
         match state.units.get_mut(&name) {
@@ -176,9 +92,20 @@ fn take_wish(state: &mut State, want: Want, actions: &mut Vec<Action>) {
         };
         // A job that is done stays done; `renew` names it when it must run again.
         let done = unit.stage == Stage::Rest(End::Completed);
+        if let Stage::Backoff { .. } = unit.stage {
+            unit.stage = Stage::Rest(End::Stopped);
+        }
         if matches!(unit.stage, Stage::Closing { .. }) || (matches!(unit.stage, Stage::Rest(_)) && !done) {
+            unit.record = Record::default();
             unit.next = Next::Start;
         }
+    }
+}
+
+/// Somebody asked for its start: what it did before does not count any more.
+fn forgive(state: &mut State, name: &str) {
+    if let Some(unit) = state.units.get_mut(name) {
+        unit.record = Record::default();
     }
 }
 
@@ -214,7 +141,7 @@ fn close(state: &mut State, name: &str, end: &End, next: Next, actions: &mut Vec
     unit.next = next;
     let awaits = match unit.stage {
         Stage::Rest(_) | Stage::Closing { .. } => return,
-        Stage::Queued => {
+        Stage::Queued | Stage::Backoff { .. } => {
             unit.stage = Stage::Rest(end.clone());
             return;
         }
@@ -262,6 +189,10 @@ fn unmade(state: &mut State, name: &str, run: u64, failure: End, actions: &mut V
     };
     match &unit.stage {
         Stage::Preparing | Stage::Starting => {
+            // What has run well before can be made again, once what hinders it is over.
+            if unit.record.proven {
+                unit.next = fail(unit, true);
+            }
             unit.stage = Stage::Rest(failure);
             actions.push(Action::Discard(name.to_owned()));
             actions.push(Action::Explain(name.to_owned()));
@@ -288,6 +219,9 @@ fn created(state: &mut State, name: &str, run: u64, actions: &mut Vec<Action>) {
                 actions.push(Action::Probe(name.to_owned(), run, traits.timeout));
             }
             let ready = !traits.checked && !traits.job;
+            if ready {
+                actions.push(Action::Steady(name.to_owned(), run, STEADY));
+            }
             unit.stage = Stage::Running { ready };
         }
         Stage::Closing { awaits, .. } if *awaits == Awaits::Creation => *awaits = Awaits::Dependents,
@@ -295,20 +229,26 @@ fn created(state: &mut State, name: &str, run: u64, actions: &mut Vec<Action>) {
     }
 }
 
-fn healthy(state: &mut State, name: &str, run: u64) {
-    if let Some(unit) = present(state, name, run)
+fn healthy(state: &mut State, name: &str, run: u64, actions: &mut Vec<Action>) {
+    // A job is ready when it is done, whatever it serves meanwhile.
+    if let Some(unit) = present(state, name, run).filter(|unit| !unit.traits.job)
         && let Stage::Running { ready } = &mut unit.stage
+        && !*ready
     {
-        // A job is ready when it is done, whatever it serves meanwhile.
-        *ready = !unit.traits.job;
+        *ready = true;
+        actions.push(Action::Watch(name.to_owned(), run));
+        actions.push(Action::Steady(name.to_owned(), run, STEADY));
     }
 }
 
 fn late(state: &mut State, name: &str, run: u64, cause: String, actions: &mut Vec<Action>) {
-    let is_late = present(state, name, run).is_some_and(|unit| unit.stage == Stage::Running { ready: false });
-    if is_late {
+    let Some(unit) = present(state, name, run) else {
+        return;
+    };
+    if unit.stage == (Stage::Running { ready: false }) {
+        let next = fail(unit, true);
         actions.push(Action::Explain(name.to_owned()));
-        close(state, name, &End::Failed { cause, exit: 1 }, Next::Stay, actions);
+        close(state, name, &End::Failed { cause, exit: 1 }, next, actions);
     }
 }
 
@@ -334,7 +274,11 @@ fn exited(state: &mut State, name: &str, code: i32, cause: String, actions: &mut
     let end = match &unit.stage {
         Stage::Running { .. } | Stage::Starting if unit.traits.job && code == 0 => End::Completed,
         Stage::Running { .. } | Stage::Starting => {
-            actions.push(Action::Explain(name.to_owned()));
+            unit.next = fail(unit, code != 0);
+            // A crash loop is told of when it begins, not again and again.
+            if unit.next == Next::Stay || unit.record.failures <= CRASH_LOOP {
+                actions.push(Action::Explain(name.to_owned()));
+            }
             End::Failed { cause, exit: 1 }
         }
         Stage::Closing {
@@ -346,6 +290,10 @@ fn exited(state: &mut State, name: &str, code: i32, cause: String, actions: &mut
     actions.push(Action::EndProbe(name.to_owned()));
     actions.push(Action::Discard(name.to_owned()));
     unit.stage = Stage::Rest(end);
+    unit.sick = None;
+    if unit.next == Next::Retry {
+        take_along(state, name, actions);
+    }
 }
 
 #[cfg(test)]

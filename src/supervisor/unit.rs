@@ -3,23 +3,10 @@
 
 use std::time::Duration;
 
-use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
 
-use crate::config::ecosystem::{Condition, ServiceName};
+use crate::config::ecosystem::{Condition, OnUnhealthy, Restart, ServiceName};
 use crate::control::api::{Health, Phase};
-
-/// All services of the instance, in the file's order, and what is asked of them as a whole.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct State {
-    /// The services.
-    pub(crate) units: IndexMap<ServiceName, Unit>,
-    /// One after another (`--sequential`).
-    pub(crate) sequential: bool,
-    /// Everything is to end, and the instance with it.
-    pub(crate) ending: bool,
-    /// Everything is to end by SIGKILL, without order.
-    pub(crate) hurry: bool,
-}
 
 /// What a service is, as far as order and time are concerned.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,6 +19,10 @@ pub(crate) struct Traits {
     pub(crate) checked: bool,
     /// From its process's start until ready.
     pub(crate) timeout: Duration,
+    /// When it is started again after an end that nobody asked for.
+    pub(crate) restart: Restart,
+    /// What is done when its check fails while it runs.
+    pub(crate) on_unhealthy: OnUnhealthy,
     /// The signal that asks it to end.
     pub(crate) signal: i32,
     /// From that signal until SIGKILL.
@@ -47,6 +38,8 @@ pub(crate) struct Need {
     pub(crate) condition: Condition,
     /// Whether its failure blocks.
     pub(crate) required: bool,
+    /// Whether it takes its dependent along when it is started again.
+    pub(crate) restart: bool,
 }
 
 /// One service.
@@ -60,26 +53,68 @@ pub(crate) struct Unit {
     pub(crate) stage: Stage,
     /// Number of the present run; what belongs to an earlier one is stale.
     pub(crate) run: u64,
+    /// Its failures in a row and what follows from them.
+    pub(crate) record: Record,
+    /// The last answer of its check, while it runs and fails it.
+    pub(crate) sick: Option<String>,
     /// What was last reported.
     pub(crate) shown: Option<View>,
 }
 
+/// How often a service has failed, since somebody last asked for its start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    /// In a row: since it last ran well for a while.
+    pub(crate) failures: u32,
+    /// Starts that nobody asked for.
+    pub(crate) restarts: u32,
+    /// It has run well for a while.
+    pub(crate) proven: bool,
+}
+
+/// So many failures in a row are a crash loop: commands no longer wait for a better end.
+pub(crate) const CRASH_LOOP: u32 = 3;
+
+/// Everything of a service that has to survive the supervisor.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Standing {
+    /// Where it stands.
+    pub(crate) stage: Stage,
+    /// What it shall become.
+    pub(crate) next: Next,
+    /// Number of its run.
+    pub(crate) run: u64,
+    /// Its failures.
+    pub(crate) record: Record,
+    /// The answer of its check, when it fails.
+    pub(crate) sick: Option<String>,
+}
+
 /// What happens when a service comes to rest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Next {
     /// It stays so.
     Stay,
     /// It starts again (`restart`, or `start` while it was stopping).
     Start,
+    /// It failed, and is tried again after a while.
+    Retry,
     /// It is no longer part of the ecosystem.
     Vanish,
 }
 
 /// Where a service stands.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Stage {
     /// Nothing of it exists.
     Rest(End),
+    /// Nothing of it exists; it starts again when its time has come.
+    Backoff {
+        /// How it ended.
+        cause: String,
+    },
     /// It shall start; nothing of it exists.
     Queued,
     /// Layers, ids, network and bundle are being made.
@@ -103,7 +138,8 @@ pub(crate) enum Stage {
 }
 
 /// What a closing service waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Awaits {
     /// The preparation's answer.
     Preparation,
@@ -116,7 +152,8 @@ pub(crate) enum Awaits {
 }
 
 /// Why a service rests.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum End {
     /// It was told to, or never started.
     Stopped,
@@ -145,17 +182,8 @@ pub(crate) struct View {
     pub(crate) health: Health,
     /// Why, when something is wrong.
     pub(crate) cause: Option<String>,
-}
-
-/// Whether a service may start.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// All dependencies are satisfied.
-    Go,
-    /// One is not, yet.
-    Wait,
-    /// One cannot be any more; why.
-    Blocked(String),
+    /// How often it was started again.
+    pub(crate) restarts: u32,
 }
 
 impl Unit {
@@ -166,7 +194,20 @@ impl Unit {
             next: Next::Stay,
             stage: Stage::Rest(End::Stopped),
             run: 0,
+            record: Record::default(),
+            sick: None,
             shown: None,
+        }
+    }
+
+    /// What has to survive.
+    pub(crate) fn standing(&self) -> Standing {
+        Standing {
+            stage: self.stage.clone(),
+            next: self.next,
+            run: self.run,
+            record: self.record,
+            sick: self.sick.clone(),
         }
     }
 
@@ -174,6 +215,7 @@ impl Unit {
     pub(crate) fn is_settled(&self) -> bool {
         match &self.stage {
             Stage::Rest(_) => self.next == Next::Stay,
+            Stage::Backoff { .. } => self.is_looping(),
             Stage::Running { ready } => *ready,
             Stage::Closing { end, .. } => self.next == Next::Stay && matches!(end, End::Failed { .. }),
             _ => false,
@@ -183,6 +225,21 @@ impl Unit {
     /// Whether nothing of it exists and nothing will.
     pub(crate) fn is_at_rest(&self) -> bool {
         matches!(self.stage, Stage::Rest(_)) && self.next == Next::Stay
+    }
+
+    /// Whether it fails again and again.
+    pub(crate) fn is_looping(&self) -> bool {
+        self.record.failures >= CRASH_LOOP
+    }
+
+    /// Whether its policy has it started again after this end.
+    pub(crate) fn is_retried(&self, failed: bool) -> bool {
+        match self.traits.restart {
+            Restart::No => false,
+            Restart::Proven => failed && self.record.proven,
+            Restart::OnFailure(most) => failed && most.is_none_or(|most| self.record.failures < most),
+            Restart::Always | Restart::UnlessStopped => failed || !self.traits.job,
+        }
     }
 
     /// Why it is not what it should be.
@@ -197,6 +254,7 @@ impl Unit {
     pub(crate) fn view(&self) -> View {
         let phase = match &self.stage {
             Stage::Rest(end) => end.phase(),
+            Stage::Backoff { .. } => Phase::Backoff,
             Stage::Queued | Stage::Prepared => Phase::Waiting,
             Stage::Preparing => Phase::Preparing,
             Stage::Starting => Phase::Starting,
@@ -207,13 +265,30 @@ impl Unit {
         View {
             phase,
             health: self.health(),
-            cause: self.end().and_then(End::cause).map(str::to_owned),
+            cause: self.cause(),
+            restarts: self.record.restarts,
+        }
+    }
+
+    fn cause(&self) -> Option<String> {
+        match &self.stage {
+            Stage::Backoff { cause } if self.is_looping() => {
+                let most = match self.traits.restart {
+                    Restart::OnFailure(Some(most)) => format!("/{most}"),
+                    _ => String::new(),
+                };
+                Some(format!("crash-loop {}{most}: {cause}", self.record.failures))
+            }
+            Stage::Backoff { cause } => Some(cause.clone()),
+            Stage::Running { .. } => self.sick.clone(),
+            _ => self.end().and_then(End::cause).map(str::to_owned),
         }
     }
 
     fn health(&self) -> Health {
         match &self.stage {
             _ if !self.traits.checked => Health::None,
+            Stage::Running { .. } if self.sick.is_some() => Health::Unhealthy,
             Stage::Running { ready: true } => Health::Healthy,
             Stage::Starting | Stage::Running { ready: false } => Health::Starting,
             Stage::Closing {
@@ -235,72 +310,10 @@ impl End {
         }
     }
 
-    fn cause(&self) -> Option<&str> {
+    pub(crate) fn cause(&self) -> Option<&str> {
         match self {
             Self::Stopped | Self::Completed => None,
             Self::Failed { cause, .. } | Self::Blocked { cause } => Some(cause),
         }
-    }
-}
-
-impl State {
-    /// Whether the needs of `name` are satisfied. Unknown dependencies (external endpoints) are.
-    pub(crate) fn verdict(&self, name: &str) -> Verdict {
-        let mut verdict = Verdict::Go;
-        for need in self.units.get(name).map_or(&[][..], |unit| &unit.traits.needs) {
-            match self.need(need) {
-                Verdict::Go => {}
-                Verdict::Wait => verdict = Verdict::Wait,
-                blocked => return blocked,
-            }
-        }
-        verdict
-    }
-
-    fn need(&self, need: &Need) -> Verdict {
-        let Some(unit) = self.units.get(&need.name) else {
-            return Verdict::Go;
-        };
-        let satisfied = match (&unit.stage, need.condition) {
-            (Stage::Rest(End::Completed), _) | (Stage::Running { .. }, Condition::Started) => true,
-            (Stage::Running { ready }, Condition::Healthy) => *ready,
-            _ => false,
-        };
-        if satisfied {
-            return Verdict::Go;
-        }
-        match unit.end() {
-            Some(_) if unit.next == Next::Start => Verdict::Wait,
-            Some(_) if !need.required => Verdict::Go,
-            Some(end) => {
-                let cause = end.cause().unwrap_or("stopped");
-                Verdict::Blocked(format!("blocked by {} ({cause})", need.name))
-            }
-            None => Verdict::Wait,
-        }
-    }
-
-    /// Whether one that depends on `name` is ending too and has not ended: `name` goes after it.
-    pub(crate) fn is_needed_by_leaver(&self, name: &str) -> bool {
-        self.units.values().any(|unit| {
-            matches!(unit.stage, Stage::Closing { .. })
-                && unit.traits.needs.iter().any(|need| need.name == name)
-        })
-    }
-
-    /// The exit code for a command that waits for `names` (unknown ones count as settled), once all are settled.
-    pub(crate) fn settled(&self, names: &[ServiceName]) -> Option<i32> {
-        let mut code = 0;
-        for unit in names.iter().filter_map(|name| self.units.get(name)) {
-            if !unit.is_settled() {
-                return None;
-            }
-            code = code.max(match unit.end() {
-                Some(End::Failed { exit, .. }) => *exit,
-                Some(End::Blocked { .. }) => 1,
-                _ => 0,
-            });
-        }
-        Some(code)
     }
 }

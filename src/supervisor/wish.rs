@@ -90,6 +90,7 @@ impl Engine {
         };
         notices.extend(site.settings.notices.iter().cloned());
         self.site = Some(Arc::new(site));
+        self.wanted.clone_from(&wanted);
         self.remember();
         let mut progress = vec![Progress::Plan { lines: plan.lines() }];
         progress.extend(notices.into_iter().map(|text| Progress::Notice { text }));
@@ -278,7 +279,7 @@ fn forward(wires: &Wires, keeper: &Keeper, upstreams: &[IpAddr]) -> Result<(), S
 }
 
 /// What each service would be made from. A toolchain that is missing shows when the service is prepared.
-fn fingerprints(site: &Site) -> IndexMap<ServiceName, Value> {
+pub(super) fn fingerprints(site: &Site) -> IndexMap<ServiceName, Value> {
     let one = |(name, service): (&ServiceName, &Service)| {
         let recipe = site.desired.recipes.get(name);
         let layers = recipe.and_then(|recipe| prepare::plan(recipe, &site.toolchains, &site.settings).ok());
@@ -317,6 +318,7 @@ pub(super) fn traits(desired: &Desired, no_health: bool) -> Vec<(ServiceName, Tr
                     desired.recipes.get(&dependency.name),
                 ),
                 required: dependency.required,
+                restart: dependency.restart,
             })
             .collect();
         let traits = Traits {
@@ -324,6 +326,8 @@ pub(super) fn traits(desired: &Desired, no_health: bool) -> Vec<(ServiceName, Tr
             job,
             checked: service.health.is_some() && !no_health && !job,
             timeout: service.timeout,
+            restart: resolver::restart_policy(desired, name),
+            on_unhealthy: service.on_unhealthy,
             signal: service.stop_signal,
             grace: service.stop_grace,
         };

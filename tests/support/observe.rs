@@ -63,3 +63,17 @@ pub(crate) fn eventually(what: &str, limit: Duration, mut condition: impl FnMut(
         std::thread::sleep(Duration::from_millis(10));
     }
 }
+
+/// Pids of the processes called `comm` (`pactown:super`, `pactown:keeper`) that belong to the instances whose names
+/// begin so. Inits have the keeper's command line, and a name of their own.
+pub(crate) fn processes(comm: &str, instance: &str) -> Vec<i32> {
+    let of = |pid: &i32| {
+        let read = |file: &str| std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        let arguments = String::from_utf8_lossy(&read("cmdline")).into_owned();
+        read("comm") == format!("{comm}\n").as_bytes()
+            && arguments.contains(&format!("/run/pactown/{instance}"))
+    };
+    let entries = std::fs::read_dir("/proc").expect("proc").flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(of).collect()
+}

@@ -1,7 +1,10 @@
 //! What follows without a further event: units come nearer to running, or to their end, as far as others allow.
 
+use std::time::Duration;
+
 use super::{Action, close};
-use crate::supervisor::unit::{Awaits, End, Next, Stage, State, Unit, Verdict};
+use crate::supervisor::unit::{Awaits, End, Next, Stage, Unit};
+use crate::supervisor::units::{State, Verdict};
 
 /// One pass over all units; true when something moved, because others may move then.
 pub(super) fn advance(state: &mut State, actions: &mut Vec<Action>) -> bool {
@@ -30,12 +33,34 @@ fn leave_rest(state: &mut State, name: &str, next: Next, actions: &mut Vec<Actio
         actions.push(Action::Forget(name.to_owned()));
         return true;
     }
-    if let Some(unit) = state.units.get_mut(name) {
-        unit.next = Next::Stay;
+    let Some(unit) = state.units.get_mut(name) else {
+        return false;
+    };
+    unit.next = Next::Stay;
+    if next == Next::Retry {
+        let cause = unit.view().cause.unwrap_or_default();
+        unit.stage = Stage::Backoff { cause };
+        let pause = pause(name, unit.record.failures);
+        actions.push(Action::Retry(name.to_owned(), unit.run, pause));
+    } else {
         unit.run += 1;
         unit.stage = Stage::Queued;
     }
     true
+}
+
+/// The pause before a start is tried again: 100 ms, doubled for each failure in a row, at most 30 s; less up to a
+/// tenth, by the name, so that services that fail together do not come back together.
+fn pause(name: &str, failures: u32) -> Duration {
+    const FIRST: Duration = Duration::from_millis(100);
+    const MOST: Duration = Duration::from_secs(30);
+    let doubled = FIRST
+        .saturating_mul(1 << failures.saturating_sub(1).min(16))
+        .min(MOST);
+    let scatter = name.bytes().fold(failures, |sum, byte| {
+        sum.wrapping_mul(31).wrapping_add(byte.into())
+    });
+    doubled - doubled * (scatter % 100) / 1000
 }
 
 /// Brings a unit nearer to running, or blocks it.

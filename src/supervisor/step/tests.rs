@@ -1,13 +1,12 @@
-//! Scripted event sequences, and random ones: no clock, no process.
+//! Scripted event sequences: no clock, no process.
 
-use std::collections::BTreeSet;
-
-use proptest::prelude::*;
+mod failures;
+mod storm;
 
 use super::*;
-use crate::config::ecosystem::Condition;
+use crate::config::ecosystem::{Condition, OnUnhealthy, Restart, ServiceName};
 use crate::control::api::Phase;
-use crate::supervisor::unit::Need;
+use crate::supervisor::unit::{Need, Traits};
 
 fn traits(needs: &[(&str, Condition)]) -> Traits {
     Traits {
@@ -17,11 +16,14 @@ fn traits(needs: &[(&str, Condition)]) -> Traits {
                 name: (*name).to_owned(),
                 condition: *condition,
                 required: true,
+                restart: false,
             })
             .collect(),
         job: false,
         checked: true,
         timeout: Duration::from_secs(30),
+        restart: Restart::Proven,
+        on_unhealthy: OnUnhealthy::None,
         signal: 15,
         grace: Duration::from_secs(10),
     }
@@ -54,7 +56,9 @@ fn words(actions: &[Action]) -> Vec<String> {
                 Action::Explain(name) => format!("explain {name}"),
                 Action::Forget(name) => format!("forget {name}"),
                 Action::Finish => "finish".to_owned(),
+                Action::Retry(name, ..) => format!("retry {name}"),
                 Action::EndProbe(_) | Action::Grace(..) | Action::Report(_) => return None,
+                Action::Watch(..) | Action::Steady(..) => return None,
             })
         })
         .collect()
@@ -279,109 +283,4 @@ fn sequential_means_one_after_another() {
     step(&mut state, Event::Created(name("a"), 1));
     let got = words(&step(&mut state, Event::Healthy(name("a"), 1)));
     assert_eq!(got, ["prepare b"]);
-}
-
-/// What the world owes an answer for.
-#[derive(Default)]
-struct World {
-    preparing: BTreeSet<(ServiceName, u64)>,
-    creating: BTreeSet<(ServiceName, u64)>,
-    alive: BTreeSet<ServiceName>,
-    told: BTreeSet<ServiceName>,
-    finished: bool,
-}
-
-impl World {
-    fn take(&mut self, actions: Vec<Action>) {
-        for action in actions {
-            match action {
-                Action::Prepare(name, run) => assert!(self.preparing.insert((name, run))),
-                Action::Create(name, run) => assert!(self.creating.insert((name, run))),
-                Action::Signal(name, _) | Action::Kill(name) => {
-                    assert!(self.alive.contains(&name), "only the living are told: {name}");
-                    self.told.insert(name);
-                }
-                Action::Discard(name) => assert!(!self.alive.contains(&name), "{name} lives"),
-                Action::Finish => self.finished = true,
-                _ => {}
-            }
-        }
-    }
-
-    /// Answers one debt; the number chooses which.
-    fn answer(&mut self, choice: usize, fails: bool) -> Option<Event> {
-        if let Some((name, run)) = pick(&self.preparing, choice) {
-            self.preparing.remove(&(name.clone(), run));
-            return Some(if fails {
-                let cause = "build".to_owned();
-                Event::Unmade {
-                    name,
-                    run,
-                    cause,
-                    exit: 1,
-                }
-            } else {
-                Event::Prepared(name, run)
-            });
-        }
-        if let Some((name, run)) = pick(&self.creating, choice) {
-            self.creating.remove(&(name.clone(), run));
-            self.alive.insert(name.clone());
-            return Some(Event::Created(name, run));
-        }
-        let name = pick(&self.told, choice)?;
-        Some(self.die(&name))
-    }
-
-    fn die(&mut self, name: &str) -> Event {
-        self.told.remove(name);
-        self.alive.remove(name);
-        exit(name, 1)
-    }
-}
-
-fn pick<T: Clone + Ord>(set: &BTreeSet<T>, choice: usize) -> Option<T> {
-    set.iter().nth(choice % set.len().max(1)).cloned()
-}
-
-proptest! {
-    #[test]
-    fn any_sequence_of_events_ends_when_everything_is_told_to(
-        needs in proptest::collection::vec(proptest::collection::vec(0_usize..6, 0..3), 6),
-        script in proptest::collection::vec((0_u8..9, 0_usize..6, any::<bool>()), 0..120),
-    ) {
-        let (mut state, mut world) = (State::default(), World::default());
-        let names: Vec<String> = (0..6).map(|n| format!("s{n}")).collect();
-        let units: Vec<(ServiceName, Traits)> = needs.iter().enumerate().map(|(n, needs)| {
-            let needs: Vec<_> = needs.iter().filter(|m| **m < n).map(|m| (names[*m].as_str(), Condition::Healthy)).collect();
-            (names[n].clone(), traits(&needs))
-        }).collect();
-        for (what, which, flag) in script {
-            let name = names[which].clone();
-            let run = state.units.get(&name).map_or(0, |unit| unit.run);
-            let event = match what {
-                0 => Some(Event::Want(Want {
-                    units: units[..=which].to_vec(), run: names[..=which].to_vec(),
-                    renew: if flag { vec![names[0].clone()] } else { vec![] }, sequential: flag && which > 3,
-                })),
-                1 => Some(Event::Stop(vec![name])),
-                2 => Some(Event::Healthy(name, run)),
-                3 => Some(Event::Late { name, run, cause: "late".to_owned() }),
-                4 => Some(Event::GraceOver(name, run)),
-                5 if world.alive.contains(&name) => Some(world.die(&name)),
-                _ => world.answer(which, flag),
-            };
-            if let Some(event) = event {
-                world.take(step(&mut state, event));
-            }
-        }
-        world.take(step(&mut state, Event::Down { kill: false, grace: None }));
-        let mut turns = 0;
-        while let Some(event) = world.answer(turns, false) {
-            world.take(step(&mut state, event));
-            turns += 1;
-            prop_assert!(turns < 1000, "{state:?}");
-        }
-        prop_assert!(world.finished && world.alive.is_empty(), "{state:?}");
-    }
 }
