@@ -11,6 +11,7 @@ mod builder;
 mod engine;
 mod finish;
 mod keeper;
+mod keepsake;
 mod making;
 mod ports;
 mod probe;

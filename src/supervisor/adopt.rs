@@ -10,6 +10,7 @@ use pactown_runtime::protocol::{Call, ExitRecord, Listed};
 use super::actions::now_usec;
 use super::builder::Builder;
 use super::engine::{Engine, Message};
+use super::keepsake;
 use super::making::{self, Site};
 use super::step::resume::{Tidings, resume};
 use super::step::{Action, Event, STEADY, Want};
@@ -36,12 +37,15 @@ impl Engine {
         let Some(network) = network else {
             return Ok(());
         };
-        let Some(record) = record else {
+        let Some(mut record) = record else {
             // The last one died over the first wish: nothing of it is known, and who wished it has seen it fail.
             self.wires = Some(Wires::start(network.spec));
             self.end_in_order().await;
             return Ok(());
         };
+        if let Err(error) = keepsake::recall(self.keeper.socket(), &mut record.desired.caller) {
+            tell(&format!("the caller's environment is lost: {error}"));
+        }
         let wires = Wires::start(network.spec.clone());
         let adopted = wires.clone();
         match wish::blocking(move || adopted.create()).await {

@@ -64,6 +64,12 @@ impl Keeper {
         let _ = self.client.send(call, &[]);
     }
 
+    /// Has the keeper hold a descriptor, in place of what it holds under this key.
+    pub(super) fn hand_over(&self, key: &str, descriptor: BorrowedFd) -> io::Result<()> {
+        let key = key.to_owned();
+        self.client.send(Call::Hold { key }, &[descriptor]).map(drop)
+    }
+
     /// Everything that lives, or has ended and was not forgotten.
     pub(super) async fn list(&self) -> Result<Vec<Listed>, Failure> {
         match self.ask(Call::List).await? {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::audience::Awaited;
 use super::engine::{Engine, Message};
+use super::keepsake;
 use super::step::Event;
 use super::wish::Wish;
 use crate::config::ecosystem::ServiceName;
@@ -172,6 +173,16 @@ impl Engine {
     /// Writes the wish down for the next supervisor.
     pub(super) fn remember(&self) {
         self.write_instance(false);
+    }
+
+    /// Gives the caller's environment to the keeper.
+    pub(super) fn remember_environment(&self) {
+        let caller = self.site.as_ref().map(|site| &site.desired.caller);
+        if let Some(Err(error)) = caller.map(|caller| keepsake::give(&self.keeper, caller)) {
+            super::tell(&format!(
+                "the next supervisor will not know the environment: {error}"
+            ));
+        }
     }
 
     /// Writes down that everything ends: nobody may take this instance for one that goes on.

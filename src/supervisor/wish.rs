@@ -91,6 +91,7 @@ impl Engine {
         notices.extend(site.settings.notices.iter().cloned());
         self.site = Some(Arc::new(site));
         self.wanted.clone_from(&wanted);
+        self.remember_environment();
         self.remember();
         let mut progress = vec![Progress::Plan { lines: plan.lines() }];
         progress.extend(notices.into_iter().map(|text| Progress::Notice { text }));
