@@ -142,6 +142,12 @@ pub struct UpArguments {
     /// Fail when a preferred port is taken, instead of using the next free one
     #[arg(long)]
     pub strict_ports: bool,
+    /// Stop services that run and are no longer in the file
+    #[arg(long)]
+    pub remove_orphans: bool,
+    /// Start everything anew, also what has not changed
+    #[arg(long)]
+    pub force_recreate: bool,
 }
 
 /// Arguments of `down`.

@@ -79,9 +79,9 @@ pub fn plan(
     };
     let mut operations: Vec<Operation> = wanted.iter().map(start).collect();
     let gone = observed
-        .keys()
-        .filter(|name| !desired.ecosystem.services.contains_key(*name));
-    operations.extend(gone.map(|name| Operation {
+        .iter()
+        .filter(|(name, observed)| observed.in_place && !desired.ecosystem.services.contains_key(*name));
+    operations.extend(gone.map(|(name, _)| Operation {
         verb: Verb::Stop,
         service: name.clone(),
         causes: vec!["no longer in the file".to_owned()],

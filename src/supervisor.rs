@@ -13,6 +13,7 @@ mod finish;
 mod keeper;
 mod keepsake;
 mod making;
+mod orphans;
 mod ports;
 mod probe;
 mod publish;

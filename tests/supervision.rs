@@ -196,3 +196,59 @@ fn a_new_supervisor_goes_on_where_the_old_one_died() {
     town.ok(&["down"]);
     machine.assert_clean();
 }
+
+#[test]
+fn up_on_what_runs_touches_only_what_differs() {
+    let machine = Machine::take();
+    let yaml = "
+name: edit
+services:
+  db: {readme: s.md}
+  api: {readme: s.md, depends_on: [db], env: {LEVEL: info}}
+  old: {readme: s.md}
+";
+    let town = Town::new("edit", yaml, &[("s.md", &readme("exec sleep 1000"))]);
+    town.ok(&["up", "-d"]);
+    let pids = || ["db", "api"].map(|name| town.pid(name));
+    let before = (pids(), town.pid("old"));
+
+    town.edit("saas.pactown.yaml", "  old: {readme", "  new: {readme");
+    town.edit("saas.pactown.yaml", "LEVEL: info", "LEVEL: debug");
+    let (told, noted) = town.expect(0, &["up", "-d"]);
+    assert!(
+        told.contains("restart api: env LEVEL changed") && told.contains("start new"),
+        "{told}"
+    );
+    assert!(noted.contains("old is no longer in the file"), "{noted}");
+    assert_eq!(
+        (pids()[0], town.pid("old")),
+        (before.0[0], before.1),
+        "left alone"
+    );
+    let told = town.ok(&["up", "-d", "--remove-orphans"]);
+    assert!(told.contains("stop old: no longer in the file"), "{told}");
+    eventually("it is gone", SOON, || {
+        !town.services().iter().any(|row| row["name"] == "old")
+    });
+
+    let before = pids();
+    town.edit("saas.pactown.yaml", "depends_on: [db]", "depends_on: [bd]");
+    let (_, told) = town.expect(2, &["up", "-d"]);
+    assert!(told.contains("did you mean 'db'"), "{told}");
+    town.expect(2, &["restart", "api"]);
+    assert_eq!(pids(), before, "an invalid file leaves what runs alone");
+    town.edit("saas.pactown.yaml", "depends_on: [bd]", "depends_on: [db]");
+
+    town.edit("saas.pactown.yaml", "LEVEL: debug", "LEVEL: trace");
+    town.ok(&["restart", "api"]);
+    assert_eq!(
+        town.inside("api", "echo $LEVEL"),
+        "trace",
+        "restart reads the file again"
+    );
+    let before = pids();
+    assert!(town.ok(&["up", "-d", "--force-recreate"]).contains("asked for"));
+    assert!(pids().iter().zip(before).all(|(now, before)| *now != before));
+    town.ok(&["down"]);
+    machine.assert_clean();
+}

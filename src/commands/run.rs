@@ -202,6 +202,8 @@ async fn attend(context: &Context, desired: &Desired, limit: Option<Duration>) -
         sequential: false,
         workers: 1,
         strict_ports: false,
+        remove_orphans: true,
+        force_recreate: false,
     };
     let mut stream = match session.client.post_stream("/v1/up", &request).await {
         Ok(stream) => stream,

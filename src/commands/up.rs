@@ -34,6 +34,8 @@ pub(super) fn run(context: &Context, arguments: &cli::UpArguments) -> Result<(),
         sequential: arguments.sequential,
         workers: arguments.workers.map_or(WORKERS, usize::from),
         strict_ports: arguments.strict_ports || wish.desired.ecosystem.strict_ports,
+        remove_orphans: arguments.remove_orphans,
+        force_recreate: arguments.force_recreate,
     };
     let up = Up {
         context,

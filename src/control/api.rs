@@ -37,6 +37,10 @@ pub struct UpRequest {
     pub workers: usize,
     /// A taken preferred port is an error.
     pub strict_ports: bool,
+    /// What runs and is no longer in the file is stopped (`--remove-orphans`).
+    pub remove_orphans: bool,
+    /// Everything starts anew, changed or not (`--force-recreate`).
+    pub force_recreate: bool,
 }
 
 /// `POST /v1/down`.

@@ -46,12 +46,14 @@ impl Engine {
     async fn on_up(&mut self, request: UpRequest, answer: Answer) {
         self.no_health = request.no_health;
         self.workers = std::sync::Arc::new(tokio::sync::Semaphore::new(request.workers.max(1)));
+        let all = request.desired.ecosystem.services.keys();
         let wish = Wish {
+            renew: all.filter(|_| request.force_recreate).cloned().collect(),
             desired: *request.desired,
             services: request.services,
-            renew: Vec::new(),
             sequential: request.sequential,
             strict_ports: request.strict_ports,
+            remove_orphans: request.remove_orphans,
         };
         match self.accept(wish).await {
             Err(refusal) => self.refuse(answer, refusal).await,
@@ -115,6 +117,7 @@ impl Engine {
             renew: if verb == Verb::Restart { names } else { Vec::new() },
             sequential: false,
             strict_ports: false,
+            remove_orphans: false,
         };
         match self.accept(wish).await {
             Err(refusal) => self.refuse(answer, refusal).await,

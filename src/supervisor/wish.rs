@@ -16,6 +16,7 @@ use super::builder::Builder;
 use super::engine::Engine;
 use super::keeper::Keeper;
 use super::making::{self, Site};
+use super::orphans;
 use super::requests::refusal;
 use super::step::Want;
 use super::unit::{Need, Stage, Traits, Unit};
@@ -47,6 +48,8 @@ pub(super) struct Wish {
     pub(super) renew: Vec<ServiceName>,
     pub(super) sequential: bool,
     pub(super) strict_ports: bool,
+    /// What runs and is not in it is stopped; else it goes on.
+    pub(super) remove_orphans: bool,
 }
 
 /// A wish that can be carried out.
@@ -59,22 +62,28 @@ pub(super) struct Accepted {
 }
 
 impl Engine {
-    pub(super) async fn accept(&mut self, wish: Wish) -> Result<Accepted, Refusal> {
+    pub(super) async fn accept(&mut self, mut wish: Wish) -> Result<Accepted, Refusal> {
         if self.state.ending {
             return Err(refusal("the ecosystem is going down", 1));
         }
+        let orphans = match wish.remove_orphans {
+            true => Vec::new(),
+            false => self.keep_orphans(&mut wish.desired),
+        };
         let graph =
             Graph::of(&wish.desired.ecosystem).map_err(|problems| refusal(&problems.to_string(), 2))?;
-        let wanted = if wish.services.is_empty() {
+        let mut wanted = if wish.services.is_empty() {
             graph.start_order()
         } else {
             graph.with_needs(&wish.services)
         };
+        wanted.retain(|name| !orphans.contains(name));
         let (site, notice) = self.survey(wish.desired).await?;
         let prints = fingerprints(&site);
         let mut plan = plan::plan(&site.desired, &wanted, &prints, &self.observed());
         force(&mut plan, &wish.renew);
         let mut notices: Vec<String> = notice.into_iter().collect();
+        notices.extend(orphans.iter().map(|name| orphans::notice(name)));
         notices.extend(self.publish(&site, &wanted, wish.strict_ports).await?);
         self.allow(&site).await?;
         self.fingerprints.extend(
