@@ -16,5 +16,6 @@ mod markpact;
 mod network;
 mod python_tool;
 mod readme;
+mod storm;
 mod supervision;
 mod tidy;

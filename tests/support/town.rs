@@ -176,6 +176,14 @@ impl Town {
         !rows.is_empty() && rows.iter().all(|row| row["health"] == "healthy")
     }
 
+    /// Whether every service is healthy, or completed, or runs without a check.
+    pub(crate) fn all_settled(&self) -> bool {
+        let settled = |row: &Value| {
+            row["state"] == "completed" || (row["state"] == "running" && row["health"] != "starting")
+        };
+        self.services().iter().all(settled)
+    }
+
     /// The row of one service.
     #[track_caller]
     pub(crate) fn service(&self, name: &str) -> Value {
