@@ -140,11 +140,11 @@ fn the_key_table_and_the_schema_agree() {
 /// A promise names the test that shows it.
 #[test]
 fn every_test_that_the_promises_name_exists() {
-    let text = fs::read_to_string("docs/reliability.md").expect("reliability.md");
+    let text = fs::read_to_string(root().join("docs/reliability.md")).expect("reliability.md");
     let named: Vec<(&str, &str)> = text.split('`').filter_map(|word| word.split_once("::")).collect();
     assert!(named.len() >= 4, "{named:?}");
     for (module, test) in named {
-        let source = fs::read_to_string(format!("tests/{module}.rs")).unwrap_or_default();
+        let source = fs::read_to_string(root().join(format!("tests/{module}.rs"))).unwrap_or_default();
         assert!(source.contains(&format!("fn {test}()")), "{module}::{test}");
     }
 }
