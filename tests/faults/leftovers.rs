@@ -28,11 +28,15 @@ fn shell(script: &str) -> String {
 }
 
 /// Everything the kernel and the disk can hold of the instance, made again by hand after its end.
-fn lay_out(directory: &Path, copy: &Path, table: &str, link: &str, strangers: &[Bystander]) {
-    let (run, instance) = (
-        directory.display(),
-        directory.file_name().expect("name").display().to_string(),
-    );
+fn lay_out(
+    directory: &Path,
+    copy: &Path,
+    table: &str,
+    link: &str,
+    groups: &[String],
+    strangers: &[Bystander],
+) {
+    let run = directory.display();
     shell(&format!(
         "cp -r {} {run}; rm -rf {run}/netns; mkdir {run}/netns",
         copy.display()
@@ -52,11 +56,20 @@ fn lay_out(directory: &Path, copy: &Path, table: &str, link: &str, strangers: &[
     shell(&format!(
         "ip link add {link} type veth peer name {link}x; nft add {table}"
     ));
-    for root in fs::read_dir("/sys/fs/cgroup").expect("cgroup").flatten() {
-        if root.path().join("cgroup.procs").exists() {
-            fs::create_dir_all(root.path().join("pactown").join(&instance).join("db")).expect("group");
-        }
+    for group in groups {
+        fs::create_dir_all(group).expect("group");
     }
+}
+
+/// The control group directories that the instance has now, in the hierarchies that it uses.
+fn groups(directory: &Path) -> Vec<String> {
+    let name = directory.file_name().expect("name").display();
+    let found = shell(&format!(
+        "find /sys/fs/cgroup -type d -path '*/pactown/{name}/db'"
+    ));
+    let found: Vec<_> = found.lines().map(str::to_owned).collect();
+    assert!(!found.is_empty());
+    found
 }
 
 #[test]
@@ -65,6 +78,7 @@ fn leftovers_of_an_earlier_boot_are_removed_and_strangers_left_alone() {
     let town = Town::new("boot", YAML, &[("s.md", &readme("exec sleep 1000"))]);
     town.ok(&["up", "-d"]);
     let directory = run_directory("boot-");
+    let groups = groups(&directory);
     let copy = town.path().join("copy");
     let table = shell("nft list tables | grep pactown_ | head -1");
     let link = shell("ip -o link | grep -o 'pt[0-9a-f]\\{8\\}' | head -1");
@@ -78,7 +92,7 @@ fn leftovers_of_an_earlier_boot_are_removed_and_strangers_left_alone() {
     machine.assert_clean();
     for next in ["down", "up"] {
         let mut strangers = [Bystander::new(), Bystander::new()];
-        lay_out(&directory, &copy, &table, &link, &strangers);
+        lay_out(&directory, &copy, &table, &link, &groups, &strangers);
         if next == "up" {
             town.ok(&["up", "-d"]);
             assert!(town.services().iter().all(|row| row["state"] == "running"));
