@@ -236,7 +236,8 @@ fn appears(socket: &Path, patience: Duration) -> bool {
     true
 }
 
-fn silent(instance: &Instance) -> Error {
+/// The error when the keeper lives and nobody answers for it.
+pub(crate) fn silent(instance: &Instance) -> Error {
     Error::Environment {
         message: format!("the supervisor of '{}' does not answer", instance.name),
         hint: Some(format!(

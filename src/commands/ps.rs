@@ -37,6 +37,10 @@ fn rows(context: &Context, instance: &Instance, file: &Path) -> Result<Vec<Servi
             answer => return answer,
         }
     }
+    // Its services may well run: nobody can tell.
+    if remains::is_alive(&instance.run_dir()) {
+        return Err(session::silent(instance));
+    }
     let names = wish::load(context, Some(file)).map(|wish| wish.desired.ecosystem.services.into_keys());
     Ok(names.into_iter().flatten().map(|name| stopped(&name)).collect())
 }

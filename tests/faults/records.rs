@@ -155,7 +155,13 @@ fn damaged_records_are_survived() {
     for file in ["services/db.json", "network.json", "instance.json"] {
         town.ok(&["up", "-d"]);
         let text = fs::read(run_directory("damage-").join(file)).expect("record");
-        for (kind, damage) in damages(&text, stranger.pid()) {
+        // Without these no supervisor comes up, and each command waits for one: one damage shows it.
+        let most = if is_long() || file.starts_with("services") {
+            usize::MAX
+        } else {
+            1
+        };
+        for (kind, damage) in damages(&text, stranger.pid()).into_iter().take(most) {
             town.ok(&["up", "-d"]);
             let directory = run_directory("damage-");
             let supervisor = the("pactown:super", "damage-");
@@ -166,9 +172,10 @@ fn damaged_records_are_survived() {
             let shown = town.run(&["ps"]);
             let told = String::from_utf8_lossy(&shown.stderr).into_owned();
             println!("{file}, {kind}: {:?} {told}", shown.status.code());
+            let out = String::from_utf8_lossy(&shown.stdout).into_owned();
             assert!(
-                shown.status.success() || told.contains("error"),
-                "{file}, {kind}: {told}"
+                told.contains("does not answer") || !out.contains("stopped"),
+                "{file}, {kind}: what runs is not called stopped: {out}{told}"
             );
             let log = fs::read_to_string(directory.join("keeper.log")).unwrap_or_default();
             assert!(!log.contains("panicked"), "{file}, {kind}: {log}");
