@@ -93,6 +93,13 @@ pub enum Call {
         /// The name given to `Hold`.
         key: String,
     },
+    /// Hand out what is held under `key`, which stays held: how the next supervisor gets back what the one before it
+    /// had open. Answer: `Held`, with duplicates of the descriptors in the order in which they came; none for unknown
+    /// keys.
+    Held {
+        /// The name given to `Hold`.
+        key: String,
+    },
     /// Start a helper process of the supervisor's (the name forwarder): the keeper's own program with
     /// `argv`, as `uid`/`gid`, without capabilities. The two descriptors that come along are its stdin and stdout.
     /// It is killed when the keeper ends. Answer: `Created` or `Failed`; `Signal`, `Kill` and `Exited` work as for a sandbox.
@@ -177,6 +184,11 @@ pub enum What {
     ExecExited {
         /// How.
         status: ExitStatus,
+    },
+    /// Answer to `Held`; its descriptors come along.
+    Held {
+        /// How many they are.
+        count: usize,
     },
     /// Answer to `List`.
     Listed {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::TcpListener;
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixDatagram;
 use std::time::Instant;
 
 use nix::sys::signal::{Signal, kill};
@@ -152,6 +153,39 @@ fn held_ports_stay_taken() {
         )
         .expect("release");
     assert!(TcpListener::bind(address).is_ok());
+}
+
+#[test]
+fn what_is_held_is_handed_out_again_to_whoever_asks() {
+    let house = House::new();
+    let ask = |call: Call, descriptors: &[std::os::fd::BorrowedFd]| {
+        let client = Client::connect(&house.directory.join("keeper.sock")).expect("connect");
+        client.call(call, descriptors).expect("answer")
+    };
+    let key = || "inbox".to_owned();
+    let path = house.directory.join("inbox");
+    let inbox = UnixDatagram::bind(&path).expect("bind");
+    let (reader, writer) = std::io::pipe().expect("pipe");
+    ask(Call::Hold { key: key() }, &[inbox.as_fd(), reader.as_fd()]);
+    drop((inbox, reader));
+    let sender = UnixDatagram::unbound().expect("socket");
+    // Nobody but the keeper has it open now: what is sent waits for the next one who asks, each time anew.
+    for text in ["one", "two"] {
+        sender.send_to(text.as_bytes(), &path).expect("send");
+        let (answer, descriptors) = ask(Call::Held { key: key() }, &[]);
+        assert!(matches!(answer, What::Held { count: 2 }), "{answer:?}");
+        let [inbox, reader] = <[_; 2]>::try_from(descriptors).expect("two descriptors");
+        let mut buffer = [0; 16];
+        let length = UnixDatagram::from(inbox).recv(&mut buffer).expect("receive");
+        assert_eq!(&buffer[..length], text.as_bytes());
+        drop(reader);
+    }
+    ask(Call::Release { key: key() }, &[]);
+    assert!(sender.send_to(b"three", &path).is_err(), "it is closed");
+    drop(writer);
+    let (answer, descriptors) = ask(Call::Held { key: key() }, &[]);
+    assert!(matches!(answer, What::Held { count: 0 }), "{answer:?}");
+    assert!(descriptors.is_empty());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -27,7 +27,7 @@ impl Keeper {
         let outcome = match request.call {
             Call::Subscribe => self.subscribe(connection),
             Call::Prepare { id, bundle } => self.prepare(&id, &bundle),
-            // These two answer later, when their process has executed its program.
+            // These answer by themselves: two of them later, when their process has executed its program.
             Call::Create { id, bundle, log } => self.create(to, &id, bundle, log).map(|()| None),
             Call::Exec { id, process } => self.exec(to, &id, &process, &descriptors).map(|()| None),
             Call::Signal { id, signal } => self.signal(&id, signal),
@@ -39,6 +39,10 @@ impl Keeper {
             Call::Release { key } => {
                 self.held.remove(&format!("hold:{key}"));
                 Ok(Some(What::Done))
+            }
+            Call::Held { key } => {
+                self.hand_out(to, &key);
+                Ok(None)
             }
             Call::Helper { id, argv, uid, gid } => self.help(&id, &argv, (uid, gid), descriptors),
             Call::Forget { id } => self.forget(&id),
@@ -196,6 +200,22 @@ impl Keeper {
             }
         }
         Ok(Some(What::Done))
+    }
+
+    /// Answers with what is held under `key`: sending duplicates it.
+    fn hand_out(&self, to: (u64, u64), key: &str) {
+        let held = self
+            .held
+            .get(&format!("hold:{key}"))
+            .map_or(&[][..], Vec::as_slice);
+        let descriptors: Vec<BorrowedFd> = held.iter().map(AsFd::as_fd).collect();
+        self.answer(
+            to,
+            What::Held {
+                count: descriptors.len(),
+            },
+            &descriptors,
+        );
     }
 
     fn help(
