@@ -98,6 +98,7 @@ pub(crate) mod tests {
             env_passthrough: vec![],
             depends_on: vec![],
             health: None,
+            unchecked: false,
             timeout: Duration::from_secs(60),
             stop_signal: 15,
             stop_grace: Duration::from_secs(10),

@@ -10,6 +10,7 @@ mod audience;
 mod builder;
 mod engine;
 mod finish;
+mod inbox;
 mod keeper;
 mod making;
 mod ports;

@@ -43,6 +43,8 @@ pub(crate) enum Shape {
     Command,
     /// A status or a range of them.
     Statuses,
+    /// Names and values of HTTP headers.
+    Headers,
     /// `egress:`.
     Egress,
     /// A mapping with these keys.
@@ -140,7 +142,15 @@ fn alternatives(shape: Shape) -> Vec<Value> {
             "additionalProperties": {"type": ["string", "number", "boolean", "null"]},
         })],
         Shape::Dependencies => dependencies(),
-        Shape::Health => vec![json!({"type": "string"}), Value::Object(object(HEALTH, &[]))],
+        Shape::Health => vec![
+            json!({"type": "string"}),
+            json!({"const": false}),
+            Value::Object(object(HEALTH, &[])),
+        ],
+        Shape::Headers => vec![json!({
+            "type": "object",
+            "additionalProperties": {"type": ["string", "number", "boolean"]},
+        })],
         Shape::Command => vec![
             json!({"type": "string"}),
             json!({"type": "array", "items": {"type": "string"}}),

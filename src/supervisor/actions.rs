@@ -8,11 +8,11 @@ use pactown_runtime::protocol::{Call, FailureKind, LogFile, What};
 
 use super::engine::{Engine, Message};
 use super::making::{self, Site, Unmade};
-use super::probe::Commands;
+use super::probe::Contact;
 use super::step::{Action, Event};
 use super::tell;
 use super::unit::Stage;
-use crate::config::ecosystem::ServiceName;
+use crate::config::ecosystem::{Probe, Service, ServiceName};
 use crate::control::api::{Progress, ServiceStatus};
 use crate::state::ServiceRecord;
 use crate::{health, logs, prepare, state};
@@ -140,6 +140,7 @@ impl Engine {
             self.write_record(&record);
             self.running.insert(name.clone(), record);
             self.exits.remove(&name);
+            self.listen_unasked(&name);
         }
         self.advance(Event::Created(name, run)).await;
     }
@@ -157,7 +158,7 @@ impl Engine {
         let Some((check, address)) = check.zip(site.addresses.get(&name).copied()) else {
             return;
         };
-        let inside = Commands::new(self.keeper.socket(), &name);
+        let inside = self.contact(&name);
         let messages = self.messages.clone();
         let service = name.clone();
         let task = tokio::task::spawn_local(async move {
@@ -166,8 +167,27 @@ impl Engine {
                 Err(answer) => Message::Late(service, run, answer),
             };
             let _ = messages.send(message);
+            if let Probe::Notify { .. } = check.probe {
+                inside.listen().await;
+            }
         });
         self.probes.insert(name, task.abort_handle());
+    }
+
+    fn contact(&self, name: &str) -> Contact {
+        Contact::new(self.keeper.socket(), name, self.instance.log_file(name))
+    }
+
+    /// Hears a service that notifies though nobody asks how it is.
+    fn listen_unasked(&mut self, name: &str) {
+        let checked = self.state.units.get(name).is_some_and(|unit| unit.traits.checked);
+        let site = self.site.as_ref();
+        let service = site.and_then(|site| site.desired.ecosystem.services.get(name));
+        if service.is_some_and(Service::notifies) && !checked {
+            let inside = self.contact(name);
+            let task = tokio::task::spawn_local(async move { inside.listen().await });
+            self.probes.insert(name.to_owned(), task.abort_handle());
+        }
     }
 
     fn after(&self, time: Duration, event: Event) {
