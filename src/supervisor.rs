@@ -16,6 +16,7 @@ mod making;
 mod ports;
 mod probe;
 mod publish;
+mod reach;
 mod requests;
 mod step;
 mod unit;
