@@ -18,6 +18,7 @@ mod show;
 mod terminal;
 mod up;
 mod validate;
+mod wait;
 mod wish;
 
 use std::path::PathBuf;
@@ -76,6 +77,7 @@ fn dispatch(context: &Context, command: &Command) -> Result<(), Error> {
         Command::Start(arguments) => control::start(context, arguments),
         Command::Stop(arguments) => control::stop(context, arguments),
         Command::Restart(arguments) => control::restart(context, arguments),
+        Command::Wait(arguments) => wait::run(context, arguments),
         Command::Ls => ps::list(context),
         Command::Validate(arguments) => validate::run(context, arguments),
         Command::Graph(arguments) => show::graph(context, arguments),

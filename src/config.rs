@@ -32,7 +32,7 @@ mod top;
 mod tree;
 
 pub use ecosystem::Ecosystem;
-pub use health::health_check;
+pub use health::{Written, health_check};
 pub use locate::locate;
 pub use normal::normal_form;
 pub use schema::schema;

@@ -30,6 +30,8 @@ pub struct Line {
 #[derive(Debug, Default)]
 struct Assembler {
     unfinished: Vec<(String, Line)>,
+    /// Of longer lines only the beginning is kept, in bytes.
+    longest: Option<usize>,
 }
 
 impl Assembler {
@@ -48,7 +50,10 @@ impl Assembler {
                 text: String::new(),
             },
         };
-        line.text.push_str(text);
+        let room = self
+            .longest
+            .map_or(usize::MAX, |most| most.saturating_sub(line.text.len()));
+        line.text.push_str(beginning(text, room));
         match tag {
             "F" => Some(line),
             _ => {
@@ -64,9 +69,21 @@ impl Assembler {
     }
 }
 
+/// At most so many bytes, in whole characters.
+fn beginning(text: &str, most: usize) -> &str {
+    let ends = text.char_indices().map(|(start, c)| start + c.len_utf8());
+    match text.len() <= most {
+        true => text,
+        false => &text[..ends.take_while(|end| *end <= most).last().unwrap_or(0)],
+    }
+}
+
 /// All lines of the log at `path`, rotated files first, through `keep`. A log that is not there is empty.
-pub fn read(path: &Path, mut keep: impl FnMut(Line)) -> io::Result<()> {
-    let mut assembler = Assembler::default();
+pub fn read(path: &Path, keep: impl FnMut(Line)) -> io::Result<()> {
+    read_with(Assembler::default(), path, keep)
+}
+
+fn read_with(mut assembler: Assembler, path: &Path, mut keep: impl FnMut(Line)) -> io::Result<()> {
     for file in files(path) {
         let mut reader = BufReader::with_capacity(1 << 16, file);
         let mut raw = Vec::new();
@@ -113,6 +130,26 @@ pub fn last_run(path: &Path, count: usize) -> Vec<String> {
     }
 }
 
+/// Whether a line since the last start, of which only the first `longest` bytes are looked at, is the wanted one.
+pub fn last_run_has(
+    path: &Path,
+    longest: usize,
+    mut is_wanted: impl FnMut(&Line) -> bool,
+) -> io::Result<bool> {
+    let assembler = Assembler {
+        longest: Some(longest),
+        ..Assembler::default()
+    };
+    let mut found = false;
+    read_with(assembler, path, |line| {
+        found = match line.stream.as_str() {
+            "system" if line.text == "starting" => false,
+            _ => found || is_wanted(&line),
+        };
+    })?;
+    Ok(found)
+}
+
 /// Reads what is appended to logs, as it comes, across rotation. One inotify instance for all of them: a host has few.
 pub struct Follower {
     tails: Vec<Tail>,
@@ -154,6 +191,14 @@ impl Follower {
             watch,
             stop: Arc::new(EventFd::new()?),
         })
+    }
+
+    /// Keeps only the beginning of lines longer than this, in bytes.
+    pub fn cut_lines_at(mut self, longest: usize) -> Self {
+        for tail in &mut self.tails {
+            tail.assembler.longest = Some(longest);
+        }
+        self
     }
 
     /// The way to end it.

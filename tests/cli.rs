@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
 
-const VERBS: [&str; 20] = [
+const VERBS: [&str; 21] = [
     "up",
     "down",
     "ps",
@@ -18,6 +18,7 @@ const VERBS: [&str; 20] = [
     "start",
     "stop",
     "restart",
+    "wait",
     "ls",
     "doctor",
     "validate",

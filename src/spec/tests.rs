@@ -41,6 +41,7 @@ pub(crate) fn plan() -> SandboxPlan {
         },
         cgroup: "pactown/shop-1/api".into(),
         netns: Some("/run/pactown/shop-1/netns/api".into()),
+        notify: None,
         bundle: "/run/pactown/shop-1/bundles/api".into(),
         hosts: vec![(
             "10.90.0.3".parse().unwrap(),

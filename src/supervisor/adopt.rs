@@ -199,8 +199,9 @@ impl Engine {
             match stage {
                 Stage::Running { ready: false } if traits.checked => self.probe(name, run, traits.timeout),
                 Stage::Running { ready: true } => {
-                    if traits.checked {
-                        self.watch(name.clone(), run);
+                    match traits.checked {
+                        true => self.watch(name.clone(), run),
+                        false => self.listen_unasked(&name),
                     }
                     self.after(STEADY, Event::Steady(name, run));
                 }

@@ -8,7 +8,7 @@ use super::keepsake;
 use super::step::Event;
 use super::wish::Wish;
 use crate::config::ecosystem::ServiceName;
-use crate::control::api::{DownRequest, Progress, ServiceRequest, UpRequest};
+use crate::control::api::{DownRequest, Progress, ServiceRequest, UpRequest, WaitRequest};
 use crate::control::server::{Answer, Refusal, Request, Verb};
 use crate::desired::Desired;
 use crate::resolver::Graph;
@@ -37,6 +37,7 @@ impl Engine {
                 self.remember();
                 let _ = answer.send(());
             }
+            Request::Wait(request, answer) => self.on_wait(request, answer),
             Request::Service(name, verb, request, answer) => {
                 self.on_service(name, verb, request, answer).await
             }
@@ -85,6 +86,21 @@ impl Engine {
                 .map(|seconds| Duration::from_secs_f64(seconds.clamp(0.0, 1e6))),
         })
         .await;
+    }
+
+    fn on_wait(&mut self, request: WaitRequest, answer: Answer) {
+        if self.site.is_none() {
+            let _ = answer.send(Err(refusal("nothing was asked to run yet", 1)));
+            return;
+        }
+        let known = |name: &&ServiceName| self.state.units.contains_key(*name);
+        if let Some(name) = request.services.iter().find(|name| !known(name)) {
+            let _ = answer.send(Err(refusal(&format!("there is no service '{name}'"), 2)));
+            return;
+        }
+        let awaited = Awaited::Reached(request.services, request.goal);
+        self.stream(answer, awaited, false, Vec::new());
+        self.audience.settle(&self.state);
     }
 
     async fn on_service(&mut self, name: ServiceName, verb: Verb, request: ServiceRequest, answer: Answer) {
