@@ -1,12 +1,14 @@
 //! The verbs of the command line: one file each. They load the wish, ask the supervisor, and show what it answers;
 //! none of them makes a sandbox itself.
 
+mod analyze;
 mod attach;
 mod completion;
 mod control;
 mod doctor;
 mod down;
 mod dry_run;
+mod events;
 mod exec;
 mod follow;
 mod logs;
@@ -18,6 +20,7 @@ mod show;
 mod terminal;
 mod up;
 mod validate;
+mod why;
 mod wish;
 
 use std::path::PathBuf;
@@ -76,6 +79,9 @@ fn dispatch(context: &Context, command: &Command) -> Result<(), Error> {
         Command::Start(arguments) => control::start(context, arguments),
         Command::Stop(arguments) => control::stop(context, arguments),
         Command::Restart(arguments) => control::restart(context, arguments),
+        Command::Events(arguments) => events::run(context, arguments),
+        Command::Why(arguments) => why::run(context, arguments),
+        Command::Analyze => analyze::run(context),
         Command::Ls => ps::list(context),
         Command::Validate(arguments) => validate::run(context, arguments),
         Command::Graph(arguments) => show::graph(context, arguments),

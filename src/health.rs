@@ -42,7 +42,7 @@ pub(crate) async fn until_healthy(
     loop {
         let left = limit.saturating_sub(started.elapsed());
         if left.is_zero() {
-            return Err(last);
+            return Err(with_root(check, address, last).await);
         }
         match timeout(check.timeout.min(left), ask(&check.probe, address, inside)).await {
             Ok(Ok(())) => return Ok(()),
@@ -52,6 +52,22 @@ pub(crate) async fn until_healthy(
             Err(_) => {}
         }
         sleep(pause(check, started.elapsed()).min(limit.saturating_sub(started.elapsed()))).await;
+    }
+}
+
+/// The last answer, and whether `/` answers well where the path of the check does not: then the path is wrong.
+async fn with_root(check: &HealthCheck, address: IpAddr, last: String) -> String {
+    let Probe::Http { path, port, expect } = &check.probe else {
+        return last;
+    };
+    if path == "/" || !last.contains(" answered ") {
+        return last;
+    }
+    match timeout(check.timeout, get(SocketAddr::new(address, *port), "/")).await {
+        Ok(Ok(status)) if (expect.0..=expect.1).contains(&status) => {
+            format!("{last}; / answers {status}: wrong path?")
+        }
+        _ => last,
     }
 }
 

@@ -192,6 +192,7 @@ impl Engine {
 
     fn report(&mut self, name: &str) {
         if let Some(status) = self.status(name, false) {
+            self.chronicle.row(&status, self.exits.get(name));
             self.audience.tell(&Progress::Service {
                 status: Box::new(status),
             });
@@ -216,8 +217,12 @@ impl Engine {
     fn explain(&mut self, name: ServiceName) {
         let cause = self.state.units.get(&name).and_then(|unit| unit.view().cause);
         let log = logs::last_run(&self.instance.log_file(&name), LAST_LINES);
+        let details = self.details.remove(&name).unwrap_or_default();
+        let pid = self.running.get(&name).map(|record| record.pid);
+        let witness = pid.and_then(|pid| crate::why::witness(pid, &self.instance.cgroup(&name)));
+        self.chronicle.evidence(&name, &details, witness);
         self.audience.tell(&Progress::Failure {
-            details: self.details.remove(&name).unwrap_or_default(),
+            details,
             cause: cause.unwrap_or_default(),
             log,
             service: name,
@@ -292,7 +297,7 @@ fn broken(cause: &dyn std::fmt::Display) -> Unmade {
     }
 }
 
-fn now_usec() -> u64 {
+pub(super) fn now_usec() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     u64::try_from(since.unwrap_or_default().as_micros()).unwrap_or(u64::MAX)
 }
