@@ -17,3 +17,4 @@ mod network;
 mod python_tool;
 mod readme;
 mod tidy;
+mod why;
