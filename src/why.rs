@@ -108,11 +108,7 @@ pub fn diagnose(facts: &Facts) -> Diagnosis {
 /// It ends again and again: the cause is that of its last end.
 fn in_backoff(facts: &Facts) -> Diagnosis {
     let mut last = ended::failed(facts);
-    let mut words = match facts.row.restarts {
-        0 => "restarts soon".to_owned(),
-        1 => "restarted once".to_owned(),
-        count => format!("restarted {count} times"),
-    };
+    let mut words = restarts(facts);
     if let Some(next) = facts.row.next_try_usec {
         let left = next.saturating_sub(facts.now_usec) as f64 / 1e6;
         words.push_str(&format!(", next try in {left:.1} s"));
@@ -121,13 +117,42 @@ fn in_backoff(facts: &Facts) -> Diagnosis {
     last
 }
 
+fn restarts(facts: &Facts) -> String {
+    match facts.row.restarts {
+        0 => "not restarted yet".to_owned(),
+        1 => "restarted once".to_owned(),
+        count => format!("restarted {count} times"),
+    }
+}
+
+/// It is on its way or runs, and ended by itself a moment ago: a loop, whatever its row says just now.
+fn in_loop(facts: &Facts) -> Option<Diagnosis> {
+    let ago = facts.now_usec.saturating_sub(facts.ended_usec?);
+    if facts.row.restarts == 0 || ago > LOOP {
+        return None;
+    }
+    let cause = format!("{}; last, it {}", restarts(facts), facts.how_it_ended());
+    let next = format!("pactown events {}", facts.name);
+    Some(facts.says(Cause::Exited, &cause).next(facts.logs()).next(next))
+}
+
+/// An end of its own that is not longer ago than this makes a restarted service one in a loop, in microseconds.
+const LOOP: u64 = 60_000_000;
+
 fn blocked(facts: &Facts) -> Diagnosis {
     let Some(root) = &facts.root else {
         let cause = facts.row.cause.as_deref().unwrap_or("blocked");
         return facts.says(Cause::Blocked, cause);
     };
+    // Where others are in between, the row tells the whole chain.
+    let direct = format!("blocked by {} ", root.service);
+    let chain = facts
+        .row
+        .cause
+        .clone()
+        .filter(|cause| !cause.starts_with(&direct));
     Diagnosis {
-        evidence: root.evidence.clone(),
+        evidence: chain.into_iter().chain(root.evidence.clone()).collect(),
         next: root.next.clone(),
         ..facts.says(
             Cause::Blocked,
@@ -137,6 +162,9 @@ fn blocked(facts: &Facts) -> Diagnosis {
 }
 
 fn waiting(facts: &Facts) -> Diagnosis {
+    if let Some(diagnosis) = in_loop(facts) {
+        return diagnosis;
+    }
     let words = match facts.row.state {
         Phase::Preparing => "its layers are being made".to_owned(),
         Phase::Starting => "its sandbox is being made".to_owned(),
@@ -151,9 +179,9 @@ fn waiting(facts: &Facts) -> Diagnosis {
 fn running(facts: &Facts) -> Diagnosis {
     match facts.row.health {
         Health::Starting | Health::Unhealthy => listening::not_ready(facts),
-        Health::Healthy | Health::None => {
-            listening::unasked(facts).unwrap_or_else(|| facts.says(Cause::Well, "runs as it should"))
-        }
+        Health::Healthy | Health::None => in_loop(facts)
+            .or_else(|| listening::unasked(facts))
+            .unwrap_or_else(|| facts.says(Cause::Well, "runs as it should")),
     }
 }
 

@@ -39,6 +39,24 @@ fn patterns_match_what_they_say() {
     assert!(!matches("a", "ab") && !matches("a*c", "ab") && !matches("b*", "ab"));
 }
 
+fn document() -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/why.md")).expect("docs/why.md")
+}
+
+#[test]
+fn the_document_names_every_kind_and_shows_what_is_printed() {
+    use clap::ValueEnum;
+    let text = document();
+    for kind in pactown::events::Kind::value_variants() {
+        assert!(text.contains(&format!("`{}`", kind.word())), "{kind:?}");
+    }
+    let expect = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join(FIXTURES)
+        .join("exited/expect.txt");
+    let expect = fs::read_to_string(expect).expect("expect.txt");
+    assert!(text.lines().any(|line| matches(expect.trim(), line)), "{expect}");
+}
+
 /// `expect.txt`: the first line of `why`; each further line `!SERVICE: …` is that of `why SERVICE`.
 fn check(name: &str) -> Result<(), String> {
     let folder = format!("{FIXTURES}/{name}");
@@ -67,7 +85,7 @@ fn check(name: &str) -> Result<(), String> {
         let up = String::from_utf8_lossy(&up.stderr);
         Err(format!(
             "{name}: expected {pattern:?}\n--- {arguments:?}\n{text}\n--- up\n{up}\n--- events\n{}",
-            town.ok(&["events"])
+            String::from_utf8_lossy(&town.run(&["events"]).stdout)
         ))
     };
     for line in expect.lines() {
@@ -79,6 +97,10 @@ fn check(name: &str) -> Result<(), String> {
     let json: Value = serde_json::from_slice(&town.run(&["why", "--json"]).stdout).expect("json");
     for one in json.as_array().expect("an array") {
         let next = one["next"].as_array().expect("next");
+        let kind = format!("`{}`", one["kind"].as_str().expect("kind"));
+        if !document().contains(&kind) {
+            return Err(format!("{name}: {kind} is not in docs/why.md"));
+        }
         if !one["cause"].is_string() || next.is_empty() {
             return Err(format!("{name}: no cause or no next step: {one}"));
         }

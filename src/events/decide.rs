@@ -2,8 +2,11 @@
 
 use pactown_runtime::protocol::ExitRecord;
 
-use super::{Event, Kind};
+use super::{Event, Kind, Witness};
 use crate::control::api::{Health, Phase, ServiceStatus};
+
+/// Share of the CPU periods spent waiting for quota from which on that is worth telling, and a cause of lateness.
+pub const STARVED: f64 = 0.5;
 
 /// What happened to a service between the two rows; `last` is how it ended last, `now` microseconds since the Unix
 /// epoch. The events have no time and no witness yet.
@@ -16,6 +19,24 @@ pub fn decide(
     let kinds = kinds(before, after, last.is_some_and(|record| record.oom_killed));
     let event = |kind| fill(kind, before, after, last, now);
     kinds.into_iter().map(event).collect()
+}
+
+/// A limit other than memory that the kernel saw reached, when a service failed.
+pub fn limit(after: &ServiceStatus, witness: &Witness) -> Option<Event> {
+    let cause = if witness.pids_refused > 0 {
+        format!("processes: refused {} times", witness.pids_refused)
+    } else if witness.throttled >= STARVED {
+        let share = (witness.throttled * 100.0).round();
+        format!("cpu: its quota was used up in {share} % of the periods")
+    } else {
+        return None;
+    };
+    Some(Event {
+        service: Some(after.name.clone()),
+        run: Some(after.run),
+        cause: Some(cause),
+        ..Event::new(Kind::Limit)
+    })
 }
 
 fn kinds(before: Option<&ServiceStatus>, after: &ServiceStatus, oom: bool) -> Vec<Kind> {
@@ -193,6 +214,25 @@ mod tests {
             (Some(137), Some(200), Some(64 << 20), Some(7))
         );
         assert_eq!(events[2].cause.as_deref(), Some("killed by SIGKILL"));
+    }
+
+    #[test]
+    fn limits_are_told_when_they_were_reached() {
+        let failed = at(Phase::Failed, Health::None, None);
+        let cause = |pids_refused, throttled| {
+            let witness = Witness {
+                pids_refused,
+                throttled,
+                ..Witness::default()
+            };
+            limit(&failed, &witness).and_then(|event| event.cause)
+        };
+        assert_eq!(cause(3, 0.9).as_deref(), Some("processes: refused 3 times"));
+        assert_eq!(
+            cause(0, 0.9).as_deref(),
+            Some("cpu: its quota was used up in 90 % of the periods")
+        );
+        assert_eq!(cause(0, 0.1), None);
     }
 
     #[test]

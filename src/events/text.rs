@@ -58,8 +58,8 @@ pub(crate) fn ended(code: i32) -> String {
 /// `0.2 s`, `3 min 5 s`: as exact as it matters.
 pub(crate) fn lasted(ms: u64) -> String {
     match ms {
-        0..1000 => format!("{ms} ms"),
-        1000..60_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
+        0..100 => format!("{ms} ms"),
+        100..60_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
         60_000..3_600_000 => format!("{} min {} s", ms / 60_000, ms % 60_000 / 1000),
         _ => format!("{} h {} min", ms / 3_600_000, ms % 3_600_000 / 60_000),
     }

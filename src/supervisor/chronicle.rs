@@ -12,7 +12,7 @@ use pactown_runtime::protocol::ExitRecord;
 use super::tell;
 use crate::config::ecosystem::ServiceName;
 use crate::control::api::ServiceStatus;
-use crate::events::decide::decide;
+use crate::events::decide::{decide, limit};
 use crate::events::{self, Event, Kind, Witness};
 use crate::instance::Instance;
 
@@ -53,6 +53,8 @@ impl Chronicle {
             if matches!(event.kind, Kind::Failed | Kind::Backoff)
                 && let Some((details, witness)) = self.evidence.remove(&row.name)
             {
+                let limit = witness.as_ref().and_then(|witness| limit(row, witness));
+                limit.into_iter().for_each(|event| self.write(event));
                 (event.details, event.witness) = (details, witness);
             }
             self.write(event);

@@ -181,7 +181,7 @@ fn disk(facts: &Facts) -> Option<Diagnosis> {
             .says(Cause::Disk, &format!("no space left{what}"))
             .shows([line.to_owned()])
             .shows(facts.located().and_then(|decisive| decisive.place))
-            .next("write large files below /app or into a volume: /tmp, /dev and /run are small".to_owned())
+            .next("write large files below /app or into a volume: /tmp holds half of the memory limit, /run 16 MiB".to_owned())
             .next("df -h".to_owned()),
     )
 }
@@ -234,13 +234,7 @@ fn unknown_name(facts: &Facts) -> Option<Diagnosis> {
         ],
     )?;
     let labels = log::labels(&facts.log);
-    let near = |label: &&str, peer: &&Peer| {
-        label.to_lowercase() != peer.name && strsim::jaro_winkler(label, &peer.name) > 0.85
-    };
-    let pair = facts
-        .peers
-        .iter()
-        .find_map(|peer| Some((labels.iter().find(|label| near(label, &peer))?, peer)));
+    let pair = nearest(&labels, &facts.peers);
     let (cause, next) = match pair {
         Some((label, peer)) => (
             format!("there is no host '{label}'; did you mean '{}'?", peer.name),
@@ -261,6 +255,18 @@ fn unknown_name(facts: &Facts) -> Option<Diagnosis> {
             .shows(facts.located().and_then(|decisive| decisive.place))
             .next(next),
     )
+}
+
+/// The word that comes nearest to the name of a service without being it.
+fn nearest<'a>(labels: &[&'a str], peers: &'a [Peer]) -> Option<(&'a str, &'a Peer)> {
+    let pairs = labels
+        .iter()
+        .flat_map(|label| peers.iter().map(move |peer| (*label, peer)));
+    let likeness = |(label, peer): &(&str, &Peer)| strsim::jaro_winkler(label, &peer.name);
+    pairs
+        .filter(|(label, peer)| label.to_lowercase() != peer.name)
+        .filter(|pair| likeness(pair) > 0.85)
+        .max_by(|one, other| likeness(one).total_cmp(&likeness(other)))
 }
 
 /// It was alive, and not ready in time.
@@ -372,7 +378,7 @@ fn exited(facts: &Facts) -> Diagnosis {
 
 impl Facts {
     /// `exited with code 1 after 0.2 s`.
-    fn how_it_ended(&self) -> String {
+    pub(super) fn how_it_ended(&self) -> String {
         let how = match self.exit_code {
             Some(code) if code > 128 => format!("killed by {}", events::ended(code)),
             Some(code) => format!("exited with {}", events::ended(code)),

@@ -36,6 +36,8 @@ pub struct Facts {
     pub exit_code: Option<i32>,
     /// How long it ran then, milliseconds.
     pub ran_ms: Option<u64>,
+    /// When that was, microseconds since the Unix epoch.
+    pub ended_usec: Option<u64>,
     /// Whether the kernel killed something at the memory limit.
     pub oom: bool,
     /// Most memory in use, bytes.
@@ -85,8 +87,8 @@ pub struct Config {
     pub cpus: Option<f64>,
     /// Declared dependencies.
     pub depends_on: Vec<ServiceName>,
-    /// `127.0.0.1` servers are reached.
-    pub loopback_compat: bool,
+    /// Ports inside that connections from outside are led to 127.0.0.1 for.
+    pub inbound: Vec<u16>,
 }
 
 /// Another service of the ecosystem.
@@ -114,6 +116,7 @@ pub fn gather(instance: &Instance, desired: &Desired, rows: Option<&[ServiceStat
     let facts = known.iter().map(|row| {
         let own: Vec<&Event> = of_last_run(life, &row.name);
         let mut facts = of_service(instance, desired, row, &own, rows.is_some());
+        facts.remember(life);
         if facts.config.memory == 0 {
             facts.config.memory = memory;
         }
@@ -149,6 +152,7 @@ fn of_service(
         peers: Vec::new(),
         exit_code: exit.and_then(|event| event.exit_code).or(row.exit_code),
         ran_ms: exit.and_then(|event| event.duration_ms),
+        ended_usec: None,
         oom: last(&[Kind::Oom]).is_some() || row.cause.as_ref().is_some_and(refused),
         peak: exit.and_then(|event| event.memory_peak),
         details: failure.map(|event| event.details.clone()).unwrap_or_default(),
@@ -158,6 +162,23 @@ fn of_service(
         root: None,
         now_usec: now_usec(),
         row: row.clone(),
+    }
+}
+
+impl Facts {
+    /// The last end of one that was restarted since: it is of an earlier run.
+    fn remember(&mut self, life: &[Event]) {
+        let ended = |event: &&Event| {
+            event.kind == Kind::Exited && event.service.as_deref() == Some(self.name.as_str())
+        };
+        let Some(end) = life.iter().rev().find(ended) else {
+            return;
+        };
+        self.ended_usec = end.usec().and_then(|usec| u64::try_from(usec).ok());
+        if self.row.restarts > 0 {
+            self.exit_code = self.exit_code.or(end.exit_code);
+            self.ran_ms = self.ran_ms.or(end.duration_ms);
+        }
     }
 }
 
@@ -177,6 +198,7 @@ fn written(desired: &Desired, service: &Service) -> Config {
     let folder = ecosystem.file.parent().unwrap_or(Path::new("/"));
     let short = |path: &Path| path.strip_prefix(folder).unwrap_or(path).display().to_string();
     let recipe = desired.recipes.get(&service.name);
+    let inbound = service.ports.iter().map(|mapping| mapping.port);
     let blocks = recipe.into_iter().flat_map(|recipe| &recipe.files);
     Config {
         file: short(&ecosystem.file),
@@ -195,7 +217,7 @@ fn written(desired: &Desired, service: &Service) -> Config {
         pids: service.limits.pids.unwrap_or(spec::PIDS),
         cpus: service.limits.cpus,
         depends_on: service.depends_on.iter().map(|need| need.name.clone()).collect(),
-        loopback_compat: ecosystem.loopback_compat,
+        inbound: inbound.chain([service.port]).collect(),
     }
 }
 

@@ -1,14 +1,12 @@
 //! A service that lives and is not ready: who listens, where, and what it answers. Pure.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::{Cause, Diagnosis, Facts};
 use crate::config::ecosystem::Probe;
 use crate::events::Witness;
-
-/// Share of the CPU periods spent waiting from which on the quota is the cause of lateness.
-const STARVED: f64 = 0.5;
+use crate::events::decide::STARVED;
 
 /// Why its check does not pass, or never passed in time.
 pub(super) fn not_ready(facts: &Facts) -> Diagnosis {
@@ -74,18 +72,24 @@ fn unreachable(facts: &Facts, port: u16, addresses: &[SocketAddr]) -> Option<Dia
             Some(other) => elsewhere(facts, port, other),
         });
     }
-    let inside_only = on_port.iter().all(|one| one.ip().is_loopback());
-    if !inside_only || facts.config.loopback_compat {
+    if on_port.iter().any(|one| is_reached(facts, one)) {
         return None;
     }
     let cause = format!(
-        "listens on {} only: nobody outside of its sandbox reaches it",
+        "listens on {} only, where nothing from outside of its sandbox arrives",
         on_port[0]
     );
-    Some(facts.says(Cause::Loopback, &cause).next(format!(
-        "let it listen on 0.0.0.0:{port}, or write `loopback_compat: true` in {}",
-        facts.config.file
-    )))
+    let next = format!("let {} listen on 0.0.0.0:{port}", facts.config.readme);
+    Some(facts.says(Cause::Loopback, &cause).next(next))
+}
+
+/// Connections to the declared ports arrive at 127.0.0.1, those to others at the sandbox's own address.
+fn is_reached(facts: &Facts, address: &SocketAddr) -> bool {
+    let ip = address.ip().to_canonical();
+    if facts.config.inbound.contains(&address.port()) {
+        return ip.is_unspecified() || ip == IpAddr::V4(Ipv4Addr::LOCALHOST);
+    }
+    !ip.is_loopback()
 }
 
 fn silent(facts: &Facts, port: u16) -> Diagnosis {

@@ -29,7 +29,7 @@ fn facts(state: Phase, cause: Option<&str>) -> Facts {
             memory: 64 << 20,
             pids: 40,
             depends_on: vec!["db".into()],
-            loopback_compat: true,
+            inbound: vec![8000],
             ..Config::default()
         },
         peers: ["db", "cache", "api"]
@@ -41,6 +41,7 @@ fn facts(state: Phase, cause: Option<&str>) -> Facts {
             .to_vec(),
         exit_code: None,
         ran_ms: None,
+        ended_usec: None,
         oom: false,
         peak: None,
         details: Vec::new(),
@@ -80,9 +81,9 @@ fn an_end_is_told_with_its_decisive_line() {
     is(
         &ended(1, log),
         Cause::Exited,
-        "exited with code 1 after 200 ms: KeyError: 'X' (main.py:3 = api/README.md:23)",
+        "exited with code 1 after 0.2 s: KeyError: 'X' (main.py:3 = api/README.md:23)",
     );
-    is(&ended(137, ""), Cause::Exited, "killed by SIGKILL after 200 ms");
+    is(&ended(137, ""), Cause::Exited, "killed by SIGKILL after 0.2 s");
 }
 
 #[test]
@@ -173,14 +174,24 @@ fn a_service_that_lives_and_is_not_ready_is_told_by_its_sockets() {
         Cause::WrongPort,
         "listens on port 9000, not on 8000: it ignores $PORT",
     );
-    let mut inside = late(refused, &["127.0.0.1:8000"]);
+    let inside = late(refused, &["127.0.0.1:8000"]);
     assert_eq!(
         diagnose(&inside).kind,
         Cause::BadAnswer,
         "pactown leads to loopback"
     );
-    inside.config.loopback_compat = false;
-    assert_eq!(diagnose(&inside).kind, Cause::Loopback);
+    is(
+        &late(refused, &["[::1]:8000"]),
+        Cause::Loopback,
+        "listens on [::1]:8000 only, where nothing from outside of its sandbox arrives",
+    );
+    let mut other = inside;
+    other.config.inbound.clear();
+    assert_eq!(
+        diagnose(&other).kind,
+        Cause::Loopback,
+        "a port that is not declared"
+    );
     let wrong = "GET /health on port 8000 answered 404; / answers 200: wrong path?";
     is(&late(wrong, &["0.0.0.0:8000"]), Cause::BadAnswer, wrong);
     let slow = late("GET /health on port 8000: no answer", &["0.0.0.0:8000"]);
@@ -210,7 +221,7 @@ fn what_blocks_is_shown_instead_of_what_is_blocked() {
     let told = is(
         &blocked,
         Cause::Blocked,
-        "blocked by db: exited with code 3 after 200 ms: no seeds",
+        "blocked by db: exited with code 3 after 0.2 s: no seeds",
     );
     assert_eq!(told.next, ["pactown logs api"]);
     let waiting = Facts {
@@ -226,8 +237,25 @@ fn a_loop_tells_the_cause_of_its_last_end() {
     looping.row.state = Phase::Backoff;
     looping.row.restarts = 5;
     looping.row.next_try_usec = Some(3_200_000);
-    let told = is(&looping, Cause::Exited, "exited with code 1 after 200 ms: boom");
+    let told = is(&looping, Cause::Exited, "exited with code 1 after 0.2 s: boom");
     assert_eq!(told.evidence, ["restarted 5 times, next try in 3.2 s"]);
+}
+
+#[test]
+fn a_loop_is_seen_while_it_runs_and_forgotten_when_it_held() {
+    let mut looping = ended(1, "");
+    looping.row = ServiceStatus {
+        restarts: 2,
+        ..facts(Phase::Running, None).row
+    };
+    (looping.ended_usec, looping.now_usec) = (Some(1_000_000), 3_000_000);
+    let cause = "restarted 2 times; last, it exited with code 1 after 0.2 s";
+    is(&looping, Cause::Exited, cause);
+    looping.row.state = Phase::Preparing;
+    is(&looping, Cause::Exited, cause);
+    looping.row.state = Phase::Running;
+    looping.now_usec = 100_000_000;
+    is(&looping, Cause::Well, "runs as it should");
 }
 
 #[test]
