@@ -5,6 +5,7 @@ mod ended;
 pub mod facts;
 mod listening;
 mod log;
+mod names;
 mod witness;
 
 use serde::Serialize;

@@ -1,7 +1,7 @@
 //! A service that failed: from its end, its log and its limits to the cause. Each rule takes the facts and answers, or
 //! leaves them to the next one. Pure.
 
-use super::facts::Peer;
+use super::names::{undeclared, unknown_name};
 use super::{Cause, Diagnosis, Facts, listening, log};
 use crate::events;
 
@@ -99,7 +99,7 @@ fn port(facts: &Facts) -> Option<Diagnosis> {
         );
         return Some(facts.says(Cause::Port, cause).next(next));
     }
-    let line = log::find(&facts.log, &["Address already in use", "EADDRINUSE"])?;
+    let line = log::symptom(&facts.log, &["Address already in use", "EADDRINUSE"])?;
     let place = facts.located().and_then(|decisive| decisive.place);
     Some(
         facts
@@ -115,7 +115,7 @@ fn port(facts: &Facts) -> Option<Diagnosis> {
 
 fn forbidden(facts: &Facts) -> Option<Diagnosis> {
     let killed = facts.exit_code == Some(BAD_CALL);
-    let said = log::find(&facts.log, &["Bad system call", "SIGSYS"]);
+    let said = log::symptom(&facts.log, &["Bad system call", "SIGSYS"]);
     if !killed && said.is_none() {
         return None;
     }
@@ -131,16 +131,10 @@ fn forbidden(facts: &Facts) -> Option<Diagnosis> {
 }
 
 fn processes(facts: &Facts) -> Option<Diagnosis> {
-    let said = log::find(
-        &facts.log,
-        &[
-            "can't start new thread",
-            "Cannot fork",
-            "fork: retry",
-            "Resource temporarily unavailable",
-            "EAGAIN",
-        ],
-    );
+    let busy = log::symptom(&facts.log, &["Resource temporarily unavailable", "EAGAIN"]);
+    // The same words are used of sockets that are not ready.
+    let busy = busy.filter(|_| log::find(&facts.log, &["fork", "spawn", "clone"]).is_some());
+    let said = log::symptom(&facts.log, &["can't start new thread", "Cannot fork"]).or(busy);
     let refused = facts.witness.as_ref().map_or(0, |witness| witness.pids_refused);
     if said.is_none() && refused == 0 {
         return None;
@@ -163,7 +157,7 @@ fn processes(facts: &Facts) -> Option<Diagnosis> {
 }
 
 fn files(facts: &Facts) -> Option<Diagnosis> {
-    let line = log::find(&facts.log, &["Too many open files", "EMFILE"])?;
+    let line = log::symptom(&facts.log, &["Too many open files", "EMFILE"])?;
     Some(
         facts
             .says(Cause::Files, "too many open files")
@@ -174,7 +168,7 @@ fn files(facts: &Facts) -> Option<Diagnosis> {
 }
 
 fn disk(facts: &Facts) -> Option<Diagnosis> {
-    let line = log::find(&facts.log, &["No space left on device", "ENOSPC"])?;
+    let line = log::symptom(&facts.log, &["No space left on device", "ENOSPC"])?;
     let what = log::path_in(line).map_or_else(String::new, |path| format!(": {path}"));
     Some(
         facts
@@ -184,89 +178,6 @@ fn disk(facts: &Facts) -> Option<Diagnosis> {
             .next("write large files below /app or into a volume: /tmp holds half of the memory limit, /run 16 MiB".to_owned())
             .next("df -h".to_owned()),
     )
-}
-
-/// A service that is there, and that this one did not declare.
-fn undeclared(facts: &Facts) -> Option<Diagnosis> {
-    let line = log::find(
-        &facts.log,
-        &[
-            "Connection refused",
-            "ECONNREFUSED",
-            "Name or service not known",
-            "getaddrinfo",
-            "ENOTFOUND",
-            "EAI_AGAIN",
-            "Temporary failure in name resolution",
-            "bad address",
-            "could not resolve",
-        ],
-    )?;
-    let peer = facts.peers.iter().find(|peer| facts.speaks_of(peer))?;
-    Some(
-        facts
-            .says(
-                Cause::Undeclared,
-                &format!("'{}' is not in depends_on", peer.name),
-            )
-            .shows([line.to_owned()])
-            .shows(facts.located().and_then(|decisive| decisive.place))
-            .next(format!(
-                "write `depends_on: [{}]` below '{}' ({})",
-                peer.name,
-                facts.name,
-                facts.place()
-            )),
-    )
-}
-
-fn unknown_name(facts: &Facts) -> Option<Diagnosis> {
-    let line = log::find(
-        &facts.log,
-        &[
-            "Name or service not known",
-            "getaddrinfo",
-            "ENOTFOUND",
-            "EAI_AGAIN",
-            "name resolution",
-            "bad address",
-            "could not resolve",
-        ],
-    )?;
-    let labels = log::labels(&facts.log);
-    let pair = nearest(&labels, &facts.peers);
-    let (cause, next) = match pair {
-        Some((label, peer)) => (
-            format!("there is no host '{label}'; did you mean '{}'?", peer.name),
-            format!(
-                "write '{}' in {}, and have it in `depends_on`",
-                peer.name, facts.config.readme
-            ),
-        ),
-        None => (
-            "looked for a host that does not exist".to_owned(),
-            format!("pactown env {}", facts.name),
-        ),
-    };
-    Some(
-        facts
-            .says(Cause::UnknownName, &cause)
-            .shows([line.to_owned()])
-            .shows(facts.located().and_then(|decisive| decisive.place))
-            .next(next),
-    )
-}
-
-/// The word that comes nearest to the name of a service without being it.
-fn nearest<'a>(labels: &[&'a str], peers: &'a [Peer]) -> Option<(&'a str, &'a Peer)> {
-    let pairs = labels
-        .iter()
-        .flat_map(|label| peers.iter().map(move |peer| (*label, peer)));
-    let likeness = |(label, peer): &(&str, &Peer)| strsim::jaro_winkler(label, &peer.name);
-    pairs
-        .filter(|(label, peer)| label.to_lowercase() != peer.name)
-        .filter(|pair| likeness(pair) > 0.85)
-        .max_by(|one, other| likeness(one).total_cmp(&likeness(other)))
 }
 
 /// It was alive, and not ready in time.
@@ -279,7 +190,7 @@ fn late(facts: &Facts) -> Option<Diagnosis> {
 
 fn program(facts: &Facts) -> Option<Diagnosis> {
     let cause = facts.row.cause.as_deref().unwrap_or_default();
-    let said = log::find(
+    let said = log::symptom(
         &facts.log,
         &[": not found", "command not found", "No such file or directory"],
     );
@@ -313,7 +224,7 @@ fn program(facts: &Facts) -> Option<Diagnosis> {
 }
 
 fn permission(facts: &Facts) -> Option<Diagnosis> {
-    let line = log::find(
+    let line = log::symptom(
         &facts.log,
         &["Permission denied", "EACCES", "Read-only file system", "EROFS"],
     )?;
@@ -349,7 +260,7 @@ fn unmade(facts: &Facts) -> Option<Diagnosis> {
 }
 
 fn not_permitted(facts: &Facts) -> Option<Diagnosis> {
-    let line = log::find(&facts.log, &["Operation not permitted", "EPERM"])?;
+    let line = log::symptom(&facts.log, &["Operation not permitted", "EPERM"])?;
     Some(
         facts
             .says(
@@ -409,30 +320,5 @@ impl Facts {
             .filter(|line| !line.trim().is_empty() && Some(line.trim()) != told);
         let lines: Vec<String> = lines.cloned().collect();
         lines[lines.len().saturating_sub(count)..].to_vec()
-    }
-
-    /// Whether the log names a service that is not declared, by its name, its address or the port on loopback.
-    fn speaks_of(&self, peer: &Peer) -> bool {
-        if self.config.depends_on.contains(&peer.name) || peer.name == self.name {
-            return false;
-        }
-        let named = [
-            format!("//{}:", peer.name),
-            format!("//{}/", peer.name),
-            format!("//{}\"", peer.name),
-            format!("//{}'", peer.name),
-            format!("ENOTFOUND {}", peer.name),
-            format!("EAI_AGAIN {}", peer.name),
-            format!("'{}'", peer.name),
-            format!("\"{}\"", peer.name),
-        ];
-        let on_loopback = [
-            format!("127.0.0.1:{}", peer.port),
-            format!("localhost:{}", peer.port),
-        ];
-        let address = peer.address.map(|address| format!("{address}:"));
-        let words = named.iter().chain(&on_loopback).chain(&address);
-        let words: Vec<&str> = words.map(String::as_str).collect();
-        log::find(&self.log, &words).is_some()
     }
 }

@@ -110,11 +110,23 @@ fn leading(text: &str) -> Option<usize> {
     text[..digits].parse().ok()
 }
 
-/// The last line that contains one of `words`, whatever their case.
+/// The last line that contains one of `words`, among the last ones of the log: what was said long before an end is not
+/// its cause.
+pub(super) fn symptom<'a>(log: &'a [String], words: &[&str]) -> Option<&'a str> {
+    find(&log[log.len().saturating_sub(SYMPTOMS)..], words)
+}
+
+/// Lines at the end of a log that may tell the cause of an end.
+const SYMPTOMS: usize = 20;
+
+/// The last line that contains one of `words`: error numbers as they are written, others whatever their case.
 pub(super) fn find<'a>(log: &'a [String], words: &[&str]) -> Option<&'a str> {
+    let is_number = |word: &str| word.chars().all(|c| c.is_ascii_uppercase() || c == '_');
     let has = |line: &&String| {
-        let line = line.to_lowercase();
-        words.iter().any(|word| line.contains(&word.to_lowercase()))
+        let small = line.to_lowercase();
+        let contains =
+            |word: &&str| line.contains(*word) || (!is_number(word) && small.contains(&word.to_lowercase()));
+        words.iter().any(contains)
     };
     log.iter().rev().find(has).map(|line| line.trim())
 }
@@ -209,6 +221,15 @@ mod tests {
     }
 
     #[test]
+    fn a_symptom_stands_at_the_end_and_an_error_number_is_written_large() {
+        let mut log = vec!["EPERM: no".to_owned()];
+        assert!(symptom(&log, &["EPERM"]).is_some());
+        assert!(symptom(&lines("eperm"), &["EPERM"]).is_none());
+        log.extend((0..30).map(|number| format!("line {number}")));
+        assert!(symptom(&log, &["EPERM"]).is_none() && find(&log, &["EPERM"]).is_some());
+    }
+
+    #[test]
     fn paths_and_labels_are_found() {
         assert_eq!(path_in("[Errno 13] Permission denied: '/etc/x'"), Some("/etc/x"));
         assert_eq!(
@@ -219,7 +240,7 @@ mod tests {
         let log = lines("  urlopen(\"http://databse:8000/x\")\n");
         assert!(labels(&log).contains(&"databse"));
         assert_eq!(
-            find(&log, &["URLOPEN"]),
+            find(&log, &["UrlOpen"]),
             Some("urlopen(\"http://databse:8000/x\")")
         );
     }
