@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
 
 use crate::control::api::Goal;
+use crate::events::Kind;
 use crate::resolver::Format;
 
 /// Runs ecosystems of executable READMEs, each service in a Linux sandbox of its own.
@@ -82,6 +83,15 @@ pub enum Command {
     Restart(RestartArguments),
     /// Wait until services are healthy, completed, stopped or running
     Wait(WaitArguments),
+    /// Say why a service is not as it should be, and what to do next
+    Why(WhyArguments),
+    /// Show what happened to the services
+    Events(EventsArguments),
+    /// Show where the time of the last start went
+    #[command(
+        after_help = "Examples:\n  pactown analyze\n  pactown analyze -f examples/shop\n  pactown analyze --json"
+    )]
+    Analyze,
     /// List the ecosystems that run on this machine
     #[command(after_help = "Examples:\n  pactown ls\n  pactown ls --json")]
     Ls,
@@ -207,6 +217,40 @@ pub struct LogsArguments {
     /// Show when each line was written
     #[arg(long)]
     pub timestamps: bool,
+}
+
+/// Arguments of `why`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  pactown why\n  pactown why web\n  pactown why --json")]
+pub struct WhyArguments {
+    /// The service (default: all that are not as they should be)
+    pub service: Option<String>,
+}
+
+/// Arguments of `events`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  pactown events web\n  pactown events -f --json\n  pactown events --since 10m --kind failed,exited"
+)]
+pub struct EventsArguments {
+    /// The ecosystem file or its folder; `-f` behind this verb means --follow
+    #[arg(id = "file", long = "file", value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Services (default: all)
+    #[arg(value_name = "SERVICE")]
+    pub services: Vec<String>,
+    /// Go on with what happens from now on
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Only the last N events
+    #[arg(short, long, value_name = "N")]
+    pub number: Option<usize>,
+    /// Only what is newer than this (10m, 2h, 2026-01-31T12:00:00Z)
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub since: Option<Timestamp>,
+    /// Only these kinds, such as failed,exited,oom,ready
+    #[arg(long, value_name = "KIND", value_delimiter = ',', hide_possible_values = true)]
+    pub kind: Vec<Kind>,
 }
 
 /// Arguments of `exec`.

@@ -1,12 +1,14 @@
 //! The verbs of the command line: one file each. They load the wish, ask the supervisor, and show what it answers;
 //! none of them makes a sandbox itself.
 
+mod analyze;
 mod attach;
 mod completion;
 mod control;
 mod doctor;
 mod down;
 mod dry_run;
+mod events;
 mod exec;
 mod follow;
 mod logs;
@@ -19,6 +21,7 @@ mod terminal;
 mod up;
 mod validate;
 mod wait;
+mod why;
 mod wish;
 
 use std::path::PathBuf;
@@ -78,6 +81,9 @@ fn dispatch(context: &Context, command: &Command) -> Result<(), Error> {
         Command::Stop(arguments) => control::stop(context, arguments),
         Command::Restart(arguments) => control::restart(context, arguments),
         Command::Wait(arguments) => wait::run(context, arguments),
+        Command::Events(arguments) => events::run(context, arguments),
+        Command::Why(arguments) => why::run(context, arguments),
+        Command::Analyze => analyze::run(context),
         Command::Ls => ps::list(context),
         Command::Validate(arguments) => validate::run(context, arguments),
         Command::Graph(arguments) => show::graph(context, arguments),

@@ -83,7 +83,7 @@ async fn until_good(
     loop {
         let left = limit.saturating_sub(started.elapsed());
         if left.is_zero() {
-            return Err(last);
+            return Err(with_root(check, address, last).await);
         }
         match timeout(check.timeout.min(left), ask(&check.probe, address, inside)).await {
             Ok(Ok(())) => return Ok(()),
@@ -133,6 +133,29 @@ async fn until_bad(check: &HealthCheck, address: IpAddr, inside: &impl Inside, a
         if failures >= check.retries {
             return failure;
         }
+    }
+}
+
+/// The last answer, and whether `/` answers well where the path of the check does not: then the path is wrong.
+async fn with_root(check: &HealthCheck, address: IpAddr, last: String) -> String {
+    let Probe::Http {
+        path, port, expect, ..
+    } = &check.probe
+    else {
+        return last;
+    };
+    if path == "/" || !last.contains(" answered ") {
+        return last;
+    }
+    let wanted = Wanted {
+        path: "/",
+        headers: &[],
+        expect: *expect,
+        body: None,
+    };
+    match timeout(check.timeout, http::get(SocketAddr::new(address, *port), wanted)).await {
+        Ok(Ok(())) => format!("{last}; / is answered well: wrong path?"),
+        _ => last,
     }
 }
 

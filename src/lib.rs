@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod analyze;
 pub mod bundle;
 pub mod caller;
 pub mod cli;
@@ -15,6 +16,7 @@ pub mod control;
 pub mod desired;
 pub mod diagnostics;
 pub mod error;
+pub mod events;
 pub(crate) mod health;
 pub mod host;
 pub mod identity;
@@ -32,3 +34,4 @@ pub mod spec;
 pub mod state;
 pub mod supervisor;
 pub mod toolchain;
+pub mod why;

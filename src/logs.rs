@@ -84,17 +84,25 @@ pub fn read(path: &Path, keep: impl FnMut(Line)) -> io::Result<()> {
 }
 
 fn read_with(mut assembler: Assembler, path: &Path, mut keep: impl FnMut(Line)) -> io::Result<()> {
+    raw(path, |line| {
+        if let Some(line) = assembler.feed(line) {
+            keep(line);
+        }
+    })?;
+    assembler.rest().for_each(keep);
+    Ok(())
+}
+
+/// The same for a file of any lines, as they are, without their newlines.
+pub fn raw(path: &Path, mut keep: impl FnMut(&[u8])) -> io::Result<()> {
     for file in files(path) {
         let mut reader = BufReader::with_capacity(1 << 16, file);
-        let mut raw = Vec::new();
-        while reader.read_until(b'\n', &mut raw)? > 0 {
-            if let Some(line) = assembler.feed(raw.strip_suffix(b"\n").unwrap_or(&raw)) {
-                keep(line);
-            }
-            raw.clear();
+        let mut line = Vec::new();
+        while reader.read_until(b'\n', &mut line)? > 0 {
+            keep(line.strip_suffix(b"\n").unwrap_or(&line));
+            line.clear();
         }
     }
-    assembler.rest().for_each(keep);
     Ok(())
 }
 
@@ -164,7 +172,6 @@ struct Tail {
     file: Option<File>,
     inode: u64,
     partial: Vec<u8>,
-    assembler: Assembler,
 }
 
 /// Ends a [`Follower`] from another thread, once it has read what is there.
@@ -209,15 +216,25 @@ impl Follower {
     /// Gives each new line, with the index of its log, to `on_line` until it is stopped; then what is there is still
     /// read.
     pub fn run(&mut self, on_line: &mut dyn FnMut(usize, Line)) -> io::Result<()> {
+        let mut assemblers: Vec<Assembler> = self.tails.iter().map(|_| Assembler::default()).collect();
+        self.run_raw(&mut |index, raw| {
+            if let Some(line) = assemblers[index].feed(raw) {
+                on_line(index, line);
+            }
+        })?;
+        for (index, assembler) in assemblers.into_iter().enumerate() {
+            assembler.rest().for_each(|line| on_line(index, line));
+        }
+        Ok(())
+    }
+
+    /// The same for files of any lines, as they are, without their newlines.
+    pub fn run_raw(&mut self, on_line: &mut dyn FnMut(usize, &[u8])) -> io::Result<()> {
         loop {
             let (changed, stopped) = self.wait()?;
             for (index, tail) in self.tails.iter_mut().enumerate() {
                 if stopped || changed.contains(&tail.directory) {
                     tail.drain(&mut |line| on_line(index, line))?;
-                }
-                if stopped {
-                    let assembler = std::mem::take(&mut tail.assembler);
-                    assembler.rest().for_each(|line| on_line(index, line));
                 }
             }
             if stopped {
@@ -257,7 +274,6 @@ impl Tail {
             file: None,
             inode: 0,
             partial: Vec::new(),
-            assembler: Assembler::default(),
         };
         if let Ok(mut file) = File::open(path) {
             file.seek(SeekFrom::End(0))?;
@@ -268,7 +284,7 @@ impl Tail {
     }
 
     /// Reads to the end, first of the file that is open, then of the one that took its place.
-    fn drain(&mut self, on_line: &mut dyn FnMut(Line)) -> io::Result<()> {
+    fn drain(&mut self, on_line: &mut dyn FnMut(&[u8])) -> io::Result<()> {
         loop {
             self.read(on_line)?;
             let current = fs::metadata(&self.path).map(|metadata| metadata.ino()).ok();
@@ -285,7 +301,7 @@ impl Tail {
         }
     }
 
-    fn read(&mut self, on_line: &mut dyn FnMut(Line)) -> io::Result<()> {
+    fn read(&mut self, on_line: &mut dyn FnMut(&[u8])) -> io::Result<()> {
         let Some(file) = &mut self.file else {
             return Ok(());
         };
@@ -298,9 +314,7 @@ impl Tail {
             let mut rest = &buffer[..count];
             while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
                 self.partial.extend_from_slice(&rest[..end]);
-                if let Some(line) = self.assembler.feed(&self.partial) {
-                    on_line(line);
-                }
+                on_line(&self.partial);
                 self.partial.clear();
                 rest = &rest[end + 1..];
             }

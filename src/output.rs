@@ -5,17 +5,20 @@
 mod picture;
 mod report;
 mod table;
+mod why;
 
 use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
+use crate::analyze::Start;
 use crate::control::api::{Health, Phase, ServiceStatus};
 use crate::desired::Desired;
 use crate::diagnostics::{Problem, Problems};
 use crate::error::{Error, chain};
 use crate::logs::Line;
+use crate::why::Diagnosis;
 
 /// Where and how to print.
 #[derive(Debug, Clone)]
@@ -106,6 +109,21 @@ impl Output {
     /// The table of `ps`.
     pub fn services(&self, rows: &[ServiceStatus]) {
         self.text(&table::services(rows));
+    }
+
+    /// Why a service is where it is: a result.
+    pub fn diagnosis(&self, diagnosis: &Diagnosis) {
+        self.text(&why::render(diagnosis));
+    }
+
+    /// The same below the failure of a command, in short.
+    pub fn reason(&self, diagnosis: &Diagnosis) {
+        to_stderr(&why::brief(diagnosis));
+    }
+
+    /// Where the time of a start went.
+    pub fn starts(&self, starts: &[Start], chain: &[&Start]) {
+        self.text(&why::starts(starts, chain));
     }
 
     /// What runs, where to look, and what to try next.

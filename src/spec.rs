@@ -26,7 +26,7 @@ mod resources;
 pub mod seccomp;
 mod service;
 
-pub use resources::default_memory;
+pub use resources::{PIDS, default_memory};
 pub use service::{Placement, of_service, place, sandbox_root, user};
 
 /// Version of the OCI runtime specification that the specs follow.

@@ -8,6 +8,7 @@ mod actions;
 mod adopt;
 mod audience;
 mod builder;
+mod chronicle;
 mod engine;
 mod finish;
 mod inbox;

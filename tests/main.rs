@@ -20,3 +20,4 @@ mod readme;
 mod storm;
 mod supervision;
 mod tidy;
+mod why;

@@ -43,6 +43,8 @@ fn services(instance: &Instance, named: &[ServiceName]) -> Result<Vec<ServiceNam
         .into_iter()
         .flatten()
         .flatten()
+        // Beside the services' directories lie the events of the whole.
+        .filter(|entry| entry.path().is_dir())
         .filter_map(|entry| entry.file_name().into_string().ok())
         .collect();
     known.sort();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::follow::{self, LiveLogs, Outcome, Signals, View};
 use super::wish::{self, Wish};
-use super::{Context, preflight, privilege};
+use super::{Context, preflight, privilege, why};
 use crate::cli;
 use crate::config::ecosystem::ServiceName;
 use crate::control::api::{DownRequest, Phase, ServiceStatus, UpRequest};
@@ -229,6 +229,10 @@ impl Up<'_> {
     fn failed(&self, view: &View<'_>, code: i32) -> Error {
         let names = view.names_in(&[Phase::Failed, Phase::Backoff, Phase::Blocked]);
         let message = format!("not everything is up: {}", names.join(", "));
+        let rows: Vec<ServiceStatus> = view.rows.values().cloned().collect();
+        for reason in why::of_failed(&self.wish.desired, &rows) {
+            self.context.output.reason(&reason);
+        }
         match code {
             3 => Error::Environment { message, hint: None },
             _ => Error::Failed(message),

@@ -186,6 +186,29 @@ pub struct ServiceStatus {
     pub notices: Vec<String>,
 }
 
+impl ServiceStatus {
+    /// The row of a service of which nothing exists.
+    pub fn resting(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            state: Phase::Stopped,
+            health: Health::None,
+            cause: None,
+            pid: None,
+            address: None,
+            ports: Vec::new(),
+            started_at_usec: None,
+            exit_code: None,
+            cpu_usec: None,
+            memory_bytes: None,
+            run: 0,
+            restarts: 0,
+            next_try_usec: None,
+            notices: Vec::new(),
+        }
+    }
+}
+
 /// One line of a progress stream.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]

@@ -247,6 +247,7 @@ impl Engine {
 
     fn report(&mut self, name: &str) {
         if let Some(status) = self.status(name, false) {
+            self.chronicle.row(&status, self.exits.get(name));
             self.audience.tell(&Progress::Service {
                 status: Box::new(status),
             });
@@ -256,8 +257,12 @@ impl Engine {
     fn explain(&mut self, name: ServiceName) {
         let cause = self.state.units.get(&name).and_then(|unit| unit.view().cause);
         let log = logs::last_run(&self.instance.log_file(&name), LAST_LINES);
+        let details = self.details.remove(&name).unwrap_or_default();
+        let pid = self.running.get(&name).map(|record| record.pid);
+        let witness = pid.and_then(|pid| crate::why::witness(pid, &self.instance.cgroup(&name)));
+        self.chronicle.evidence(&name, &details, witness);
         self.audience.tell(&Progress::Failure {
-            details: self.details.remove(&name).unwrap_or_default(),
+            details,
             cause: cause.unwrap_or_default(),
             log,
             service: name,

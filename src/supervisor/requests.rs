@@ -11,6 +11,7 @@ use crate::config::ecosystem::ServiceName;
 use crate::control::api::{DownRequest, Progress, ServiceRequest, UpRequest, WaitRequest};
 use crate::control::server::{Answer, Refusal, Request, Verb};
 use crate::desired::Desired;
+use crate::events::Kind;
 use crate::resolver::Graph;
 use crate::state::{self, InstanceRecord};
 
@@ -56,8 +57,12 @@ impl Engine {
             strict_ports: request.strict_ports,
             remove_orphans: request.remove_orphans,
         };
+        self.chronicle.note(Kind::Up, None);
         match self.accept(wish).await {
-            Err(refusal) => self.refuse(answer, refusal).await,
+            Err(refusal) => {
+                self.chronicle.note(Kind::Failed, Some(&refusal.message));
+                self.refuse(answer, refusal).await;
+            }
             Ok(accepted) => {
                 let number = self.stream(
                     answer,
@@ -76,6 +81,7 @@ impl Engine {
     async fn on_down(&mut self, request: &DownRequest, answer: Answer) {
         self.remove_volumes |= request.volumes;
         self.remember_ending();
+        self.chronicle.note(Kind::Down, None);
         self.stream(answer, Awaited::End, true, Vec::new());
         // Whoever owned the run has nothing more to say: their leaving must not order another end.
         self.owner = None;
@@ -153,6 +159,9 @@ impl Engine {
     fn stream(&mut self, answer: Answer, awaited: Awaited, stays: bool, first: Vec<Progress>) -> u64 {
         let (number, lines, closing) = self.audience.add(awaited, stays);
         for progress in first {
+            if let Progress::Notice { text } = &progress {
+                self.chronicle.note(Kind::Notice, Some(text));
+            }
             self.audience.tell_one(number, progress);
         }
         let messages = self.messages.clone();
