@@ -60,6 +60,7 @@ impl Builder {
             path: self.instance.run_dir().join("builds").join(format!("{name}.log")),
             max_bytes: LOG_BYTES,
             files: 1,
+            run: 0,
         }
     }
 }
