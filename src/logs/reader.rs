@@ -11,6 +11,11 @@ use super::line::{Assembler, Line};
 
 /// Bytes read at once.
 const CHUNK: usize = 64 * 1024;
+/// A live reader looks for newer files every so many bytes and opens them: then they can be rotated away before their
+/// turn comes.
+const AHEAD: usize = 1 << 20;
+/// How many files it holds open, at most: the space of removed ones is in use as long.
+const HELD: usize = 16;
 
 /// The files of a log as they are at one moment, oldest first. They stay readable when they are rotated away.
 #[derive(Debug, Clone)]
@@ -27,6 +32,8 @@ struct Part {
     identity: (u64, u64),
     /// Bytes that are read of it when it is not live.
     length: u64,
+    /// What was written before it is gone.
+    gap: bool,
 }
 
 impl History {
@@ -67,6 +74,7 @@ impl Part {
         Some(Self {
             identity: (metadata.dev(), metadata.ino()),
             length: metadata.len(),
+            gap: false,
             file: Arc::new(file),
         })
     }
@@ -91,8 +99,8 @@ pub struct Reader {
     offset: u64,
     /// Nothing more comes into `part`: a newer file is there.
     sealed: bool,
-    /// Files between `part` and `later` are gone.
-    gap: bool,
+    /// Bytes until the next look for files that are newer.
+    ahead: usize,
     later: VecDeque<Part>,
     live: bool,
     /// Bytes of the file from `start` on that are no whole line yet.
@@ -110,7 +118,7 @@ impl Reader {
             part: None,
             offset: 0,
             sealed: false,
-            gap: false,
+            ahead: AHEAD,
             later: history.files.iter().cloned().collect(),
             live,
             buffer: Vec::new(),
@@ -190,6 +198,13 @@ impl Reader {
         let count = part.file.read_at(&mut self.buffer[old..], self.offset)?;
         self.buffer.truncate(old + count);
         self.offset += count as u64;
+        self.ahead = self.ahead.saturating_sub(count);
+        if self.live && self.ahead == 0 && self.later.len() < HELD {
+            self.ahead = AHEAD;
+            let newer = self.newer();
+            self.later.extend(newer);
+            self.sealed = !self.later.is_empty();
+        }
         Ok(count)
     }
 
@@ -214,14 +229,14 @@ impl Reader {
         let Some(part) = self.later.pop_front() else {
             return Ok(false);
         };
+        if part.gap {
+            self.ready.push_back(self.assembler.gone());
+        }
         self.part = Some(part);
         self.offset = 0;
         self.sealed = !self.later.is_empty();
         // Half a line at the end of a file has no other half.
         self.buffer.clear();
-        if std::mem::take(&mut self.gap) {
-            self.ready.push_back(self.assembler.gone());
-        }
         Ok(true)
     }
 
@@ -246,7 +261,9 @@ impl Reader {
             Some(own) => files.split_off(own + 1),
             None => {
                 // A log that begins anew, because somebody removed it, has one file.
-                self.gap |= files.len() > 1;
+                if let [oldest, _, ..] = files.as_mut_slice() {
+                    oldest.gap = true;
+                }
                 files
             }
         }
