@@ -142,6 +142,7 @@ impl Site {
                 path: self.directory.join(format!("{id}.log")),
                 max_bytes: 1 << 20,
                 files: 1,
+                run: 0,
             };
             self.call(Call::Create {
                 id: id.clone(),

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use crate::control::api::Goal;
 use crate::events::Kind;
+use crate::logs::RunChoice;
 use crate::resolver::Format;
 
 /// Runs ecosystems of executable READMEs, each service in a Linux sandbox of its own.
@@ -196,7 +197,7 @@ pub struct PsArguments {
 /// Arguments of `logs`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  pactown logs web\n  pactown logs -f -n 20\n  pactown logs --since 10m api web"
+    after_help = "Examples:\n  pactown logs web\n  pactown logs -f -n 20\n  pactown logs --since 10m api web\n  pactown logs --run last --grep 'error|panic' --context 3 api"
 )]
 pub struct LogsArguments {
     /// The ecosystem file or its folder; `-f` behind this verb means --follow
@@ -214,9 +215,30 @@ pub struct LogsArguments {
     /// Only what is newer than this (10m, 2h, 2026-01-31T12:00:00Z)
     #[arg(long, value_name = "TIME", value_parser = moment)]
     pub since: Option<Timestamp>,
+    /// Only what is older than this
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub until: Option<Timestamp>,
+    /// Only this run of each service: last, a number, or all
+    #[arg(long, value_name = "RUN", default_value = "all", hide_default_value = true, value_parser = run_choice)]
+    pub run: RunChoice,
+    /// Only lines that match; of several expressions, any
+    #[arg(long, value_name = "REGEX", value_parser = expression)]
+    pub grep: Vec<String>,
+    /// Also N lines around each line that matches
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        hide_default_value = true,
+        requires = "grep"
+    )]
+    pub context: usize,
     /// Show when each line was written
     #[arg(long)]
     pub timestamps: bool,
+    /// Send every byte as it was written, also to a terminal
+    #[arg(long, conflicts_with = "json")]
+    pub raw: bool,
 }
 
 /// Arguments of `why`.
@@ -453,6 +475,26 @@ fn moment(text: &str) -> Result<Timestamp, String> {
     Timestamp::now()
         .checked_sub(ago)
         .map_err(|error| error.to_string())
+}
+
+/// Which runs of a service.
+fn run_choice(text: &str) -> Result<RunChoice, String> {
+    match text {
+        "all" => Ok(RunChoice::All),
+        "last" => Ok(RunChoice::Last),
+        number => number
+            .parse()
+            .map(RunChoice::Number)
+            .map_err(|_| format!("'{text}' is no run: write last, all or a number such as 3")),
+    }
+}
+
+/// A regular expression, checked.
+fn expression(text: &str) -> Result<String, String> {
+    match regex::bytes::Regex::new(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 fn assignment(text: &str) -> Result<String, String> {

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::ecosystem::ServiceName;
 use crate::instance::{Instance, LOG_ROOT};
-use crate::logs;
+use crate::logs::{History, Line, Reader};
 
 pub use text::render;
 pub(crate) use text::{ended, lasted};
@@ -184,22 +184,27 @@ pub fn time_of(usec: u64) -> String {
     format!("{time:.6}")
 }
 
-/// `/var/log/pactown/<instance>/events.jsonl`; older ones are in `….1` and `….2`.
+/// `/var/log/pactown/<instance>/events.log`, a log like those of the services, each line of which is an [`Event`] as
+/// JSON; older ones are in `….1` and `….2`.
 pub fn file(instance: &Instance) -> PathBuf {
-    Path::new(LOG_ROOT).join(&instance.name).join("events.jsonl")
+    Path::new(LOG_ROOT).join(&instance.name).join("events.log")
 }
 
 /// All events of the instance that are kept, oldest first. No file: none. Lines of another shape are left out.
 pub fn read(instance: &Instance) -> Vec<Event> {
-    let mut events = Vec::new();
+    let mut reader = Reader::new(&History::open(&file(instance)), false);
     // What could be read before an error of the disk still tells something.
-    let _ = logs::raw(&file(instance), |line| events.extend(parse(line)));
-    events
+    let lines = std::iter::from_fn(|| reader.next().ok().flatten());
+    lines.filter_map(|line| parse(&line)).collect()
 }
 
 /// One line of the file.
-pub fn parse(line: &[u8]) -> Option<Event> {
-    serde_json::from_slice(line).ok()
+pub fn parse(line: &Line) -> Option<Event> {
+    of_json(&line.text)
+}
+
+fn of_json(text: &[u8]) -> Option<Event> {
+    serde_json::from_slice(text).ok()
 }
 
 /// The events since the ecosystem was last asked to come up while nothing of it ran.
@@ -231,9 +236,9 @@ mod tests {
     fn a_line_is_small_and_comes_back() {
         let text = serde_json::to_string(&event(Kind::Up)).unwrap();
         assert_eq!(text, r#"{"ts":"1970-01-01T00:00:01.000001Z","kind":"up"}"#);
-        assert_eq!(parse(text.as_bytes()), Some(event(Kind::Up)));
+        assert_eq!(of_json(text.as_bytes()), Some(event(Kind::Up)));
         assert_eq!(event(Kind::Up).usec(), Some(1_000_001));
-        assert_eq!(parse(b"{\"ts\":"), None, "half a line");
+        assert_eq!(of_json(b"{\"ts\":"), None, "half a line");
     }
 
     #[test]

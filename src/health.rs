@@ -147,7 +147,7 @@ async fn with_root(check: &HealthCheck, address: IpAddr, last: String) -> String
     if path == "/" || !last.contains(" answered ") {
         return last;
     }
-    let wanted = Wanted {
+    let wanted = http::Wanted {
         path: "/",
         headers: &[],
         expect: *expect,

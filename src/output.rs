@@ -2,6 +2,7 @@
 //!
 //! A reader that goes away (`pactown logs | head`) ends the program quietly.
 
+mod lines;
 mod picture;
 mod report;
 mod table;
@@ -17,8 +18,9 @@ use crate::control::api::{Health, Phase, ServiceStatus};
 use crate::desired::Desired;
 use crate::diagnostics::{Problem, Problems};
 use crate::error::{Error, chain};
-use crate::logs::Line;
 use crate::why::Diagnosis;
+
+pub use lines::{LogStyle, LogView};
 
 /// Where and how to print.
 #[derive(Debug, Clone)]
@@ -69,6 +71,7 @@ impl Output {
     /// A line that an installer printed.
     pub fn build(&self, service: &str, line: &str) {
         if !self.quiet {
+            let line = lines::for_stderr(line);
             to_stderr(&format!("{FAINT}{service} ┆ {line}{FAINT:#}\n"));
         }
     }
@@ -86,19 +89,9 @@ impl Output {
         to_stderr(&failure_text(service, cause, details, log));
     }
 
-    /// A line of a log among those of other services.
-    pub fn log(&self, service: &str, width: usize, line: &Line) {
-        to_stdout(&format!("{} {}\n", prefix(service, width), line.text));
-    }
-
-    /// A line of a log alone, on the stream that it came from.
-    pub fn raw(&self, line: &Line) {
-        let text = format!("{}\n", line.text);
-        if line.stream == "stderr" {
-            to_stderr(&text);
-        } else {
-            to_stdout(&text);
-        }
+    /// A view of these services' logs.
+    pub fn logs(&self, services: Vec<String>, style: LogStyle) -> LogView {
+        LogView::new(services, style)
     }
 
     /// A table without lines; empty cells are `-`.
@@ -233,15 +226,10 @@ fn failure_text(service: &str, cause: &str, details: &[String], log: &[String]) 
         text.push_str(&format!("  {FAINT}its last lines:{FAINT:#}\n"));
     }
     for line in log {
+        let line = lines::for_stderr(line);
         text.push_str(&format!("  {FAINT}│{FAINT:#} {line}\n"));
     }
     text
-}
-
-/// What stands in front of a log line: the name, padded, in its colour.
-fn prefix(name: &str, width: usize) -> String {
-    let style = colour_of(name);
-    format!("{style}{name:width$} │{style:#}")
 }
 
 /// A colour per name, the same in every run.
@@ -287,13 +275,6 @@ pub(crate) mod tests {
 
     fn plain(text: &str) -> String {
         anstream::adapter::strip_str(text).to_string()
-    }
-
-    #[test]
-    fn prefixes_are_as_wide_as_the_widest_name_and_keep_their_colour() {
-        assert_eq!(plain(&prefix("api", 7)), "api     │");
-        assert_eq!(plain(&prefix("gateway", 7)), "gateway │");
-        assert_eq!(prefix("api", 3), prefix("api", 3));
     }
 
     #[test]

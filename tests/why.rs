@@ -184,7 +184,7 @@ fn events_tell_a_life_and_outlive_it() {
     let file = fs::read_dir("/var/log/pactown")
         .expect("logs")
         .flatten()
-        .map(|entry| entry.path().join("events.jsonl"))
+        .map(|entry| entry.path().join("events.log"))
         .find(|path| path.display().to_string().contains("/pair-") && path.exists());
     assert!(file.is_some());
     machine.assert_clean();

@@ -86,8 +86,8 @@ impl<'a> View<'a> {
             stopper.stop();
             waited
         });
-        let followed = follower.run_raw(&mut |_, line| {
-            let event = events::parse(line).filter(|event| is_wanted(event, self.arguments));
+        let followed = follower.run(&mut |_, line| {
+            let event = events::parse(&line).filter(|event| is_wanted(event, self.arguments));
             if let Some(event) = event {
                 self.make_room(std::slice::from_ref(&event));
                 self.show(&event);

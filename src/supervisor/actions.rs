@@ -109,6 +109,7 @@ impl Engine {
                 path: self.instance.log_file(&name),
                 max_bytes: LOG_BYTES,
                 files: LOG_FILES,
+                run,
             },
         };
         let (keeper, messages) = (self.keeper.clone(), self.messages.clone());

@@ -86,8 +86,7 @@ impl Chronicle {
     }
 
     fn append(&mut self, event: &Event) -> io::Result<()> {
-        let mut line = serde_json::to_vec(event)?;
-        line.push(b'\n');
+        let line = format!("{} stdout F {}\n", event.ts, serde_json::to_string(event)?);
         if self.file.as_ref().is_some_and(|(_, size)| *size >= LIMIT) {
             self.file = None;
             rotate(&self.path)?;
@@ -97,7 +96,7 @@ impl Chronicle {
             none => none.insert(open(&self.path)?),
         };
         // One write: a reader that comes meanwhile sees the whole line or none of it.
-        file.write_all(&line)?;
+        file.write_all(line.as_bytes())?;
         *size += line.len() as u64;
         Ok(())
     }
@@ -114,7 +113,7 @@ fn open(path: &Path) -> io::Result<(File, u64)> {
     Ok((file, size))
 }
 
-/// `events.jsonl` → `….1` → `….2` → gone.
+/// `events.log` → `….1` → `….2` → gone.
 fn rotate(path: &Path) -> io::Result<()> {
     let numbered = |number: u32| {
         let mut name = path.as_os_str().to_owned();
@@ -133,10 +132,11 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::logs::{History, Reader};
 
     fn place(name: &str) -> PathBuf {
         let directory = std::env::temp_dir().join(format!("pactown-events-{name}-{}", std::process::id()));
-        directory.join("i").join("events.jsonl")
+        directory.join("i").join("events.log")
     }
 
     #[test]
@@ -156,11 +156,12 @@ mod tests {
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
         names.sort();
-        assert_eq!(names, ["events.jsonl", "events.jsonl.1", "events.jsonl.2"]);
+        assert_eq!(names, ["events.log", "events.log.1", "events.log.2"]);
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o640);
-        let mut kinds = Vec::new();
-        crate::logs::raw(&path, |line| kinds.push(events::parse(line).unwrap().kind)).unwrap();
+        let mut reader = Reader::new(&History::open(&path), false);
+        let lines = std::iter::from_fn(|| reader.next().unwrap());
+        let kinds: Vec<_> = lines.map(|line| events::parse(&line).unwrap().kind).collect();
         assert_eq!(
             kinds.last(),
             Some(&Kind::Up),

@@ -16,10 +16,7 @@ use tokio::sync::OnceCell;
 use super::inbox;
 use crate::health::Inside;
 use crate::health::notify::Inbox;
-use crate::logs::{self, Follower, Line, Stopper};
-
-/// How much of one line of a log is looked at, in bytes: a service may write without ever ending a line.
-const LONGEST_LINE: usize = 1 << 20;
+use crate::logs::{self, Follower, Line, Stopper, Stream};
 
 /// One run of one sandbox. Kept as long as the run: what it says on its socket is heard by nobody else.
 pub(super) struct Contact {
@@ -134,13 +131,12 @@ impl Drop for Listening {
 async fn wait_for_line(log: &Path, text: &str) -> Result<(), String> {
     // Followed first and read second: no line falls between.
     let mut follower = Follower::new(std::slice::from_ref(&log.to_owned()))
-        .map_err(|error| format!("its log cannot be followed: {error}"))?
-        .cut_lines_at(LONGEST_LINE);
+        .map_err(|error| format!("its log cannot be followed: {error}"))?;
     let stopper = follower.stopper();
     let _listening = Listening(stopper.clone());
     let (log, text) = (log.to_owned(), text.to_owned());
     let looked = tokio::task::spawn_blocking(move || {
-        if logs::last_run_has(&log, LONGEST_LINE, |line| is_wanted(line, &text))? {
+        if logs::last_run_has(&log, |line| is_wanted(line, &text))? {
             return Ok(true);
         }
         let mut found = false;
@@ -161,7 +157,7 @@ async fn wait_for_line(log: &Path, text: &str) -> Result<(), String> {
 }
 
 fn is_wanted(line: &Line, text: &str) -> bool {
-    line.stream != "system" && line.text.contains(text)
+    line.stream != Stream::System && line.text().contains(text)
 }
 
 fn process(command: &[String]) -> Result<Process, String> {

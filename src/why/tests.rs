@@ -24,7 +24,9 @@ fn facts(state: Phase, cause: Option<&str>) -> Facts {
             probe: Some(Probe::Http {
                 path: "/health".into(),
                 port: 8000,
+                headers: Vec::new(),
                 expect: (200, 399),
+                body: None,
             }),
             memory: 64 << 20,
             pids: 40,
@@ -192,7 +194,7 @@ fn a_service_that_lives_and_is_not_ready_is_told_by_its_sockets() {
         Cause::Loopback,
         "a port that is not declared"
     );
-    let wrong = "GET /health on port 8000 answered 404; / answers 200: wrong path?";
+    let wrong = "GET /health on port 8000 answered 404; / is answered well: wrong path?";
     is(&late(wrong, &["0.0.0.0:8000"]), Cause::BadAnswer, wrong);
     let slow = late("GET /health on port 8000: no answer", &["0.0.0.0:8000"]);
     is(
