@@ -186,6 +186,7 @@ impl Site {
             limits: Limits::default(),
             cgroup: format!("pactown-bench-{}/{id}", std::process::id()),
             netns: Some(self.directory.join("netns").join(id)),
+            notify: None,
             bundle: at("bundle"),
             hosts: Vec::new(),
             nameservers: Vec::new(),
