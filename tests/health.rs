@@ -136,15 +136,20 @@ services:
         "{log}"
     );
     town.ok(&["wait", "good", "--for", "healthy"]);
+    let said = |count| {
+        eventually(
+            "nobody has to wait with what it says",
+            Duration::from_secs(10),
+            || town.ok(&["logs", "good"]).matches("said everything").count() == count,
+        );
+    };
+    said(1);
     town.ok(&["restart", "good"]);
     assert_health(&town, "good", "healthy");
+    said(2);
     town.ok(&["up", "-d", "--no-health", "good"]);
     town.ok(&["restart", "good"]);
-    eventually(
-        "nobody has to wait with what it says",
-        Duration::from_secs(10),
-        || town.ok(&["logs", "good"]).matches("said everything").count() == 3,
-    );
+    said(3);
     town.ok(&["down"]);
     machine.assert_clean();
 }
@@ -196,8 +201,8 @@ services:
     town.ok(&["wait", "web", "--for", "stopped"]);
     let (_, err) = town.expect(1, &["wait", "web"]);
     assert!(err.contains("nothing runs, start it with 'pactown up'"), "{err}");
-    let (_, err) = town.expect(2, &["wait", "wbe"]);
-    assert!(err.contains("did you mean 'web'?"), "{err}");
+    let (_, err) = town.expect(2, &["wait", "brokn"]);
+    assert!(err.contains("did you mean 'broken'?"), "{err}");
 
     let up = town.spawn(&["up", "-d"]);
     eventually("it is on its way", Duration::from_secs(10), || {
@@ -217,7 +222,8 @@ services:
     );
     drop(up.wait_with_output());
 
-    town.expect(2, &["wait", "wbe"]);
+    let (_, err) = town.expect(2, &["wait", "brokn"]);
+    assert!(err.contains("did you mean 'broken'?"), "{err}");
     let started = Instant::now();
     let (_, err) = town.expect(124, &["wait", "web", "--for", "stopped", "--timeout", "300ms"]);
     assert!(

@@ -14,6 +14,9 @@ use crate::instance::Instance;
 use crate::remains;
 use crate::session::{self, Session};
 
+/// How often the supervisor is asked: it may be lost in between, and another one takes its place.
+const ATTEMPTS: u32 = 3;
+
 /// How it ended, as `--json` prints it.
 #[derive(Debug, Serialize)]
 struct Outcome {
@@ -64,7 +67,7 @@ impl Outcome {
 pub(super) fn run(context: &Context, arguments: &cli::WaitArguments) -> Result<(), Error> {
     let (instance, file) = wish::instance(context, None)?;
     let outcome = match client(&instance)? {
-        Some(client) => follow::block_on(ask(&client, arguments))?,
+        Some(client) => follow::block_on(patiently(&instance, client, arguments))?,
         None => {
             up::known(&wish::load(context, Some(&file))?, &arguments.services)?;
             nothing_runs(arguments.goal)
@@ -93,16 +96,36 @@ fn client(instance: &Instance) -> Result<Option<Client>, Error> {
     Ok(answers.then(|| Client::new(&instance.control_socket())))
 }
 
-async fn ask(client: &Client, arguments: &cli::WaitArguments) -> Result<Outcome, Error> {
+async fn patiently(
+    instance: &Instance,
+    client: Client,
+    arguments: &cli::WaitArguments,
+) -> Result<Outcome, Error> {
+    match tokio::time::timeout(arguments.timeout, ask(instance, &client, arguments)).await {
+        Ok(outcome) => outcome,
+        Err(_) => late(&client, arguments).await,
+    }
+}
+
+/// Asks, and once more each time that the supervisor is lost: the next one may know, or nothing runs any more.
+async fn ask(instance: &Instance, client: &Client, arguments: &cli::WaitArguments) -> Result<Outcome, Error> {
     let request = WaitRequest {
         services: arguments.services.clone(),
         goal: arguments.goal,
     };
-    let mut stream = client.post_stream("/v1/wait", &request).await?;
-    let waited = until_settled(&mut stream, arguments.goal);
-    match tokio::time::timeout(arguments.timeout, waited).await {
-        Ok(outcome) => outcome,
-        Err(_) => late(client, arguments).await,
+    let mut attempt = 1;
+    loop {
+        let outcome = match client.post_stream("/v1/wait", &request).await {
+            Ok(mut stream) => until_settled(&mut stream, arguments.goal).await,
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Err(Error::Failed(_)) if self::client(instance)?.is_none() => {
+                return Ok(nothing_runs(arguments.goal));
+            }
+            Err(Error::Failed(_)) if attempt < ATTEMPTS => attempt += 1,
+            outcome => return outcome,
+        }
     }
 }
 
@@ -121,7 +144,7 @@ async fn until_settled(stream: &mut ProgressStream, goal: Goal) -> Result<Outcom
             _ => {}
         }
     }
-    Ok(nothing_runs(goal))
+    Err(Error::Failed("the supervisor ended".to_owned()))
 }
 
 /// Time is up: what is known of the first one that may be meant.

@@ -289,7 +289,11 @@ pub(crate) const HEALTH: &[Key] = &[
         Shape::Headers,
         "Headers of the request for 'http': names and values.",
     ),
-    key("body", Shape::Text, "Text that the body for 'http' must contain."),
+    key(
+        "body",
+        Shape::Version,
+        "Text that the body for 'http' must contain.",
+    ),
     key(
         "body_regex",
         Shape::Text,

@@ -113,6 +113,8 @@ fn lost(error: hyper::Error) -> Fault {
         "the headers of its answer are too long".to_owned()
     } else if error.is_incomplete_message() {
         "the connection was closed before there was an answer".to_owned()
+    } else if error.is_canceled() {
+        "it closed the connection, or spoke before it was asked".to_owned()
     } else if error.is_parse() {
         "its answer is not HTTP".to_owned()
     } else {

@@ -202,6 +202,7 @@ fn whoever_accepts_and_says_nothing_is_cut() {
 fn whoever_says_a_byte_now_and_then_is_cut() {
     let slowly = |text: &'static [u8]| {
         server(move |mut stream, _| {
+            let _ = stream.read(&mut [0; 1024]);
             let mut bytes = text.iter().cycle();
             while stream.write_all(&[*bytes.next().unwrap()]).is_ok() {
                 std::thread::sleep(Duration::from_millis(20));
@@ -210,6 +211,7 @@ fn whoever_says_a_byte_now_and_then_is_cut() {
     };
     assert_cut(slowly(b"HTTP/1.1 200 OK\r\nX: y\r\n"));
     let port = server(|mut stream, _| {
+        let _ = stream.read(&mut [0; 1024]);
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n");
         while stream.write_all(b"x").is_ok() {
             std::thread::sleep(Duration::from_millis(20));
@@ -263,6 +265,20 @@ fn what_is_not_http_is_said_to_be_so() {
     assert_eq!(
         answer.unwrap_err(),
         format!("GET /health on port {port}: its answer is not HTTP")
+    );
+}
+
+#[test]
+fn whoever_speaks_first_is_no_http_server() {
+    let port = server(|mut stream, _| {
+        let _ = stream.write_all(b"220 mail.example ESMTP\r\n");
+        let _ = stream.read(&mut [0; 1024]);
+    });
+    let (answer, _) = once(http(port));
+    let told = answer.unwrap_err();
+    assert!(
+        told.contains("is not HTTP") || told.contains("before it was asked"),
+        "{told}"
     );
 }
 

@@ -7,6 +7,7 @@ use super::engine::{Engine, Message};
 use super::keepsake;
 use super::step::Event;
 use super::wish::Wish;
+use crate::config::did_you_mean;
 use crate::config::ecosystem::ServiceName;
 use crate::control::api::{DownRequest, Progress, ServiceRequest, UpRequest, WaitRequest};
 use crate::control::server::{Answer, Refusal, Request, Verb};
@@ -101,7 +102,9 @@ impl Engine {
         }
         let known = |name: &&ServiceName| self.state.units.contains_key(*name);
         if let Some(name) = request.services.iter().find(|name| !known(name)) {
-            let _ = answer.send(Err(refusal(&format!("there is no service '{name}'"), 2)));
+            let mut refusal = refusal(&format!("there is no service '{name}'"), 2);
+            refusal.hint = did_you_mean(name, self.state.units.keys().map(String::as_str));
+            let _ = answer.send(Err(refusal));
             return;
         }
         let awaited = Awaited::Reached(request.services, request.goal);
