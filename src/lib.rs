@@ -30,5 +30,7 @@ pub mod resolver;
 pub mod session;
 pub mod spec;
 pub mod state;
+pub mod stats;
 pub mod supervisor;
 pub mod toolchain;
+pub(crate) mod ui;

@@ -7,10 +7,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
 
-const VERBS: [&str; 20] = [
+const VERBS: [&str; 23] = [
     "up",
     "down",
     "ps",
+    "stats",
+    "top",
+    "ui",
     "logs",
     "exec",
     "run",
