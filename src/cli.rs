@@ -1,10 +1,14 @@
 //! The command line: verbs, flags and their help. Parsing only; nothing is looked up here.
 
+mod live;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
+
+pub use live::{StatsArguments, TopArguments, UiArguments};
 
 use crate::resolver::Format;
 
@@ -68,9 +72,6 @@ pub enum Command {
     /// Show what services use: CPU, memory, network
     Stats(StatsArguments),
     /// The same, live and sorted
-    #[command(
-        after_help = "Examples:\n  pactown top\n  pactown top examples/hello\n\nKeys: c m n sort by CPU, memory or name; q quits"
-    )]
     Top(TopArguments),
     /// Watch and steer everything in one view
     Ui(UiArguments),
@@ -179,40 +180,6 @@ pub struct DownArguments {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  pactown ps\n  pactown ps examples/hello\n  pactown ps --json")]
 pub struct PsArguments {
-    /// An ecosystem file or its folder
-    pub config: Option<PathBuf>,
-}
-
-/// Arguments of `stats`.
-#[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  pactown stats\n  pactown stats --no-stream web\n  pactown stats --json --interval 5s"
-)]
-pub struct StatsArguments {
-    /// Services (default: all)
-    #[arg(value_name = "SERVICE")]
-    pub services: Vec<String>,
-    /// Show one sample, and end
-    #[arg(long)]
-    pub no_stream: bool,
-    /// Time between two samples (1, 500ms, 5s)
-    #[arg(long, value_name = "TIME", value_parser = interval, default_value = "1s")]
-    pub interval: Duration,
-}
-
-/// Arguments of `top`.
-#[derive(Debug, Args)]
-pub struct TopArguments {
-    /// An ecosystem file or its folder
-    pub config: Option<PathBuf>,
-}
-
-/// Arguments of `ui`.
-#[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  pactown ui\n  pactown ui examples/hello\n\nInside, ? shows the keys. It runs beside `up` and `attach`; leaving it stops nothing."
-)]
-pub struct UiArguments {
     /// An ecosystem file or its folder
     pub config: Option<PathBuf>,
 }
@@ -411,14 +378,6 @@ fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|_| format!("'{text}' is no time: write 90, 90s or 2m"))
 }
 
-/// A time between two samples.
-fn interval(text: &str) -> Result<Duration, String> {
-    match duration(text)? {
-        time if time < Duration::from_millis(100) => Err("at least 100ms".to_owned()),
-        time => Ok(time),
-    }
-}
-
 /// A point in time, or how long ago.
 fn moment(text: &str) -> Result<Timestamp, String> {
     if let Ok(moment) = text.parse::<Timestamp>() {
@@ -530,8 +489,6 @@ mod tests {
         assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
         assert_eq!(duration("0.5"), Ok(Duration::from_millis(500)));
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
-        assert_eq!(interval("500ms"), Ok(Duration::from_millis(500)));
-        assert!(interval("0").is_err());
         assert!(duration("soon").is_err() && duration("-1").is_err());
         assert!(moment("2026-01-31T12:00:00Z").is_ok() && moment("10m").is_ok() && moment("x").is_err());
     }

@@ -12,6 +12,7 @@ mod host_lacks;
 mod isolation;
 mod layers;
 mod lifecycle;
+mod live;
 mod markpact;
 mod network;
 mod python_tool;

@@ -23,12 +23,9 @@ pub(crate) fn bytes(value: Option<u64>) -> String {
     )
 }
 
-/// Bytes per second.
+/// Bytes per second, without saying so: the column does.
 pub(crate) fn rate(value: Option<f64>) -> String {
-    match value {
-        Some(value) => format!("{}/s", bytes(Some(value.max(0.0).round() as u64))),
-        None => NOTHING.to_owned(),
-    }
+    bytes(value.map(|value| value.max(0.0).round() as u64))
 }
 
 /// A number, or that there is none.
@@ -62,7 +59,7 @@ pub(crate) fn word(state: Phase, health: Health) -> &'static str {
 /// The table of `stats`.
 pub(super) fn samples(samples: &[Sample]) -> String {
     let header = [
-        "NAME", "CPU", "MEMORY", "LIMIT", "PIDS", "RX", "TX", "UPTIME", "STATE",
+        "NAME", "CPU", "MEMORY", "LIMIT", "PIDS", "RX/S", "TX/S", "UPTIME", "STATE",
     ];
     let cells = |sample: &Sample| {
         vec![
@@ -97,7 +94,7 @@ mod tests {
     fn figures_are_short_and_nothing_is_a_dash() {
         assert_eq!(percent(Some(100.04)), "100.0%");
         assert_eq!(bytes(Some(52_428_800)), "50.0M");
-        assert_eq!(rate(Some(1536.2)), "1.5K/s");
+        assert_eq!(rate(Some(1536.2)), "1.5K");
         for (seconds, text) in [
             (0.9, "0s"),
             (59.0, "59s"),

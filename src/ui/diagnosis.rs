@@ -9,11 +9,7 @@ const EVIDENCE: usize = 10;
 
 /// The diagnosis of a service, from its row and the last lines that it wrote.
 pub(super) fn diagnosis(row: &ServiceStatus, log: &[&str]) -> Vec<String> {
-    let mut lines = vec![format!(
-        "{} is {}.",
-        row.name,
-        figures::word(row.state, row.health)
-    )];
+    let mut lines = vec![format!("{}: {}", row.name, figures::word(row.state, row.health))];
     match &row.cause {
         Some(cause) => lines.push(format!("Cause: {cause}")),
         None if matches!(row.state, Phase::Running | Phase::Completed) => {
@@ -71,7 +67,7 @@ mod tests {
         assert_eq!(
             diagnosis(&failed, &["Traceback", "no seeds"]),
             [
-                "web is failed.",
+                "web: failed",
                 "Cause: exited with code 3",
                 "Started 4 times, 3 times by itself; its last end had exit code 3.",
                 "",
@@ -89,7 +85,7 @@ mod tests {
         assert_eq!(
             diagnosis(&well, &[]),
             [
-                "web is healthy.",
+                "web: healthy",
                 "Nothing is wrong that the supervisor knows of.",
                 "Started once."
             ]

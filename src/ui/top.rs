@@ -112,8 +112,8 @@ const WIDTHS: [(&str, usize); 8] = [
     ("MEMORY", 7),
     ("STATE", 9),
     ("MEM%", 5),
-    ("RX", 8),
-    ("TX", 8),
+    ("RX/S", 7),
+    ("TX/S", 7),
     ("UPTIME", 7),
     ("PIDS", 5),
 ];
