@@ -56,6 +56,18 @@ pub(crate) fn word(state: Phase, health: Health) -> &'static str {
     }
 }
 
+/// CPU and memory of all of them together.
+pub(crate) fn total<'a>(samples: impl Iterator<Item = &'a Sample> + Clone) -> String {
+    let cpu: Option<f64> = samples
+        .clone()
+        .filter_map(|sample| sample.cpu_percent)
+        .reduce(|sum, cpu| sum + cpu);
+    let memory = samples
+        .filter_map(|sample| sample.memory_bytes)
+        .reduce(|sum, memory| sum + memory);
+    format!("cpu {}  memory {}", percent(cpu), bytes(memory))
+}
+
 /// The table of `stats`.
 pub(super) fn samples(samples: &[Sample]) -> String {
     let header = [
@@ -125,6 +137,9 @@ mod tests {
         let api: Vec<&str> = lines.next().unwrap_or("").split_whitespace().collect();
         assert_eq!(api, ["api", "100.0%", "1.0M", "-", "-", "-", "-", "-", "healthy"]);
         assert_eq!(lines.count(), 1);
+        let both = [figures("api", 99.96, 1 << 20), figures("web", 1.0, 1 << 20)];
+        assert_eq!(total(both.iter()), "cpu 101.0%  memory 2.0M");
+        assert_eq!(total([].iter()), "cpu -  memory -");
         assert_eq!(fitting("abcdef\ngh\ni\n", 3, 3), "abc\ngh\n");
     }
 }

@@ -114,14 +114,7 @@ fn title(model: &Model, columns: u16) -> Line<'static> {
     } else {
         format!(" {}  {}", model.title, told.join(", "))
     };
-    let samples = model.samples.values();
-    let cpu: f64 = samples.clone().filter_map(|sample| sample.cpu_percent).sum();
-    let memory: u64 = samples.filter_map(|sample| sample.memory_bytes).sum();
-    let right = format!(
-        "cpu {}  memory {} ",
-        figures::percent(Some(cpu)),
-        figures::bytes(Some(memory))
-    );
+    let right = format!("{} ", figures::total(model.samples.values()));
     Line::styled(
         edges(&left, &right, columns),
         Style::new().add_modifier(Modifier::BOLD),

@@ -50,7 +50,7 @@ fn meaning(key: &KeyEvent) -> Option<Key> {
     let control = key.modifiers.contains(KeyModifiers::CONTROL);
     Some(match key.code {
         KeyCode::Char('c') if control => Key::Interrupt,
-        KeyCode::Char(_) if control => return None,
+        KeyCode::Char(_) if control || key.modifiers.contains(KeyModifiers::ALT) => return None,
         KeyCode::Char(c) => Key::Char(c),
         KeyCode::Up => Key::Up,
         KeyCode::Down => Key::Down,
@@ -80,6 +80,7 @@ mod tests {
         );
         assert_eq!(key(KeyCode::Char('c'), none), Some(Message::Key(Key::Char('c'))));
         assert_eq!(key(KeyCode::Char('r'), KeyModifiers::CONTROL), None);
+        assert_eq!(key(KeyCode::Char('q'), KeyModifiers::ALT), None);
         assert_eq!(key(KeyCode::F(1), none), None);
         assert_eq!(message(&Event::Resize(80, 24)), Some(Message::Resized));
     }

@@ -125,14 +125,8 @@ fn name_width(columns: usize) -> usize {
 }
 
 fn title(top: &Top, columns: u16) -> Line<'static> {
-    let cpu: f64 = top.samples.iter().filter_map(|sample| sample.cpu_percent).sum();
-    let memory: u64 = top.samples.iter().filter_map(|sample| sample.memory_bytes).sum();
     let left = format!(" {}  {} services", top.title, top.samples.len());
-    let right = format!(
-        "cpu {}  memory {} ",
-        figures::percent(Some(cpu)),
-        figures::bytes(Some(memory))
-    );
+    let right = format!("{} ", figures::total(top.samples.iter()));
     Line::styled(
         edges(&left, &right, columns),
         Style::new().add_modifier(Modifier::BOLD),
