@@ -1,6 +1,7 @@
 //! The command line: verbs, flags and their help. Parsing only; nothing is looked up here.
 
 mod insight;
+mod live;
 mod wait;
 
 use std::path::{Path, PathBuf};
@@ -8,6 +9,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
+
+pub use live::{StatsArguments, TopArguments, UiArguments};
 
 use crate::resolver::Format;
 pub use insight::{EventsArguments, LogsArguments, WhyArguments};
@@ -70,6 +73,12 @@ pub enum Command {
     /// Show the services
     #[command(visible_alias = "status")]
     Ps(PsArguments),
+    /// Show what services use: CPU, memory, network
+    Stats(StatsArguments),
+    /// The same, live and sorted
+    Top(TopArguments),
+    /// Watch and steer everything in one view
+    Ui(UiArguments),
     /// Show what services write
     Logs(LogsArguments),
     /// Run a command inside a running service, or a README as a job

@@ -17,7 +17,10 @@ mod privilege;
 mod ps;
 mod run;
 mod show;
+mod stats;
 mod terminal;
+mod top;
+mod ui;
 mod up;
 mod validate;
 mod wait;
@@ -73,6 +76,9 @@ fn dispatch(context: &Context, command: &Command) -> Result<(), Error> {
         Command::Up(arguments) => up::run(context, arguments),
         Command::Down(arguments) => down::run(context, arguments),
         Command::Ps(arguments) => ps::run(context, arguments),
+        Command::Stats(arguments) => stats::run(context, arguments),
+        Command::Top(arguments) => top::run(context, arguments),
+        Command::Ui(arguments) => ui::run(context, arguments),
         Command::Logs(arguments) => logs::run(context, arguments),
         Command::Exec(arguments) => exec::run(context, arguments),
         Command::Run(arguments) => run::run(context, arguments),

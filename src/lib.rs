@@ -32,6 +32,8 @@ pub mod resolver;
 pub mod session;
 pub mod spec;
 pub mod state;
+pub mod stats;
 pub mod supervisor;
 pub mod toolchain;
+pub(crate) mod ui;
 pub mod why;

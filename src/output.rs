@@ -2,6 +2,7 @@
 //!
 //! A reader that goes away (`pactown logs | head`) ends the program quietly.
 
+pub(crate) mod figures;
 mod lines;
 mod picture;
 mod report;
@@ -18,6 +19,7 @@ use crate::control::api::{Health, Phase, ServiceStatus};
 use crate::desired::Desired;
 use crate::diagnostics::{Problem, Problems};
 use crate::error::{Error, chain};
+use crate::stats::Sample;
 use crate::why::Diagnosis;
 
 pub use lines::{LogStyle, LogView};
@@ -119,6 +121,24 @@ impl Output {
         self.text(&why::starts(starts, chain));
     }
 
+    /// The table of `stats`: on a terminal in the place of the `previous` lines, else below what is there. How many
+    /// lines it has.
+    pub fn samples(&self, samples: &[Sample], previous: usize) -> usize {
+        let text = figures::samples(samples);
+        let Some((columns, lines)) = terminal_size() else {
+            self.text(&text);
+            return 0;
+        };
+        let text = figures::fitting(&text, columns, lines);
+        if previous > 0 {
+            // Not through `anstream`, which takes cursor movements for colours where there are to be none.
+            let back = format!("\x1b[{previous}A\x1b[0J");
+            leave_on_error(io::stdout().write_all(back.as_bytes()));
+        }
+        self.text(&text);
+        text.lines().count()
+    }
+
     /// What runs, where to look, and what to try next.
     pub fn picture(&self, desired: &Desired, rows: &[ServiceStatus]) {
         if !self.quiet {
@@ -172,6 +192,18 @@ pub fn visible(text: &str) -> String {
     text.chars().map(show).collect()
 }
 
+/// Columns and lines of the terminal that standard output is, if it is one.
+fn terminal_size() -> Option<(usize, usize)> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    let (columns, lines) = (usize::from(size.ws_col), usize::from(size.ws_row));
+    // A terminal without a size is a line printer of 80 columns.
+    Some(if columns == 0 || lines == 0 {
+        (80, 24)
+    } else {
+        (columns, lines)
+    })
+}
+
 fn to_stdout(text: &str) {
     let mut stdout = anstream::stdout().lock();
     leave_on_error(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()));
@@ -189,8 +221,17 @@ fn leave_on_error(written: io::Result<()>) {
     }
 }
 
+/// Whether a full screen is to be coloured, as `--color` and `NO_COLOR` say.
+pub(crate) fn is_coloured() -> bool {
+    match anstream::ColorChoice::global() {
+        anstream::ColorChoice::Never => false,
+        anstream::ColorChoice::Auto => std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        _ => true,
+    }
+}
+
 /// The mark and its style for a row.
-fn mark(row: &ServiceStatus) -> (&'static str, Style) {
+pub(crate) fn mark(row: &ServiceStatus) -> (&'static str, Style) {
     match (row.state, row.health) {
         (Phase::Running, Health::Starting) => ("…", FAINT),
         (Phase::Failed, _) => ("✗", ERROR),

@@ -7,10 +7,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
 
-const VERBS: [&str; 21] = [
+const VERBS: [&str; 27] = [
     "up",
     "down",
     "ps",
+    "stats",
+    "top",
+    "ui",
     "logs",
     "exec",
     "run",
@@ -19,6 +22,9 @@ const VERBS: [&str; 21] = [
     "stop",
     "restart",
     "wait",
+    "why",
+    "events",
+    "analyze",
     "ls",
     "doctor",
     "validate",

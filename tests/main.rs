@@ -13,6 +13,7 @@ mod host_lacks;
 mod isolation;
 mod layers;
 mod lifecycle;
+mod live;
 mod logs;
 mod markpact;
 mod network;
