@@ -194,7 +194,7 @@ pub fn file(instance: &Instance) -> PathBuf {
 pub fn read(instance: &Instance) -> Vec<Event> {
     let mut reader = Reader::new(&History::open(&file(instance)), false);
     // What could be read before an error of the disk still tells something.
-    let lines = std::iter::from_fn(|| reader.next().ok().flatten());
+    let lines = std::iter::from_fn(|| reader.read_line().ok().flatten());
     lines.filter_map(|line| parse(&line)).collect()
 }
 

@@ -144,7 +144,9 @@ async fn with_root(check: &HealthCheck, address: IpAddr, last: String) -> String
     else {
         return last;
     };
-    if path == "/" || !last.contains(" answered ") {
+    // Only a wrong status speaks of a wrong path.
+    let status = last.rsplit(" answered ").next().map(str::parse::<u16>);
+    if path == "/" || !matches!(status, Some(Ok(_))) {
         return last;
     }
     let wanted = http::Wanted {

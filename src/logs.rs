@@ -23,7 +23,7 @@ pub use select::{RunChoice, Runs, Selected, Selection};
 pub fn last_run(path: &Path, count: usize) -> Vec<String> {
     let mut reader = Reader::new(&History::open(path), false);
     let (mut lines, mut run) = (VecDeque::new(), 0);
-    while let Ok(Some(line)) = reader.next() {
+    while let Ok(Some(line)) = reader.read_line() {
         if line.nth_run != run {
             run = line.nth_run;
             lines.clear();
@@ -42,7 +42,7 @@ pub fn last_run(path: &Path, count: usize) -> Vec<String> {
 pub fn last_run_has(path: &Path, mut is_wanted: impl FnMut(&Line) -> bool) -> io::Result<bool> {
     let mut reader = Reader::new(&History::open(path), false);
     let (mut found, mut run) = (false, 0);
-    while let Some(line) = reader.next()? {
+    while let Some(line) = reader.read_line()? {
         if line.nth_run != run {
             (run, found) = (line.nth_run, false);
         }

@@ -10,6 +10,7 @@ mod table;
 mod why;
 
 use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
 
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
@@ -219,6 +220,11 @@ fn leave_on_error(written: io::Result<()>) {
     if written.is_err() {
         std::process::exit(141);
     }
+}
+
+/// Standard output, to see when nobody reads it any more.
+pub(crate) fn standard_output() -> io::Result<OwnedFd> {
+    io::stdout().as_fd().try_clone_to_owned()
 }
 
 /// Whether a full screen is to be coloured, as `--color` and `NO_COLOR` say.

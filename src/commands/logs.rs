@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -166,7 +165,7 @@ fn show(mut merge: Merge<Selected<Reader>>, view: &mut LogView) -> Result<(), Er
 
 /// Until Ctrl-C, or until nobody reads any more.
 fn attend(follower: Follower, view: &mut LogView) -> Result<(), Error> {
-    let stdout = io::stdout().as_fd().try_clone_to_owned().map_err(cannot_follow)?;
+    let stdout = crate::output::standard_output().map_err(cannot_follow)?;
     let mut follower = follower.until_closed(stdout);
     let stopper = follower.stopper();
     std::thread::spawn(move || {
@@ -175,7 +174,7 @@ fn attend(follower: Follower, view: &mut LogView) -> Result<(), Error> {
         waited
     });
     loop {
-        match follower.next().map_err(cannot_follow)? {
+        match follower.next_event().map_err(cannot_follow)? {
             Event::Line(index, line) => view.show(index, &line),
             Event::Idle => view.flush(),
             Event::End => break,

@@ -160,7 +160,7 @@ mod tests {
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o640);
         let mut reader = Reader::new(&History::open(&path), false);
-        let lines = std::iter::from_fn(|| reader.next().unwrap());
+        let lines = std::iter::from_fn(|| reader.read_line().unwrap());
         let kinds: Vec<_> = lines.map(|line| events::parse(&line).unwrap().kind).collect();
         assert_eq!(
             kinds.last(),

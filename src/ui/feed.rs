@@ -197,7 +197,7 @@ fn past(path: &std::path::Path) -> (Vec<LogLine>, Option<String>) {
     let mut lines = std::collections::VecDeque::new();
     let mut time = None;
     let mut reader = Reader::new(&History::open(path), false);
-    while let Ok(Some(line)) = reader.next() {
+    while let Ok(Some(line)) = reader.read_line() {
         if lines.len() == KEPT {
             lines.pop_front();
         }
