@@ -22,7 +22,7 @@ pub use select::{RunChoice, Runs, Selected, Selection};
 pub fn last_run(path: &Path, count: usize) -> Vec<String> {
     let mut reader = Reader::new(&History::open(path), false);
     let (mut lines, mut run) = (VecDeque::new(), 0);
-    while let Ok(Some(line)) = reader.next() {
+    while let Ok(Some(line)) = reader.read_line() {
         if line.nth_run != run {
             run = line.nth_run;
             lines.clear();

@@ -203,7 +203,7 @@ impl LiveLogs {
         };
         let mut view = output.logs(services, style);
         let printer = std::thread::spawn(move || {
-            while let Ok(event) = follower.next() {
+            while let Ok(event) = follower.next_event() {
                 match event {
                     Event::Line(index, line) => view.show(index, &line),
                     Event::Idle => view.flush(),

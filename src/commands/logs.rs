@@ -173,7 +173,7 @@ fn attend(follower: Follower, view: &mut LogView) -> Result<(), Error> {
         waited
     });
     loop {
-        match follower.next().map_err(cannot_follow)? {
+        match follower.next_event().map_err(cannot_follow)? {
             Event::Line(index, line) => view.show(index, &line),
             Event::Idle => view.flush(),
             Event::End => break,

@@ -115,28 +115,26 @@ impl Follower {
     }
 
     /// The next event; waits for one after [`Event::Idle`].
-    pub fn next(&mut self) -> io::Result<Event> {
-        loop {
-            let timeout = match self.stage {
-                Stage::Idle => Some(PollTimeout::NONE),
-                Stage::Reading if self.turn == 0 => Some(PollTimeout::ZERO),
-                _ => None,
-            };
-            self.turn = self.turn.checked_sub(1).unwrap_or(TURN);
-            if let Some(timeout) = timeout
-                && self.wait(timeout)?
-            {
-                return Ok(Event::End);
-            }
-            if let Some((index, line)) = self.merge.next_line()? {
-                return Ok(Event::Line(index, line));
-            }
-            match self.stage {
-                Stage::Ending => return Ok(Event::End),
-                _ => {
-                    self.stage = Stage::Idle;
-                    return Ok(Event::Idle);
-                }
+    pub fn next_event(&mut self) -> io::Result<Event> {
+        let timeout = match self.stage {
+            Stage::Idle => Some(PollTimeout::NONE),
+            Stage::Reading if self.turn == 0 => Some(PollTimeout::ZERO),
+            _ => None,
+        };
+        self.turn = self.turn.checked_sub(1).unwrap_or(TURN);
+        if let Some(timeout) = timeout
+            && self.wait(timeout)?
+        {
+            return Ok(Event::End);
+        }
+        if let Some((index, line)) = self.merge.next_line()? {
+            return Ok(Event::Line(index, line));
+        }
+        match self.stage {
+            Stage::Ending => return Ok(Event::End),
+            _ => {
+                self.stage = Stage::Idle;
+                return Ok(Event::Idle);
             }
         }
     }
@@ -144,7 +142,7 @@ impl Follower {
     /// Gives each line, with the index of its log, to `on_line` until it is stopped; then what is there is still read.
     pub fn run(&mut self, on_line: &mut dyn FnMut(usize, Line)) -> io::Result<()> {
         loop {
-            match self.next()? {
+            match self.next_event()? {
                 Event::Line(index, line) => on_line(index, line),
                 Event::Idle => {}
                 Event::End => return Ok(()),
@@ -226,8 +224,8 @@ mod tests {
         let path = place("closed");
         let (reader, writer) = io::pipe().unwrap();
         let mut follower = Follower::new(&[path]).unwrap().until_closed(writer.into());
-        assert!(matches!(follower.next().unwrap(), Event::Idle));
+        assert!(matches!(follower.next_event().unwrap(), Event::Idle));
         drop(reader);
-        assert!(matches!(follower.next().unwrap(), Event::End));
+        assert!(matches!(follower.next_event().unwrap(), Event::End));
     }
 }

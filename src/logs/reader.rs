@@ -141,7 +141,7 @@ impl Reader {
     }
 
     /// The next line; `None` when there is none at the moment, or none any more when it is not live.
-    pub fn next(&mut self) -> io::Result<Option<Line>> {
+    pub fn read_line(&mut self) -> io::Result<Option<Line>> {
         loop {
             if let Some(line) = self.ready.pop_front() {
                 return Ok(Some(line));
@@ -278,7 +278,7 @@ mod tests {
     use super::*;
 
     fn texts(reader: &mut Reader) -> Vec<String> {
-        std::iter::from_fn(|| reader.next().unwrap())
+        std::iter::from_fn(|| reader.read_line().unwrap())
             .map(|line| line.text().into_owned())
             .collect()
     }

@@ -32,7 +32,7 @@ impl Runs {
     pub fn of(history: &History) -> io::Result<Self> {
         let mut numbers = Vec::new();
         let mut reader = Reader::new(history, false);
-        while let Some(line) = reader.next()? {
+        while let Some(line) = reader.read_line()? {
             if line.nth_run > numbers.len() as u64 {
                 numbers.push(line.run);
             }
@@ -184,7 +184,7 @@ impl<S: Source> Source for Selected<S> {
 
 impl Source for Reader {
     fn next_line(&mut self) -> io::Result<Option<Line>> {
-        self.next()
+        self.read_line()
     }
 }
 
