@@ -10,19 +10,23 @@ use std::time::Instant;
 
 const ROUNDS: usize = 3;
 
-/// What is written: a name, MB, and a command that writes it.
+/// What is written: a name, MB, and a command of one process that writes it, 64 KB at a time.
 const WRITERS: [(&str, f64, &str); 3] = [
     (
         "lines of 100 bytes",
         1000.0,
-        "yes \"$(printf 'x%.0s' $(seq 99))\" | head -c 1000000000",
+        r#"python3 -c "import os; b = (b'x' * 99 + b'\n') * 640; [os.write(1, b) for _ in range(15625)]""#,
     ),
     (
         "lines of 1000 bytes",
         1000.0,
-        "yes \"$(printf 'x%.0s' $(seq 999))\" | head -c 1000000000",
+        r#"python3 -c "import os; b = (b'x' * 999 + b'\n') * 64; [os.write(1, b) for _ in range(15625)]""#,
     ),
-    ("lines of 2 bytes", 200.0, "yes | head -c 200000000"),
+    (
+        "lines of 2 bytes",
+        200.0,
+        r#"python3 -c "import os; b = b'y\n' * 32000; [os.write(1, b) for _ in range(3125)]""#,
+    ),
 ];
 
 fn main() {

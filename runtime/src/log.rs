@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use crate::cri::{self, Cutter, Time};
 use crate::protocol::LogFile;
 
-/// Bytes of one write: enough for the kernel to take big pages, and still in the processor's cache when it copies.
-const BATCH: usize = 256 * 1024;
+/// Bytes of one write: enough for the kernel to take big pages.
+const BATCH: usize = 512 * 1024;
 
 /// An open log.
 #[derive(Debug)]
@@ -149,7 +149,15 @@ impl Log {
         let next = self.named(".next");
         ignore_missing(fs::remove_file(&next))?;
         let file = open(&next)?;
+        let oldest = match self.place.files {
+            0 | 1 => String::new(),
+            files => format!(".{}", files - 1),
+        };
         // After a rotation that went wrong half-way there is nothing to move.
+        if self.place.path.exists() {
+            // Removed, not replaced: ext4 writes a file to the disk at once when it takes the place of another.
+            ignore_missing(fs::remove_file(self.named(&oldest)))?;
+        }
         if self.place.files > 1 && self.place.path.exists() {
             for number in (1..self.place.files - 1).rev() {
                 let (from, to) = (
