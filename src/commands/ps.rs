@@ -46,7 +46,7 @@ pub(super) fn living(instance: &Instance) -> Result<Option<Vec<ServiceStatus>>, 
         let client = Client::new(&instance.control_socket());
         match follow::block_on(client.get_json("/v1/services")) {
             // It ended between the two looks.
-            Err(Error::Failed(_)) if !exists() => {}
+            Err(Error::Failed(_) | Error::Lost(_)) if !exists() => {}
             answer => return answer.map(Some),
         }
     }

@@ -68,7 +68,7 @@ impl Stream<'_> {
             let rows = match self.rows().await {
                 Ok(rows) => rows,
                 // It has ended, or is about to.
-                Err(Error::Failed(_)) => return Ok(()),
+                Err(Error::Failed(_) | Error::Lost(_)) => return Ok(()),
                 Err(error) => return Err(error),
             };
             lines = self.show(&sampler.sample(&rows), lines)?;

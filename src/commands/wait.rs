@@ -120,10 +120,10 @@ async fn ask(instance: &Instance, client: &Client, arguments: &cli::WaitArgument
             Err(error) => Err(error),
         };
         match outcome {
-            Err(Error::Failed(_)) if self::client(instance)?.is_none() => {
+            Err(Error::Lost(_)) if self::client(instance)?.is_none() => {
                 return Ok(nothing_runs(arguments.goal));
             }
-            Err(Error::Failed(_)) if attempt < ATTEMPTS => attempt += 1,
+            Err(Error::Lost(_)) if attempt < ATTEMPTS => attempt += 1,
             outcome => return outcome,
         }
     }
@@ -144,7 +144,7 @@ async fn until_settled(stream: &mut ProgressStream, goal: Goal) -> Result<Outcom
             _ => {}
         }
     }
-    Err(Error::Failed("the supervisor ended".to_owned()))
+    Err(Error::Lost("the supervisor ended".to_owned()))
 }
 
 /// Time is up: what is known of the first one that may be meant.

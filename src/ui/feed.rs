@@ -108,7 +108,7 @@ pub(super) fn rows(instance: Instance, client: Client, sender: UnboundedSender<M
                     let samples = sampler.sample(&rows);
                     Message::Rows(rows, samples)
                 }
-                Err(Error::Failed(_)) => Message::Gone,
+                Err(Error::Failed(_) | Error::Lost(_)) => Message::Gone,
                 Err(error) => Message::Refused(chain(&error)),
             };
             if sender.send(message).is_err() {
