@@ -1,13 +1,14 @@
 //! The command line: verbs, flags and their help. Parsing only; nothing is looked up here.
 
+mod logs;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use jiff::Timestamp;
 
-use crate::logs::RunChoice;
 use crate::resolver::Format;
+pub use logs::LogsArguments;
 
 /// Runs ecosystems of executable READMEs, each service in a Linux sandbox of its own.
 #[derive(Debug, Parser)]
@@ -173,53 +174,6 @@ pub struct DownArguments {
 pub struct PsArguments {
     /// An ecosystem file or its folder
     pub config: Option<PathBuf>,
-}
-
-/// Arguments of `logs`.
-#[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  pactown logs web\n  pactown logs -f -n 20\n  pactown logs --since 10m api web\n  pactown logs --run last --grep 'error|panic' --context 3 api"
-)]
-pub struct LogsArguments {
-    /// The ecosystem file or its folder; `-f` behind this verb means --follow
-    #[arg(id = "file", long = "file", value_name = "FILE")]
-    pub file: Option<PathBuf>,
-    /// Services (default: all)
-    #[arg(value_name = "SERVICE")]
-    pub services: Vec<String>,
-    /// Go on with what is written from now on
-    #[arg(short, long)]
-    pub follow: bool,
-    /// Only the last N lines of each service
-    #[arg(short = 'n', long, value_name = "N")]
-    pub tail: Option<usize>,
-    /// Only what is newer than this (10m, 2h, 2026-01-31T12:00:00Z)
-    #[arg(long, value_name = "TIME", value_parser = moment)]
-    pub since: Option<Timestamp>,
-    /// Only what is older than this
-    #[arg(long, value_name = "TIME", value_parser = moment)]
-    pub until: Option<Timestamp>,
-    /// Only this run of each service: last, a number, or all
-    #[arg(long, value_name = "RUN", default_value = "all", hide_default_value = true, value_parser = run_choice)]
-    pub run: RunChoice,
-    /// Only lines that match; of several expressions, any
-    #[arg(long, value_name = "REGEX", value_parser = expression)]
-    pub grep: Vec<String>,
-    /// Also N lines around each line that matches
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = 0,
-        hide_default_value = true,
-        requires = "grep"
-    )]
-    pub context: usize,
-    /// Show when each line was written
-    #[arg(long)]
-    pub timestamps: bool,
-    /// Send every byte as it was written, also to a terminal
-    #[arg(long, conflicts_with = "json")]
-    pub raw: bool,
 }
 
 /// Arguments of `exec`.
@@ -390,38 +344,6 @@ fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|_| format!("'{text}' is no time: write 90, 90s or 2m"))
 }
 
-/// A point in time, or how long ago.
-fn moment(text: &str) -> Result<Timestamp, String> {
-    if let Ok(moment) = text.parse::<Timestamp>() {
-        return Ok(moment);
-    }
-    let ago =
-        duration(text).map_err(|_| format!("'{text}' is no time: write 10m or 2026-01-31T12:00:00Z"))?;
-    Timestamp::now()
-        .checked_sub(ago)
-        .map_err(|error| error.to_string())
-}
-
-/// Which runs of a service.
-fn run_choice(text: &str) -> Result<RunChoice, String> {
-    match text {
-        "all" => Ok(RunChoice::All),
-        "last" => Ok(RunChoice::Last),
-        number => number
-            .parse()
-            .map(RunChoice::Number)
-            .map_err(|_| format!("'{text}' is no run: write last, all or a number such as 3")),
-    }
-}
-
-/// A regular expression, checked.
-fn expression(text: &str) -> Result<String, String> {
-    match regex::bytes::Regex::new(text) {
-        Ok(_) => Ok(text.to_owned()),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
 fn assignment(text: &str) -> Result<String, String> {
     match text.split_once('=') {
         Some((name, _)) if !name.is_empty() => Ok(text.to_owned()),
@@ -522,6 +444,5 @@ mod tests {
         assert_eq!(duration("0.5"), Ok(Duration::from_millis(500)));
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
         assert!(duration("soon").is_err() && duration("-1").is_err());
-        assert!(moment("2026-01-31T12:00:00Z").is_ok() && moment("10m").is_ok() && moment("x").is_err());
     }
 }

@@ -131,10 +131,10 @@ impl Follower {
             return Ok(Event::Line(index, line));
         }
         match self.stage {
-            Stage::Ending => return Ok(Event::End),
+            Stage::Ending => Ok(Event::End),
             _ => {
                 self.stage = Stage::Idle;
-                return Ok(Event::Idle);
+                Ok(Event::Idle)
             }
         }
     }
