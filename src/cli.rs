@@ -2,18 +2,18 @@
 
 mod insight;
 mod live;
+mod logs;
 mod wait;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use jiff::Timestamp;
-
-pub use live::{StatsArguments, TopArguments, UiArguments};
 
 use crate::resolver::Format;
-pub use insight::{EventsArguments, LogsArguments, WhyArguments};
+pub use insight::{EventsArguments, WhyArguments};
+pub use live::{StatsArguments, TopArguments, UiArguments};
+pub use logs::LogsArguments;
 pub use wait::WaitArguments;
 
 /// Runs ecosystems of executable READMEs, each service in a Linux sandbox of its own.
@@ -373,18 +373,6 @@ fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|_| format!("'{text}' is no time: write 90, 90s or 2m"))
 }
 
-/// A point in time, or how long ago.
-fn moment(text: &str) -> Result<Timestamp, String> {
-    if let Ok(moment) = text.parse::<Timestamp>() {
-        return Ok(moment);
-    }
-    let ago =
-        duration(text).map_err(|_| format!("'{text}' is no time: write 10m or 2026-01-31T12:00:00Z"))?;
-    Timestamp::now()
-        .checked_sub(ago)
-        .map_err(|error| error.to_string())
-}
-
 fn assignment(text: &str) -> Result<String, String> {
     match text.split_once('=') {
         Some((name, _)) if !name.is_empty() => Ok(text.to_owned()),
@@ -485,6 +473,5 @@ mod tests {
         assert_eq!(duration("0.5"), Ok(Duration::from_millis(500)));
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
         assert!(duration("soon").is_err() && duration("-1").is_err());
-        assert!(moment("2026-01-31T12:00:00Z").is_ok() && moment("10m").is_ok() && moment("x").is_err());
     }
 }
