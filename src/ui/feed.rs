@@ -11,7 +11,7 @@ use super::model::{Action, KEPT, LogLine, Message, Verb};
 use super::text;
 use crate::config::ecosystem::ServiceName;
 use crate::control::Client;
-use crate::control::api::{DownRequest, Progress, ServiceRequest, ServiceStatus};
+use crate::control::api::{DownRequest, Health, Phase, Progress, ServiceRequest, ServiceStatus};
 use crate::control::client::ProgressStream;
 use crate::desired::Desired;
 use crate::error::{Error, chain};
@@ -19,9 +19,12 @@ use crate::instance::Instance;
 use crate::logs::{Follower, History, Line, Reader, Stopper, Stream};
 use crate::resolver::{self, Format, Graph};
 use crate::stats::Sampler;
+use crate::why::facts;
 
 /// Time between two looks at the rows.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// The pause between two diagnoses.
+const CAUSES: Duration = Duration::from_secs(3);
 
 /// The sources of one view.
 pub(super) struct Feed {
@@ -36,6 +39,7 @@ impl Feed {
     /// Rows come from now on.
     pub(super) fn start(instance: &Instance, client: &Client, sender: UnboundedSender<Message>) -> Self {
         rows(instance.clone(), client.clone(), sender.clone());
+        causes(instance.clone(), client.clone(), sender.clone());
         Self {
             instance: instance.clone(),
             client: client.clone(),
@@ -114,6 +118,31 @@ pub(super) fn rows(instance: Instance, client: Client, sender: UnboundedSender<M
             if sender.send(message).is_err() {
                 return;
             }
+        }
+    });
+}
+
+/// Sends what `pactown why` says, every few seconds, until nobody takes it. What is well costs nothing.
+pub(super) fn causes(instance: Instance, client: Client, sender: UnboundedSender<Message>) {
+    tokio::spawn(async move {
+        while !sender.is_closed() {
+            let rows = client.get_json::<Vec<ServiceStatus>>("/v1/services").await;
+            let rows = rows.unwrap_or_default();
+            let wrong = |row: &ServiceStatus| {
+                !matches!(row.state, Phase::Running | Phase::Completed) || row.health == Health::Unhealthy
+            };
+            let mut found = Vec::new();
+            if rows.iter().any(wrong)
+                && let Ok(desired) = client.get_json::<Desired>("/v1/desired").await
+            {
+                let instance = instance.clone();
+                let gathered = tokio::task::spawn_blocking(move || {
+                    facts::wrong(&facts::gather(&instance, &desired, Some(&rows)))
+                });
+                found = gathered.await.unwrap_or_default();
+            }
+            let _ = sender.send(Message::Why(found));
+            tokio::time::sleep(CAUSES).await;
         }
     });
 }

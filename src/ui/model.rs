@@ -6,6 +6,7 @@ use super::{Ending, diagnosis, layout, text};
 use crate::config::ecosystem::ServiceName;
 use crate::control::api::{Phase, ServiceStatus};
 use crate::stats::Sample;
+use crate::why::Diagnosis;
 
 /// Most lines that are kept of each log.
 pub(super) const KEPT: usize = 1000;
@@ -27,6 +28,8 @@ pub(super) struct Model {
     pub(super) logs: BTreeMap<ServiceName, VecDeque<LogLine>>,
     /// The dependency graph as text.
     pub(super) graph: Vec<String>,
+    /// What `pactown why` says of those that are not as they should be.
+    pub(super) why: BTreeMap<ServiceName, Diagnosis>,
     /// Index of the chosen row.
     pub(super) selected: usize,
     /// What is shown of it.
@@ -178,6 +181,8 @@ pub(super) enum Message {
     Log(ServiceName, LogLine),
     /// The dependency graph.
     Graph(Vec<String>),
+    /// Why those that are not as they should be are so.
+    Why(Vec<Diagnosis>),
     /// What was asked of a service is done, or why not.
     Done(ServiceName, Verb, Result<(), String>),
     /// Everything could not be stopped.
@@ -214,6 +219,7 @@ impl Model {
             samples: BTreeMap::new(),
             logs: BTreeMap::new(),
             graph: Vec::new(),
+            why: BTreeMap::new(),
             selected: 0,
             pane: Pane::Logs,
             focus: Focus::List,
@@ -254,7 +260,7 @@ impl Model {
                         .filter(|line| !line.system)
                         .map(|line| line.text.as_str())
                         .collect();
-                    let told = diagnosis::diagnosis(row, &lines);
+                    let told = diagnosis::diagnosis(row, self.why.get(&row.name), &lines);
                     told.iter().flat_map(|line| plain(line, width)).collect()
                 }
                 None => Vec::new(),

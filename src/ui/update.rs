@@ -23,6 +23,10 @@ pub(super) fn update(model: &mut Model, message: Message) -> Vec<Action> {
         }
         Message::Log(name, line) => on_log(model, name, line),
         Message::Graph(lines) => model.graph = lines,
+        Message::Why(found) => {
+            let named = found.into_iter().map(|one| (one.service.clone(), one));
+            model.why = named.collect();
+        }
         Message::Done(name, verb, outcome) => {
             model.busy.remove(&name);
             model.notice = Some(match outcome {
