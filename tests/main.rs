@@ -8,6 +8,7 @@ mod cli;
 mod config;
 mod examples;
 mod failpoints;
+mod faults;
 mod health;
 mod host_lacks;
 mod isolation;

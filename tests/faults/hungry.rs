@@ -1,0 +1,205 @@
+//! Services that take all they can get: memory, processes, threads, descriptors. Only they notice.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use super::{Neighbour, SERVER, SOON, descriptors, group, number, python, readme, the};
+use crate::support::observe::eventually;
+use crate::support::town::{Machine, Town};
+
+/// Waits until it is told, so that the test can look before and during.
+const WHEN_TOLD: &str = "while [ ! -e /tmp/go ]; do sleep 0.02; done";
+
+fn kills(pid: i32) -> u64 {
+    let (directory, v2) = group(pid, "memory");
+    let file = directory.join(if v2 { "memory.events" } else { "memory.oom_control" });
+    let text = fs::read_to_string(file).expect("memory events");
+    let line = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
+    line.expect("oom_kill").trim().parse().expect("a number")
+}
+
+#[test]
+fn who_exceeds_its_memory_is_killed_alone_and_told_why() {
+    let machine = Machine::take();
+    let yaml = "
+name: memory
+services:
+  server: {readme: server.md, port: 8000, health_check: /}
+  eats: {readme: eats.md, restart: 'no', limits: {memory: 64M}}
+  feeds: {readme: feeds.md, limits: {memory: 64M}}
+";
+    let eat = "python3 -c \"len(b'x' * 10**9)\"";
+    let (eats, feeds) = (
+        readme(&format!("{WHEN_TOLD}\nexec {eat}")),
+        readme(&format!(
+            "{WHEN_TOLD}\n{eat}\necho child ended with $?\nexec sleep 1000"
+        )),
+    );
+    let files = [("server.md", SERVER), ("eats.md", &eats), ("feeds.md", &feeds)];
+    let town = Town::new("memory", yaml, &files);
+    town.ok(&["up", "-d"]);
+    let before = (
+        town.pid("server"),
+        town.pid("feeds"),
+        the("pactown:super", "memory-"),
+    );
+    let neighbour = Neighbour::of(&town, "server");
+    town.inside("eats", "touch /tmp/go");
+    eventually("it is killed", SOON, || town.service("eats")["state"] == "failed");
+    let row = town.service("eats");
+    assert!(
+        row["cause"]
+            .as_str()
+            .is_some_and(|cause| cause.contains("its memory limit was reached")),
+        "{row}"
+    );
+    town.inside("feeds", "touch /tmp/go");
+    eventually("its child is killed, and it goes on", SOON, || {
+        town.ok(&["logs", "feeds"]).contains("child ended with 137")
+    });
+    assert!(kills(before.1) > 0);
+    let (directory, v2) = group(before.1, "memory");
+    let peak = number(directory.join(if v2 {
+        "memory.peak"
+    } else {
+        "memory.max_usage_in_bytes"
+    }));
+    assert!(peak <= 64 << 20, "{peak}");
+    neighbour.fine();
+    assert_eq!(kills(before.0), 0);
+    let after = (
+        town.pid("server"),
+        town.pid("feeds"),
+        the("pactown:super", "memory-"),
+    );
+    assert_eq!(before, after);
+    town.ok(&["down"]);
+    machine.assert_clean();
+}
+
+const FORKS: &str = "import os
+while True:
+    try: os.fork()
+    except OSError: pass";
+const THREADS: &str = "import threading, time
+while True:
+    try: threading.Thread(target=time.sleep, args=(1000,)).start()
+    except RuntimeError: pass";
+
+/// No more tasks than its limit at any look, and the limit is felt.
+#[test]
+fn a_bomb_stays_within_its_limit_and_can_be_stopped() {
+    for (kind, program) in [("forks", FORKS), ("threads", THREADS)] {
+        let machine = Machine::take();
+        let yaml = "
+name: bomb
+services:
+  server: {readme: server.md, port: 8000, health_check: /}
+  bomb: {readme: bomb.md, limits: {pids: 64}}
+";
+        let bomb = python(program);
+        let town = Town::new("bomb", yaml, &[("server.md", SERVER), ("bomb.md", &bomb)]);
+        town.ok(&["up", "-d"]);
+        let (directory, v2) = group(town.pid("bomb"), "pids");
+        assert_eq!(number(directory.join("pids.max")), 64);
+        // The tasks themselves: `pids.current` also counts forks under way that are refused the moment after.
+        let tasks = || {
+            let list = fs::read_to_string(directory.join(if v2 { "cgroup.threads" } else { "tasks" }));
+            list.expect("tasks").lines().count()
+        };
+        eventually("the bomb goes off", SOON, || tasks() >= 63);
+        let neighbour = Neighbour::of(&town, "server");
+        let end = Instant::now() + Duration::from_secs(2);
+        while Instant::now() < end {
+            let count = tasks();
+            assert!(count <= 64, "{kind}: {count}");
+        }
+        let events = fs::read_to_string(directory.join("pids.events")).expect("events");
+        assert!(!events.contains("max 0"), "{kind}: a fork was refused: {events}");
+        let started = Instant::now();
+        town.ok(&["stop", "bomb"]);
+        assert!(
+            started.elapsed() < Duration::from_secs(2),
+            "{kind}: {:?}",
+            started.elapsed()
+        );
+        assert!(!directory.exists(), "{kind}: nothing of it is left");
+        neighbour.fine();
+        town.ok(&["down"]);
+        machine.assert_clean();
+    }
+}
+
+const HOARD: &str = "import os, time
+files = []
+try:
+    while True: files.append(open(os.devnull))
+except OSError as error: print(\"refused\", error.errno)
+time.sleep(1000)";
+
+#[test]
+fn who_runs_out_of_descriptors_runs_out_alone() {
+    let machine = Machine::take();
+    let yaml = "
+name: hoard
+services:
+  server: {readme: server.md, port: 8000, health_check: /}
+  hoard: {readme: hoard.md}
+";
+    let hoard = readme(&format!(
+        "{WHEN_TOLD}\nulimit -n 4096\nexec python3 -u -c '{HOARD}'"
+    ));
+    let town = Town::new("hoard", yaml, &[("server.md", SERVER), ("hoard.md", &hoard)]);
+    town.ok(&["up", "-d"]);
+    let ours = [the("pactown:super", "hoard-"), the("pactown:keeper", "hoard-")];
+    let open = || ours.map(descriptors);
+    let before = open();
+    let neighbour = Neighbour::of(&town, "server");
+    town.inside("hoard", "touch /tmp/go");
+    eventually("EMFILE", SOON, || {
+        town.ok(&["logs", "hoard"]).contains("refused 24")
+    });
+    eventually(
+        "neither supervisor nor keeper holds more than before",
+        SOON,
+        || open().iter().zip(before).all(|(now, before)| *now <= before),
+    );
+    neighbour.fine();
+    town.ok(&["down"]);
+    machine.assert_clean();
+}
+
+/// 64 descriptors for pactown itself and all that it starts.
+#[test]
+fn few_descriptors_are_enough_or_refused_by_name() {
+    let machine = Machine::take();
+    let mut yaml = "name: few\nservices:\n".to_owned();
+    for number in 0..8 {
+        yaml += &format!("  s{number}: {{readme: s.md}}\n");
+    }
+    let town = Town::new("few", &yaml, &[("s.md", &readme("exec sleep 1000"))]);
+    let output = std::process::Command::new("prlimit")
+        .args(["--nofile=64:64", env!("CARGO_BIN_EXE_pactown"), "up", "-d"])
+        .current_dir(town.path())
+        .env("NO_COLOR", "1")
+        .output()
+        .expect("prlimit");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    if output.status.success() {
+        assert!(
+            town.services().iter().all(|row| row["state"] == "running"),
+            "{told}"
+        );
+    } else {
+        assert!(
+            told.contains("descriptors") || told.contains("open files"),
+            "{told}"
+        );
+        assert!(
+            town.services().iter().all(|row| row["run"] == 0),
+            "nothing was started: {told}"
+        );
+    }
+    town.ok(&["down"]);
+    machine.assert_clean();
+}
