@@ -5,7 +5,11 @@
 
 mod flood;
 mod hungry;
+mod injected;
+mod leftovers;
 mod loops;
+mod pulled;
+mod records;
 mod silent;
 mod stubborn;
 

@@ -15,6 +15,7 @@ pub(super) fn check(context: &Context, desired: &Desired) -> Result<(), Error> {
     if remains::is_alive(&desired.instance.run_dir()) {
         return Ok(());
     }
+    open_files(desired)?;
     let missing = missing();
     let Some((_, _, remedy)) = missing.first() else {
         return Ok(());
@@ -33,6 +34,38 @@ pub(super) fn check(context: &Context, desired: &Desired) -> Result<(), Error> {
     Err(Error::Environment {
         message,
         hint: Some(format!("{remedy}; `pactown doctor` lists everything")),
+    })
+}
+
+/// Descriptors that the keeper holds for one service: pipes, pidfd, user namespace, mounts, ports.
+const PER_SERVICE: u64 = 12;
+/// Descriptors that keeper and supervisor need for themselves, and while they make something.
+const OWN: u64 = 64;
+
+/// Lets keeper and supervisor, which inherit it, have as many descriptors as this process may; too few for all services
+/// are an error now, not in the middle. Services have a limit of their own.
+fn open_files(desired: &Desired) -> Result<(), Error> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Some(most) = getrlimit(Resource::Nofile).maximum else {
+        return Ok(());
+    };
+    let services = desired.ecosystem.services.len() as u64;
+    let needed = OWN + PER_SERVICE * services;
+    if most < needed {
+        return Err(Error::Environment {
+            message: format!("{services} services need {needed} open files, and the limit is {most}"),
+            hint: Some(format!(
+                "raise it with `ulimit -Hn {needed}`, or `LimitNOFILE=` of the unit"
+            )),
+        });
+    }
+    let all = Rlimit {
+        current: Some(most),
+        maximum: Some(most),
+    };
+    setrlimit(Resource::Nofile, all).map_err(|error| Error::Environment {
+        message: format!("cannot raise the limit of open files: {error}"),
+        hint: None,
     })
 }
 

@@ -1,0 +1,91 @@
+//! What an earlier boot or a power cut may leave: records of processes that are strangers now, links, tables, control
+//! groups, namespaces' files. The next command removes all of it and signals nobody.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use super::records::{Bystander, run_directory};
+use super::{born, readme};
+use crate::support::town::{Machine, Town};
+
+const YAML: &str = "
+name: boot
+services:
+  db: {readme: s.md, port: 8000}
+  api: {readme: s.md, port: 8000, depends_on: [db]}
+";
+
+#[track_caller]
+fn shell(script: &str) -> String {
+    let output = Command::new("sh").args(["-ec", script]).output().expect("sh");
+    assert!(
+        output.status.success(),
+        "{script}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// Everything the kernel and the disk can hold of the instance, made again by hand after its end.
+fn lay_out(directory: &Path, copy: &Path, table: &str, link: &str, strangers: &[Bystander]) {
+    let (run, instance) = (
+        directory.display(),
+        directory.file_name().expect("name").display().to_string(),
+    );
+    shell(&format!(
+        "cp -r {} {run}; rm -rf {run}/netns; mkdir {run}/netns",
+        copy.display()
+    ));
+    for (name, stranger) in ["db", "api"].iter().zip(strangers) {
+        let path = directory.join("services").join(format!("{name}.json"));
+        let mut record: serde_json::Value =
+            serde_json::from_slice(&fs::read(&path).expect("record")).expect("json");
+        assert!(record["process"]["pid"].is_i64(), "{record}");
+        record["process"]["pid"] = stranger.pid().into();
+        record["process"]["start_time"] = born(stranger.pid()).expect("it lives").into();
+        fs::write(&path, record.to_string()).expect("record");
+        shell(&format!(
+            "touch {run}/netns/{name}; unshare --net={run}/netns/{name} true"
+        ));
+    }
+    shell(&format!(
+        "ip link add {link} type veth peer name {link}x; nft add {table}"
+    ));
+    for root in fs::read_dir("/sys/fs/cgroup").expect("cgroup").flatten() {
+        if root.path().join("cgroup.procs").exists() {
+            fs::create_dir_all(root.path().join("pactown").join(&instance).join("db")).expect("group");
+        }
+    }
+}
+
+#[test]
+fn leftovers_of_an_earlier_boot_are_removed_and_strangers_left_alone() {
+    let machine = Machine::take();
+    let town = Town::new("boot", YAML, &[("s.md", &readme("exec sleep 1000"))]);
+    town.ok(&["up", "-d"]);
+    let directory = run_directory("boot-");
+    let copy = town.path().join("copy");
+    let table = shell("nft list tables | grep pactown_ | head -1");
+    let link = shell("ip -o link | grep -o 'pt[0-9a-f]\\{8\\}' | head -1");
+    // Sockets are copied as what they are: nobody listens on them afterwards.
+    shell(&format!(
+        "mkdir {0}; cd {1}; cp -r $(ls | grep -v netns) {0}",
+        copy.display(),
+        directory.display()
+    ));
+    town.ok(&["down"]);
+    machine.assert_clean();
+    for next in ["down", "up"] {
+        let mut strangers = [Bystander::new(), Bystander::new()];
+        lay_out(&directory, &copy, &table, &link, &strangers);
+        if next == "up" {
+            town.ok(&["up", "-d"]);
+            assert!(town.services().iter().all(|row| row["state"] == "running"));
+        }
+        town.ok(&["down"]);
+        strangers.iter_mut().for_each(Bystander::unharmed);
+        assert_eq!(town.ok(&["doctor", "--leaks"]).trim(), "none");
+        machine.assert_clean();
+    }
+}
