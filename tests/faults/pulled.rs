@@ -36,7 +36,7 @@ fn pull_groups(town: &Town) {
         let roots = ["", "unified", names.trim_start_matches("name="), names];
         let root = roots.iter().map(|root| format!("/sys/fs/cgroup/{root}"));
         let of_names = |root: &String| fs::exists(format!("{root}{path}/cgroup.procs")).unwrap_or(false);
-        let root = root.filter(of_names).last().unwrap_or_else(|| panic!("{line}"));
+        let root = root.rfind(of_names).unwrap_or_else(|| panic!("{line}"));
         shell(&format!(
             "for pid in $(cat {root}{path}/cgroup.procs); do echo $pid > {root}/cgroup.procs; done; rmdir {root}{path}"
         ));
