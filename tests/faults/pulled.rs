@@ -34,7 +34,7 @@ fn pull_groups(town: &Town) {
         let mut parts = line.splitn(3, ':').skip(1);
         let (names, path) = (parts.next().expect("names"), parts.next().expect("path"));
         let roots = ["", "unified", names.trim_start_matches("name="), names];
-        let root = roots.iter().map(|root| format!("/sys/fs/cgroup/{root}"));
+        let mut root = roots.iter().map(|root| format!("/sys/fs/cgroup/{root}"));
         let of_names = |root: &String| fs::exists(format!("{root}{path}/cgroup.procs")).unwrap_or(false);
         let root = root.rfind(of_names).unwrap_or_else(|| panic!("{line}"));
         shell(&format!(
