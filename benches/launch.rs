@@ -142,6 +142,7 @@ impl Site {
                 path: self.directory.join(format!("{id}.log")),
                 max_bytes: 1 << 20,
                 files: 1,
+                run: 0,
             };
             self.call(Call::Create {
                 id: id.clone(),
@@ -186,6 +187,7 @@ impl Site {
             limits: Limits::default(),
             cgroup: format!("pactown-bench-{}/{id}", std::process::id()),
             netns: Some(self.directory.join("netns").join(id)),
+            notify: None,
             bundle: at("bundle"),
             hosts: Vec::new(),
             nameservers: Vec::new(),

@@ -1,12 +1,20 @@
 //! The command line: verbs, flags and their help. Parsing only; nothing is looked up here.
 
+mod insight;
+mod live;
+mod logs;
+mod wait;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use jiff::Timestamp;
 
 use crate::resolver::Format;
+pub use insight::{EventsArguments, WhyArguments};
+pub use live::{StatsArguments, TopArguments, UiArguments};
+pub use logs::LogsArguments;
+pub use wait::WaitArguments;
 
 /// Runs ecosystems of executable READMEs, each service in a Linux sandbox of its own.
 #[derive(Debug, Parser)]
@@ -65,6 +73,12 @@ pub enum Command {
     /// Show the services
     #[command(visible_alias = "status")]
     Ps(PsArguments),
+    /// Show what services use: CPU, memory, network
+    Stats(StatsArguments),
+    /// The same, live and sorted
+    Top(TopArguments),
+    /// Watch and steer everything in one view
+    Ui(UiArguments),
     /// Show what services write
     Logs(LogsArguments),
     /// Run a command inside a running service, or a README as a job
@@ -79,6 +93,17 @@ pub enum Command {
     Stop(StopArguments),
     /// Restart services with the file as it is now
     Restart(RestartArguments),
+    /// Wait until services are healthy, completed, stopped or running
+    Wait(WaitArguments),
+    /// Say why a service is not as it should be, and what to do next
+    Why(WhyArguments),
+    /// Show what happened to the services
+    Events(EventsArguments),
+    /// Show where the time of the last start went
+    #[command(
+        after_help = "Examples:\n  pactown analyze\n  pactown analyze -f examples/shop\n  pactown analyze --json"
+    )]
+    Analyze,
     /// List the ecosystems that run on this machine
     #[command(after_help = "Examples:\n  pactown ls\n  pactown ls --json")]
     Ls,
@@ -178,32 +203,6 @@ pub struct DownArguments {
 pub struct PsArguments {
     /// An ecosystem file or its folder
     pub config: Option<PathBuf>,
-}
-
-/// Arguments of `logs`.
-#[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  pactown logs web\n  pactown logs -f -n 20\n  pactown logs --since 10m api web"
-)]
-pub struct LogsArguments {
-    /// The ecosystem file or its folder; `-f` behind this verb means --follow
-    #[arg(id = "file", long = "file", value_name = "FILE")]
-    pub file: Option<PathBuf>,
-    /// Services (default: all)
-    #[arg(value_name = "SERVICE")]
-    pub services: Vec<String>,
-    /// Go on with what is written from now on
-    #[arg(short, long)]
-    pub follow: bool,
-    /// Only the last N lines of each service
-    #[arg(short = 'n', long, value_name = "N")]
-    pub tail: Option<usize>,
-    /// Only what is newer than this (10m, 2h, 2026-01-31T12:00:00Z)
-    #[arg(long, value_name = "TIME", value_parser = moment)]
-    pub since: Option<Timestamp>,
-    /// Show when each line was written
-    #[arg(long)]
-    pub timestamps: bool,
 }
 
 /// Arguments of `exec`.
@@ -374,18 +373,6 @@ fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|_| format!("'{text}' is no time: write 90, 90s or 2m"))
 }
 
-/// A point in time, or how long ago.
-fn moment(text: &str) -> Result<Timestamp, String> {
-    if let Ok(moment) = text.parse::<Timestamp>() {
-        return Ok(moment);
-    }
-    let ago =
-        duration(text).map_err(|_| format!("'{text}' is no time: write 10m or 2026-01-31T12:00:00Z"))?;
-    Timestamp::now()
-        .checked_sub(ago)
-        .map_err(|error| error.to_string())
-}
-
 fn assignment(text: &str) -> Result<String, String> {
     match text.split_once('=') {
         Some((name, _)) if !name.is_empty() => Ok(text.to_owned()),
@@ -486,6 +473,5 @@ mod tests {
         assert_eq!(duration("0.5"), Ok(Duration::from_millis(500)));
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
         assert!(duration("soon").is_err() && duration("-1").is_err());
-        assert!(moment("2026-01-31T12:00:00Z").is_ok() && moment("10m").is_ok() && moment("x").is_err());
     }
 }

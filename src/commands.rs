@@ -1,12 +1,14 @@
 //! The verbs of the command line: one file each. They load the wish, ask the supervisor, and show what it answers;
 //! none of them makes a sandbox itself.
 
+mod analyze;
 mod attach;
 mod completion;
 mod control;
 mod doctor;
 mod down;
 mod dry_run;
+mod events;
 mod exec;
 mod follow;
 mod logs;
@@ -15,9 +17,14 @@ mod privilege;
 mod ps;
 mod run;
 mod show;
+mod stats;
 mod terminal;
+mod top;
+mod ui;
 mod up;
 mod validate;
+mod wait;
+mod why;
 mod wish;
 
 use std::path::PathBuf;
@@ -69,6 +76,9 @@ fn dispatch(context: &Context, command: &Command) -> Result<(), Error> {
         Command::Up(arguments) => up::run(context, arguments),
         Command::Down(arguments) => down::run(context, arguments),
         Command::Ps(arguments) => ps::run(context, arguments),
+        Command::Stats(arguments) => stats::run(context, arguments),
+        Command::Top(arguments) => top::run(context, arguments),
+        Command::Ui(arguments) => ui::run(context, arguments),
         Command::Logs(arguments) => logs::run(context, arguments),
         Command::Exec(arguments) => exec::run(context, arguments),
         Command::Run(arguments) => run::run(context, arguments),
@@ -76,6 +86,10 @@ fn dispatch(context: &Context, command: &Command) -> Result<(), Error> {
         Command::Start(arguments) => control::start(context, arguments),
         Command::Stop(arguments) => control::stop(context, arguments),
         Command::Restart(arguments) => control::restart(context, arguments),
+        Command::Wait(arguments) => wait::run(context, arguments),
+        Command::Events(arguments) => events::run(context, arguments),
+        Command::Why(arguments) => why::run(context, arguments),
+        Command::Analyze => analyze::run(context),
         Command::Ls => ps::list(context),
         Command::Validate(arguments) => validate::run(context, arguments),
         Command::Graph(arguments) => show::graph(context, arguments),

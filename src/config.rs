@@ -32,9 +32,10 @@ mod top;
 mod tree;
 
 pub use ecosystem::Ecosystem;
-pub use health::health_check;
+pub use health::{Written, health_check};
 pub use locate::locate;
 pub use normal::normal_form;
+pub(crate) use report::did_you_mean;
 pub use schema::schema;
 
 /// A valid ecosystem and what is worth saying about its file.

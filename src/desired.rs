@@ -98,6 +98,7 @@ pub(crate) mod tests {
             env_passthrough: vec![],
             depends_on: vec![],
             health: None,
+            unchecked: false,
             timeout: Duration::from_secs(60),
             restart: crate::config::ecosystem::Restart::Proven,
             on_unhealthy: crate::config::ecosystem::OnUnhealthy::None,

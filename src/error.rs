@@ -27,6 +27,9 @@ pub enum Error {
         /// How to get it.
         hint: Option<String>,
     },
+    /// Nobody listens, or the supervisor went away before it had answered (exit code 1).
+    #[error("{0}")]
+    Lost(String),
     /// Time is up (exit code 124).
     #[error("{0}")]
     Timeout(String),
@@ -56,7 +59,7 @@ impl Error {
     /// The process exit code.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Failed(_) => 1,
+            Self::Failed(_) | Self::Lost(_) => 1,
             Self::Problems(_) | Self::Usage { .. } => 2,
             Self::Environment { .. } => 3,
             Self::Timeout(_) => 124,

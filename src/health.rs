@@ -1,37 +1,78 @@
-//! Readiness probes: one question to a service, and when to ask again. What follows from the answer is decided in
-//! [`crate::supervisor`].
+//! Health probes: one question to a service, when to ask again, and from when on its answers mean that it is healthy
+//! or no longer. What follows from that is decided in [`crate::supervisor`].
 
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::Request;
-use hyper::body::Bytes;
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::config::ecosystem::{HealthCheck, Probe};
 
-/// How much of an answer's body is read before the connection is closed, in bytes.
-const MAX_BODY: usize = 64 * 1024;
+mod http;
+pub(crate) mod notify;
+
 /// The shortest pause between two probes.
 const SHORTEST: Duration = Duration::from_millis(10);
 /// The shortest pause between two commands inside: they cost a process each.
 const SHORTEST_COMMAND: Duration = Duration::from_millis(100);
-/// The longest pause between two probes.
+/// The longest pause between two probes of a service that is not healthy yet.
 const LONGEST: Duration = Duration::from_secs(1);
 
-/// Runs a command inside the sandbox that is probed.
+/// What is asked inside the sandbox, or heard from it; one for each run of a service.
 pub(crate) trait Inside {
-    /// `Ok` when it exits with 0, else one line about how it ended.
+    /// Runs a command. `Ok` when it exits with 0, else one line about how it ended.
     fn run(&self, command: &[String]) -> impl Future<Output = Result<(), String>>;
+
+    /// Waits for a line of the present run's output that contains `text`; `Err` when that cannot be seen.
+    fn logged(&self, text: &str) -> impl Future<Output = Result<(), String>>;
+
+    /// Waits until the service has said that it is ready, and is not overdue; `Err` when that cannot be heard.
+    fn notified(&self) -> impl Future<Output = Result<(), String>>;
+
+    /// Waits until a service that has said `WATCHDOG=1` has not done so for `limit`; returns what is wrong.
+    fn silent(&self, limit: Duration) -> impl Future<Output = String>;
+
+    /// What the service said last about itself (`STATUS=`).
+    fn said(&self) -> Option<String>;
 }
 
 /// Asks until the answer is good; `Err` with the last answer once `limit` is over. Death of the service is not seen
-/// here: the caller drops the future.
+/// here: the caller drops the future. With [`Duration::MAX`] it waits for the recovery of an unhealthy service.
 pub(crate) async fn until_healthy(
+    check: &HealthCheck,
+    address: IpAddr,
+    inside: &impl Inside,
+    limit: Duration,
+) -> Result<(), String> {
+    match &check.probe {
+        Probe::Log { text } => heard(inside.logged(text), &check.probe, limit).await,
+        Probe::Notify { .. } => {
+            let heard = heard(inside.notified(), &check.probe, limit).await;
+            heard.map_err(|answer| match inside.said() {
+                Some(status) => format!("{answer}; it says '{status}'"),
+                None => answer,
+            })
+        }
+        _ => until_good(check, address, inside, limit).await,
+    }
+}
+
+/// What comes by itself: nothing is asked.
+async fn heard(
+    event: impl Future<Output = Result<(), String>>,
+    probe: &Probe,
+    limit: Duration,
+) -> Result<(), String> {
+    match timeout(limit, event).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(cause)) => Err(format!("{}: {cause}", question(probe))),
+        Err(_) => Err(format!("{}: it did not come", question(probe))),
+    }
+}
+
+async fn until_good(
     check: &HealthCheck,
     address: IpAddr,
     inside: &impl Inside,
@@ -42,37 +83,81 @@ pub(crate) async fn until_healthy(
     loop {
         let left = limit.saturating_sub(started.elapsed());
         if left.is_zero() {
-            return Err(last);
+            return Err(with_root(check, address, last).await);
         }
         match timeout(check.timeout.min(left), ask(&check.probe, address, inside)).await {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(answer)) => last = answer,
             // A probe that the end of the whole time cut short says less than the one before it.
-            Err(_) if left >= check.timeout => last = format!("{}: no answer", question(&check.probe)),
+            Err(_) if left >= check.timeout => last = no_answer(&check.probe),
             Err(_) => {}
         }
         sleep(pause(check, started.elapsed()).min(limit.saturating_sub(started.elapsed()))).await;
     }
 }
 
-/// Asks what is ready every `interval`, until it fails several times in a row; the last answer.
-pub(crate) async fn until_unhealthy(check: &HealthCheck, address: IpAddr, inside: &impl Inside) -> String {
+/// Asks a healthy service every `interval`; returns the last answer after `retries` failures in a row. `age` is how
+/// long its process has run: what fails in its `start_period` does not count.
+pub(crate) async fn until_unhealthy(
+    check: &HealthCheck,
+    address: IpAddr,
+    inside: &impl Inside,
+    age: Duration,
+) -> String {
+    match &check.probe {
+        // A line that was written stays written.
+        Probe::Log { .. } => std::future::pending().await,
+        Probe::Notify { .. } => inside.silent(check.interval.saturating_mul(check.retries)).await,
+        _ => until_bad(check, address, inside, age).await,
+    }
+}
+
+async fn until_bad(check: &HealthCheck, address: IpAddr, inside: &impl Inside, age: Duration) -> String {
+    let started = Instant::now();
     let mut failures = 0;
     loop {
         sleep(check.interval).await;
-        let answer = match timeout(check.timeout, ask(&check.probe, address, inside)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(format!("{}: no answer", question(&check.probe))),
-        };
-        match answer {
-            Ok(()) => failures = 0,
-            Err(answer) => {
-                failures += 1;
-                if failures >= 3 {
-                    return answer;
-                }
+        let answer = timeout(check.timeout, ask(&check.probe, address, inside)).await;
+        let failure = match answer {
+            Ok(Ok(())) => {
+                failures = 0;
+                continue;
             }
+            Ok(Err(answer)) => answer,
+            Err(_) => no_answer(&check.probe),
+        };
+        if age + started.elapsed() < check.start_period {
+            continue;
         }
+        failures += 1;
+        if failures >= check.retries {
+            return failure;
+        }
+    }
+}
+
+/// The last answer, and whether `/` answers well where the path of the check does not: then the path is wrong.
+async fn with_root(check: &HealthCheck, address: IpAddr, last: String) -> String {
+    let Probe::Http {
+        path, port, expect, ..
+    } = &check.probe
+    else {
+        return last;
+    };
+    // Only a wrong status speaks of a wrong path.
+    let status = last.rsplit(" answered ").next().map(str::parse::<u16>);
+    if path == "/" || !matches!(status, Some(Ok(_))) {
+        return last;
+    }
+    let wanted = http::Wanted {
+        path: "/",
+        headers: &[],
+        expect: *expect,
+        body: None,
+    };
+    match timeout(check.timeout, http::get(SocketAddr::new(address, *port), wanted)).await {
+        Ok(Ok(())) => format!("{last}; / is answered well: wrong path?"),
+        _ => last,
     }
 }
 
@@ -89,26 +174,35 @@ fn pause(check: &HealthCheck, waited: Duration) -> Duration {
 
 /// One probe.
 async fn ask(probe: &Probe, address: IpAddr, inside: &impl Inside) -> Result<(), String> {
-    match probe {
-        Probe::Http { path, port, expect } => {
-            let status = get(SocketAddr::new(address, *port), path)
-                .await
-                .map_err(|cause| format!("{}: {cause}", question(probe)))?;
-            if (expect.0..=expect.1).contains(&status) {
-                Ok(())
-            } else {
-                Err(format!("{} answered {status}", question(probe)))
-            }
+    let answer = match probe {
+        Probe::Http {
+            path,
+            port,
+            expect,
+            headers,
+            body,
+        } => {
+            let wanted = http::Wanted {
+                path,
+                headers,
+                expect: *expect,
+                body: body.as_ref(),
+            };
+            return match http::get(SocketAddr::new(address, *port), wanted).await {
+                Ok(()) => Ok(()),
+                Err(http::Fault::Lost(cause)) => Err(format!("{}: {cause}", question(probe))),
+                Err(http::Fault::Wrong(answer)) => Err(format!("{} {answer}", question(probe))),
+            };
         }
-        Probe::Tcp { port } => TcpStream::connect((address, *port))
-            .await
-            .map(drop)
-            .map_err(|error| format!("{}: {}", question(probe), words(&error))),
-        Probe::Exec { command } => inside
-            .run(command)
-            .await
-            .map_err(|cause| format!("{}: {cause}", question(probe))),
-    }
+        Probe::Tcp { port } => {
+            let connection = TcpStream::connect((address, *port)).await;
+            connection.map(drop).map_err(|error| words(&error))
+        }
+        Probe::Exec { command } => inside.run(command).await,
+        Probe::Log { text } => inside.logged(text).await,
+        Probe::Notify { .. } => inside.notified().await,
+    };
+    answer.map_err(|cause| format!("{}: {cause}", question(probe)))
 }
 
 fn question(probe: &Probe) -> String {
@@ -116,36 +210,13 @@ fn question(probe: &Probe) -> String {
         Probe::Http { path, port, .. } => format!("GET {path} on port {port}"),
         Probe::Tcp { port } => format!("connection to port {port}"),
         Probe::Exec { command } => format!("`{}`", command.join(" ")),
+        Probe::Log { text } => format!("a line with '{text}' in its output"),
+        Probe::Notify { .. } => "READY=1 on NOTIFY_SOCKET".to_owned(),
     }
 }
 
-/// The status of `GET path`, without following redirects. The host is called `localhost`, which servers with a list
-/// of allowed hosts accept.
-async fn get(address: SocketAddr, path: &str) -> Result<u16, String> {
-    let stream = TcpStream::connect(address).await.map_err(|error| words(&error))?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| error.to_string())?;
-    let connection = tokio::spawn(connection);
-    let request = Request::builder()
-        .uri(path)
-        .header("host", format!("localhost:{}", address.port()))
-        .header("user-agent", "pactown-health")
-        .header("connection", "close")
-        .body(Empty::<Bytes>::new())
-        .map_err(|error| error.to_string())?;
-    let answer = sender.send_request(request).await;
-    let status = match answer {
-        Ok(answer) => {
-            let status = answer.status().as_u16();
-            // The body is read so that the server does not see a reset; too long a body is cut, which is fine.
-            let _ = Limited::new(answer.into_body(), MAX_BODY).collect().await;
-            Ok(status)
-        }
-        Err(error) => Err(error.to_string()),
-    };
-    connection.abort();
-    status
+fn no_answer(probe: &Probe) -> String {
+    format!("{}: no answer", question(probe))
 }
 
 /// The error without its number.
@@ -159,93 +230,4 @@ fn words(error: &std::io::Error) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::{Read, Write};
-    use std::net::{Ipv4Addr, TcpListener};
-
-    use super::*;
-
-    struct Fails;
-    impl Inside for Fails {
-        async fn run(&self, _: &[String]) -> Result<(), String> {
-            Err("exited with code 2".to_owned())
-        }
-    }
-
-    fn check(probe: Probe) -> HealthCheck {
-        HealthCheck {
-            probe,
-            interval: Duration::from_secs(1),
-            timeout: Duration::from_secs(2),
-        }
-    }
-
-    fn http(port: u16) -> Probe {
-        Probe::Http {
-            path: "/health".to_owned(),
-            port,
-            expect: (200, 399),
-        }
-    }
-
-    fn run<T>(future: impl Future<Output = T>) -> T {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        runtime.unwrap().block_on(future)
-    }
-
-    fn wait(probe: Probe, limit: u64) -> Result<(), String> {
-        let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        run(async { until_healthy(&check(probe), localhost, &Fails, Duration::from_millis(limit)).await })
-    }
-
-    /// Answers every connection with `status` after `late`; returns the port.
-    fn server(status: &'static str, late: Duration) -> u16 {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        std::thread::spawn(move || {
-            std::thread::sleep(late);
-            for mut stream in listener.incoming().flatten() {
-                let _ = stream.read(&mut [0; 1024]);
-                let _ = write!(stream, "HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
-            }
-        });
-        port
-    }
-
-    #[test]
-    fn a_server_that_becomes_ready_is_seen_soon() {
-        let port = server("200 OK", Duration::from_millis(120));
-        let started = std::time::Instant::now();
-        wait(http(port), 5000).unwrap();
-        assert!(
-            started.elapsed() < Duration::from_millis(250),
-            "{:?}",
-            started.elapsed()
-        );
-    }
-
-    #[test]
-    fn the_last_answer_is_told() {
-        let port = server("503 Service Unavailable", Duration::ZERO);
-        let told = wait(http(port), 100).unwrap_err();
-        assert_eq!(told, format!("GET /health on port {port} answered 503"));
-        let free = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        let told = wait(Probe::Tcp { port: free }, 100).unwrap_err();
-        assert_eq!(told, format!("connection to port {free}: connection refused"));
-        let command = vec!["false".to_owned()];
-        let told = wait(Probe::Exec { command }, 100).unwrap_err();
-        assert_eq!(told, "`false`: exited with code 2");
-    }
-
-    #[test]
-    fn pauses_grow_to_a_second() {
-        let check = check(http(1));
-        assert_eq!(pause(&check, Duration::ZERO), SHORTEST);
-        assert_eq!(pause(&check, Duration::from_secs(3)), Duration::from_millis(300));
-        assert_eq!(pause(&check, Duration::from_secs(60)), LONGEST);
-    }
-}
+mod tests;

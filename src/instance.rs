@@ -65,6 +65,11 @@ impl Instance {
         self.run_dir().join("bundles").join(sandbox)
     }
 
+    /// Directory of a service's socket for sd_notify(3).
+    pub fn notify_dir(&self, service: &str) -> PathBuf {
+        self.run_dir().join("notify").join(service)
+    }
+
     /// Directory of the bind-mounted network namespaces.
     pub fn netns_dir(&self) -> PathBuf {
         self.run_dir().join("netns")

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod analyze;
 pub mod bundle;
 pub mod caller;
 pub mod cli;
@@ -15,6 +16,7 @@ pub mod control;
 pub mod desired;
 pub mod diagnostics;
 pub mod error;
+pub mod events;
 pub(crate) mod health;
 pub mod host;
 pub mod identity;
@@ -30,5 +32,8 @@ pub mod resolver;
 pub mod session;
 pub mod spec;
 pub mod state;
+pub mod stats;
 pub mod supervisor;
 pub mod toolchain;
+pub(crate) mod ui;
+pub mod why;

@@ -2,20 +2,28 @@
 //!
 //! A reader that goes away (`pactown logs | head`) ends the program quietly.
 
+pub(crate) mod figures;
+mod lines;
 mod picture;
 mod report;
 mod table;
+mod why;
 
 use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
 
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
+use crate::analyze::Start;
 use crate::control::api::{Health, Phase, ServiceStatus};
 use crate::desired::Desired;
 use crate::diagnostics::{Problem, Problems};
 use crate::error::{Error, chain};
-use crate::logs::Line;
+use crate::stats::Sample;
+use crate::why::Diagnosis;
+
+pub use lines::{LogStyle, LogView};
 
 /// Where and how to print.
 #[derive(Debug, Clone)]
@@ -66,6 +74,7 @@ impl Output {
     /// A line that an installer printed.
     pub fn build(&self, service: &str, line: &str) {
         if !self.quiet {
+            let line = lines::for_stderr(line);
             to_stderr(&format!("{FAINT}{service} ┆ {line}{FAINT:#}\n"));
         }
     }
@@ -83,19 +92,9 @@ impl Output {
         to_stderr(&failure_text(service, cause, details, log));
     }
 
-    /// A line of a log among those of other services.
-    pub fn log(&self, service: &str, width: usize, line: &Line) {
-        to_stdout(&format!("{} {}\n", prefix(service, width), line.text));
-    }
-
-    /// A line of a log alone, on the stream that it came from.
-    pub fn raw(&self, line: &Line) {
-        let text = format!("{}\n", line.text);
-        if line.stream == "stderr" {
-            to_stderr(&text);
-        } else {
-            to_stdout(&text);
-        }
+    /// A view of these services' logs.
+    pub fn logs(&self, services: Vec<String>, style: LogStyle) -> LogView {
+        LogView::new(services, style)
     }
 
     /// A table without lines; empty cells are `-`.
@@ -106,6 +105,39 @@ impl Output {
     /// The table of `ps`.
     pub fn services(&self, rows: &[ServiceStatus]) {
         self.text(&table::services(rows));
+    }
+
+    /// Why a service is where it is: a result.
+    pub fn diagnosis(&self, diagnosis: &Diagnosis) {
+        self.text(&why::render(diagnosis));
+    }
+
+    /// The same below the failure of a command, in short.
+    pub fn reason(&self, diagnosis: &Diagnosis) {
+        to_stderr(&why::brief(diagnosis));
+    }
+
+    /// Where the time of a start went.
+    pub fn starts(&self, starts: &[Start], chain: &[&Start]) {
+        self.text(&why::starts(starts, chain));
+    }
+
+    /// The table of `stats`: on a terminal in the place of the `previous` lines, else below what is there. How many
+    /// lines it has.
+    pub fn samples(&self, samples: &[Sample], previous: usize) -> usize {
+        let text = figures::samples(samples);
+        let Some((columns, lines)) = terminal_size() else {
+            self.text(&text);
+            return 0;
+        };
+        let text = figures::fitting(&text, columns, lines);
+        if previous > 0 {
+            // Not through `anstream`, which takes cursor movements for colours where there are to be none.
+            let back = format!("\x1b[{previous}A\x1b[0J");
+            leave_on_error(io::stdout().write_all(back.as_bytes()));
+        }
+        self.text(&text);
+        text.lines().count()
     }
 
     /// What runs, where to look, and what to try next.
@@ -161,6 +193,18 @@ pub fn visible(text: &str) -> String {
     text.chars().map(show).collect()
 }
 
+/// Columns and lines of the terminal that standard output is, if it is one.
+fn terminal_size() -> Option<(usize, usize)> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    let (columns, lines) = (usize::from(size.ws_col), usize::from(size.ws_row));
+    // A terminal without a size is a line printer of 80 columns.
+    Some(if columns == 0 || lines == 0 {
+        (80, 24)
+    } else {
+        (columns, lines)
+    })
+}
+
 fn to_stdout(text: &str) {
     let mut stdout = anstream::stdout().lock();
     leave_on_error(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()));
@@ -178,8 +222,22 @@ fn leave_on_error(written: io::Result<()>) {
     }
 }
 
+/// Standard output, to see when nobody reads it any more.
+pub(crate) fn standard_output() -> io::Result<OwnedFd> {
+    io::stdout().as_fd().try_clone_to_owned()
+}
+
+/// Whether a full screen is to be coloured, as `--color` and `NO_COLOR` say.
+pub(crate) fn is_coloured() -> bool {
+    match anstream::ColorChoice::global() {
+        anstream::ColorChoice::Never => false,
+        anstream::ColorChoice::Auto => std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        _ => true,
+    }
+}
+
 /// The mark and its style for a row.
-fn mark(row: &ServiceStatus) -> (&'static str, Style) {
+pub(crate) fn mark(row: &ServiceStatus) -> (&'static str, Style) {
     match (row.state, row.health) {
         (Phase::Running, Health::Starting) => ("…", FAINT),
         (Phase::Failed, _) => ("✗", ERROR),
@@ -215,15 +273,10 @@ fn failure_text(service: &str, cause: &str, details: &[String], log: &[String]) 
         text.push_str(&format!("  {FAINT}its last lines:{FAINT:#}\n"));
     }
     for line in log {
+        let line = lines::for_stderr(line);
         text.push_str(&format!("  {FAINT}│{FAINT:#} {line}\n"));
     }
     text
-}
-
-/// What stands in front of a log line: the name, padded, in its colour.
-fn prefix(name: &str, width: usize) -> String {
-    let style = colour_of(name);
-    format!("{style}{name:width$} │{style:#}")
 }
 
 /// A colour per name, the same in every run.
@@ -269,13 +322,6 @@ pub(crate) mod tests {
 
     fn plain(text: &str) -> String {
         anstream::adapter::strip_str(text).to_string()
-    }
-
-    #[test]
-    fn prefixes_are_as_wide_as_the_widest_name_and_keep_their_colour() {
-        assert_eq!(plain(&prefix("api", 7)), "api     │");
-        assert_eq!(plain(&prefix("gateway", 7)), "gateway │");
-        assert_eq!(prefix("api", 3), prefix("api", 3));
     }
 
     #[test]

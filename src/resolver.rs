@@ -3,10 +3,12 @@
 //! A [`Graph`] exists only for an ecosystem without cycles. What is done with the order is decided in
 //! [`crate::supervisor`].
 
+mod check;
 mod environment;
 mod graph;
 mod render;
 
+pub use check::default_checks;
 pub use environment::{Source, Variable, environment, variables};
 pub use graph::{Graph, condition, is_job, restart_policy};
 pub use render::{Format, render};

@@ -26,8 +26,8 @@ mod resources;
 pub mod seccomp;
 mod service;
 
-pub use resources::default_memory;
-pub use service::{Placement, of_service, place, sandbox_root};
+pub use resources::{PIDS, default_memory};
+pub use service::{Placement, of_service, place, sandbox_root, user};
 
 /// Version of the OCI runtime specification that the specs follow.
 const OCI_VERSION: &str = "1.2.0";
@@ -72,6 +72,8 @@ pub struct SandboxPlan {
     pub cgroup: String,
     /// The network namespace's file; `None` = a new one with nothing in it.
     pub netns: Option<PathBuf>,
+    /// Directory on the host with the socket for sd_notify(3).
+    pub notify: Option<PathBuf>,
     /// The bundle's directory, absolute.
     pub bundle: PathBuf,
     /// Lines of `/etc/hosts` besides its own: address and names.

@@ -7,10 +7,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
 
-const VERBS: [&str; 20] = [
+const VERBS: [&str; 27] = [
     "up",
     "down",
     "ps",
+    "stats",
+    "top",
+    "ui",
     "logs",
     "exec",
     "run",
@@ -18,6 +21,10 @@ const VERBS: [&str; 20] = [
     "start",
     "stop",
     "restart",
+    "wait",
+    "why",
+    "events",
+    "analyze",
     "ls",
     "doctor",
     "validate",

@@ -113,6 +113,14 @@ const MALFORMED: &[(&str, &str)] = &[
         "name: x\nservices:\n  a: {health_check: {}}\n  b: {health_check: {http: /, tcp: 5}}\n  c: {health_check: {tcp: 5, expect: 200}}\n  d: {health_check: {http: /, expect: 99, port: 0, interval: 0, timeout: x}}\n  e: {health_check: {exec: []}}\n  f: {health_check: {htp: /}}\n",
     ),
     (
+        "health requests",
+        "name: x\nservices:\n  a: {health_check: {http: /, headers: {'a b': c, Connection: close, X: 1, x: 2, y: \"ż\", z: [1]}}}\n  b: {health_check: {http: /, body: '', retries: 0, start_period: soon}}\n  c: {health_check: {http: /, body: a, body_regex: b}}\n  d: {health_check: {http: /, body_regex: 'a(b'}}\n  e: {health_check: {http: /, status: 200}}\n",
+    ),
+    (
+        "health kinds",
+        "name: x\nservices:\n  a: {health_check: {log: '', notify: true}}\n  b: {health_check: {log: ready, interval: 5, retries: 2}}\n  c: {health_check: {notify: false}}\n  d: {health_check: {notify: true, timeout: 1, body: a}}\n  e: {health_check: true}\n  f: {health_check: nothing}\n  g: {health_check: {tcp: 5, header: a}}\n",
+    ),
+    (
         "variables of services",
         "name: x\nservices:\n  a: {env: {1A: b, A-B: c, C: [1], D: {e: f}}}\n  b: {env: ['A=b']}\n  c: {env_passthrough: [PATH, 'A=b', 5]}\n",
     ),
@@ -354,12 +362,21 @@ services:
     rootfs: ./root
     sandbox_path: ./own
     auto_restart: false
+  unchecked:
+    port: 1234
+    health_check: none
+  off: {health_check: false}
+  line: {health_check: {log: "it costs $$5: ready"}}
+  says: {health_check: {notify: true}}
+  beats: {health_check: {notify: true, interval: 10s, retries: 2}}
+  body: {health_check: {http: /, body: "a: b", headers: {Host: "$$h", X-Number: 1}}}
+  regex: {health_check: {http: /, body_regex: '^[a-z]+$$'}}
   only-ports:
     ports: ["8080:80"]
     health_check: {http: "/h?x=$$1", expect: 204}
     egress: none
   web:
-    health_check: {tcp: 99}
+    health_check: {tcp: 99, retries: 7, start_period: 90}
     stop_signal: 40
     depends_on:
       - auto@2

@@ -190,8 +190,8 @@ fn stopping_is_graceful_ordered_and_bounded() {
     let yaml = "
 name: ending
 services:
-  base: {readme: polite.md, port: 8000}
-  stubborn: {readme: stubborn.md, port: 8000, depends_on: [base], stop_grace: 1s}
+  base: {readme: polite.md, port: 8000, health_check: none}
+  stubborn: {readme: stubborn.md, port: 8000, health_check: none, depends_on: [base], stop_grace: 1s}
 ";
     let polite = "# Polite\n\n```sh markpact:run\ntrap 'echo polite ends; exit 0' TERM\nwhile :; do sleep 0.05; done\n```\n";
     let stubborn = "# Stubborn\n\n```sh markpact:run\ntrap '' TERM\nwhile :; do sleep 1; done\n```\n";

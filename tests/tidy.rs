@@ -153,6 +153,18 @@ fn unsafe_lives_in_sys() {
     none("unsafe outside of sys.rs", &offenders);
 }
 
+/// What the model of a view must not know: where it comes from and how it is shown.
+const PURE_VIEW: &[&str] = &[
+    "tokio",
+    "std::fs",
+    "std::io",
+    "nix::",
+    "ratatui",
+    "crossterm",
+    "control::client",
+    "crate::logs",
+];
+
 #[test]
 fn crates_and_modules_point_one_way() {
     /// (folder, words that must not appear there in code)
@@ -274,6 +286,36 @@ fn crates_and_modules_point_one_way() {
             &["crate::commands", "crate::cli", "crate::output"],
         ),
         (
+            "src/ui.rs",
+            &["crate::commands", "crate::cli", "crate::supervisor"],
+        ),
+        (
+            "src/ui",
+            &["crate::commands", "crate::cli", "crate::supervisor", "std::fs"],
+        ),
+        ("src/ui/model.rs", PURE_VIEW),
+        ("src/ui/update.rs", PURE_VIEW),
+        ("src/ui/diagnosis.rs", PURE_VIEW),
+        ("src/ui/draw.rs", &["tokio", "nix::", "crossterm", "std::io"]),
+        ("src/ui/layout.rs", &["tokio", "nix::", "crossterm", "std::io"]),
+        ("src/ui/top.rs", &["tokio", "nix::", "crossterm", "std::io"]),
+        (
+            "src/stats",
+            &[
+                "tokio",
+                "ratatui",
+                "crate::supervisor",
+                "crate::commands",
+                "crate::cli",
+                "crate::ui",
+                "crate::output",
+            ],
+        ),
+        (
+            "src/stats/counters.rs",
+            &["std::fs", "nix::", "Cgroup", "Instant"],
+        ),
+        (
             "src/prepare",
             &[
                 "crate::commands",
@@ -318,6 +360,36 @@ fn nothing_is_unfinished_and_only_output_prints() {
         }
     }
     none("unfinished marks, or printing outside of output", &offenders);
+}
+
+/// The terminal has few hands on it: `output`, the screen of the views, and what hands it on to a process elsewhere.
+#[test]
+fn few_hold_the_terminal() {
+    const HOLDERS: &[&str] = &[
+        "src/main.rs",
+        // Its standard error is the keeper's log.
+        "src/supervisor.rs",
+        "src/ui/screen.rs",
+        "src/commands/exec.rs",
+        "src/commands/terminal.rs",
+    ];
+    let mut offenders = Vec::new();
+    for (name, text) in sources(&["src"]) {
+        if name.starts_with("src/output") || HOLDERS.contains(&name.as_str()) {
+            continue;
+        }
+        for (number, line) in product(&text).lines().enumerate() {
+            let code = line.split("//").next().unwrap_or("");
+            // To ask whether it is a terminal is no writing.
+            let holds = ["stdout()", "stderr()"]
+                .iter()
+                .any(|stream| code.contains(stream) && !code.contains("is_terminal()"));
+            if holds {
+                offenders.push(format!("{name}:{}: {}", number + 1, line.trim()));
+            }
+        }
+    }
+    none("writing to the terminal outside of its holders", &offenders);
 }
 
 #[test]

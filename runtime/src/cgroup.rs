@@ -5,6 +5,7 @@
 
 mod hierarchy;
 mod limits;
+mod usage;
 
 use std::fs;
 use std::io;
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::LinuxResources;
 
 pub use hierarchy::{Hierarchies, Hierarchy};
+pub use usage::Usage;
 
 use crate::error::{During, Failure, Result};
 use crate::protocol::FailureKind;
@@ -23,19 +25,6 @@ use crate::protocol::FailureKind;
 pub struct Cgroup {
     hierarchies: Hierarchies,
     path: PathBuf,
-}
-
-/// What a group has used.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// Memory in use now, bytes.
-    pub memory: Option<u64>,
-    /// Most memory in use ever, bytes.
-    pub memory_peak: Option<u64>,
-    /// CPU time, microseconds.
-    pub cpu_usec: Option<u64>,
-    /// Whether the kernel killed something for lack of memory.
-    pub oom_killed: bool,
 }
 
 impl Cgroup {
@@ -116,27 +105,12 @@ impl Cgroup {
         Ok(())
     }
 
-    /// What it has used so far; what the kernel does not tell is `None`.
+    /// What it has used so far, and its limits; what the kernel does not tell is `None`.
     pub fn usage(&self) -> Usage {
-        let file = |controller: &str, v1: &str, v2: &str| {
-            let (directory, is_v2) = self.controller(controller)?;
-            fs::read_to_string(directory.join(if is_v2 { v2 } else { v1 })).ok()
-        };
-        let number = |text: Option<String>| text?.trim().parse().ok();
-        let oom = file("memory", "memory.oom_control", "memory.events");
-        let cpu = match self.controller("cpuacct") {
-            Some((directory, false)) => number(fs::read_to_string(directory.join("cpuacct.usage")).ok())
-                .map(|nanoseconds: u64| nanoseconds / 1000),
-            _ => file("cpu", "cpu.stat", "cpu.stat").and_then(|text| keyed(&text, "usage_usec")),
-        };
-        Usage {
-            memory: number(file("memory", "memory.usage_in_bytes", "memory.current")),
-            memory_peak: number(file("memory", "memory.max_usage_in_bytes", "memory.peak")),
-            cpu_usec: cpu,
-            oom_killed: oom
-                .and_then(|text| keyed(&text, "oom_kill"))
-                .is_some_and(|count| count > 0),
-        }
+        usage::usage(
+            |controller| self.controller(controller).map(|(_, v2)| v2),
+            |controller, file| fs::read_to_string(self.controller(controller)?.0.join(file)).ok(),
+        )
     }
 
     /// Pids in it, of every hierarchy.
@@ -171,12 +145,6 @@ impl Cgroup {
         }
         Ok(())
     }
-}
-
-/// `key value` lines, as in `memory.events` and `cpu.stat`.
-fn keyed(text: &str, key: &str) -> Option<u64> {
-    text.lines()
-        .find_map(|line| line.strip_prefix(key)?.trim().parse().ok())
 }
 
 /// Removes a group. The kernel takes a moment to let go of processes that were just reaped (EBUSY), and tells

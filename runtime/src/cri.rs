@@ -1,75 +1,188 @@
 //! The CRI log format (Kubernetes `docs`: `<RFC 3339 time> <stream> <P|F> <text>`): bytes in, lines out. Pure.
 
+use memchr::memchr;
+
 /// Longest text of one line, in bytes; longer lines are written in parts, all but the last marked `P`.
 pub const LONGEST: usize = 16 * 1024;
+
+/// `2026-11-24T20:41:32.000000000Z`.
+const TIME: usize = 30;
+/// Time, stream (both names are of six letters), tag, and the blanks between them.
+const HEAD: usize = TIME + 10;
+/// Lines up to here are searched and copied in one piece of this size: what has a length that the compiler knows is a few
+/// instructions, what has any length is a call.
+const SHORT: usize = 16;
+
+/// What stands in front of every line of one stream at one time.
+type Head = [u8; HEAD];
 
 /// Cuts one stream into log lines; holds what has no newline yet.
 #[derive(Debug)]
 pub(crate) struct Cutter {
-    stream: &'static str,
+    stream: &'static [u8; 6],
     partial: Vec<u8>,
 }
 
 impl Cutter {
-    pub(crate) fn new(stream: &'static str) -> Self {
+    pub(crate) fn stdout() -> Self {
+        Self::new(b"stdout")
+    }
+
+    pub(crate) fn stderr() -> Self {
+        Self::new(b"stderr")
+    }
+
+    fn new(stream: &'static [u8; 6]) -> Self {
         Self {
             stream,
             partial: Vec::new(),
         }
     }
 
-    /// Appends the log lines of `input` to `out`; every byte comes out once, in order.
-    pub(crate) fn feed(&mut self, time: &str, mut input: &[u8], out: &mut Vec<u8>) {
-        while let Some(end) = memchr(input) {
-            self.line(time, &input[..end], out);
-            input = &input[end + 1..];
-        }
-        self.partial.extend_from_slice(input);
-        while self.partial.len() >= LONGEST {
-            let rest = self.partial.split_off(LONGEST);
-            write(out, time, self.stream, b'P', &self.partial);
-            self.partial = rest;
-        }
+    /// Bytes of a line that has not ended.
+    pub(crate) fn held(&self) -> usize {
+        self.partial.len()
     }
 
-    fn line(&mut self, time: &str, text: &[u8], out: &mut Vec<u8>) {
-        if self.partial.is_empty() && text.len() <= LONGEST {
-            return write(out, time, self.stream, b'F', text);
+    /// Appends the log lines of `input` to `out` until that holds `enough` bytes; what of the input is left. Every byte
+    /// comes out once, in order.
+    pub(crate) fn feed<'a>(
+        &mut self,
+        time: &Time,
+        input: &'a [u8],
+        out: &mut Vec<u8>,
+        enough: usize,
+    ) -> &'a [u8] {
+        let head = self.head(time, b'F');
+        let mut piece = [0; HEAD + SHORT];
+        piece[..HEAD].copy_from_slice(&head);
+        let mut start = 0;
+        while out.len() < enough {
+            let near = input[start..].first_chunk::<SHORT>();
+            if let Some((window, at)) = near.and_then(|window| Some((window, newline_in(window)?)))
+                && self.partial.is_empty()
+            {
+                piece[HEAD..].copy_from_slice(window);
+                let length = out.len() + HEAD + at + 1;
+                out.extend_from_slice(&piece);
+                out.truncate(length);
+                start += at + 1;
+                continue;
+            }
+            let Some(at) = memchr(b'\n', &input[start..]) else {
+                break;
+            };
+            let line = &input[start..=start + at];
+            if !self.partial.is_empty() || line.len() > LONGEST {
+                self.long_line(time, &head, line, out);
+            } else {
+                out.extend_from_slice(&head);
+                out.extend_from_slice(line);
+            }
+            start += at + 1;
         }
-        let mut whole = std::mem::take(&mut self.partial);
-        whole.extend_from_slice(text);
-        let mut rest = whole.as_slice();
+        if out.len() >= enough {
+            return &input[start..];
+        }
+        self.hold(time, &input[start..], out);
+        &[]
+    }
+
+    /// What has no newline yet is kept for later; when it is too much, it goes out as parts.
+    fn hold(&mut self, time: &Time, text: &[u8], out: &mut Vec<u8>) {
+        self.partial.extend_from_slice(text);
+        let head = self.head(time, b'P');
+        let whole = self.partial.len() / LONGEST * LONGEST;
+        self.partial[..whole]
+            .chunks_exact(LONGEST)
+            .for_each(|part| write(out, &head, part));
+        self.partial.drain(..whole);
+    }
+
+    /// A line, with its newline, of which parts may have come before.
+    fn long_line(&mut self, time: &Time, head: &Head, line: &[u8], out: &mut Vec<u8>) {
+        self.partial.extend_from_slice(&line[..line.len() - 1]);
+        let part = self.head(time, b'P');
+        let mut rest = self.partial.as_slice();
         while rest.len() > LONGEST {
-            write(out, time, self.stream, b'P', &rest[..LONGEST]);
+            write(out, &part, &rest[..LONGEST]);
             rest = &rest[LONGEST..];
         }
-        write(out, time, self.stream, b'F', rest);
+        write(out, head, rest);
+        self.partial.clear();
     }
 
     /// The end of the stream: what had no newline is written as a part.
-    pub(crate) fn finish(&mut self, time: &str, out: &mut Vec<u8>) {
+    pub(crate) fn finish(&mut self, time: &Time, out: &mut Vec<u8>) {
         if !self.partial.is_empty() {
-            write(out, time, self.stream, b'P', &std::mem::take(&mut self.partial));
+            write(out, &self.head(time, b'P'), &self.partial);
+            self.partial = Vec::new();
         }
+    }
+
+    fn head(&self, time: &Time, tag: u8) -> Head {
+        head(time, self.stream, tag)
     }
 }
 
-fn memchr(bytes: &[u8]) -> Option<usize> {
-    bytes.iter().position(|byte| *byte == b'\n')
+/// Where the first newline is. The lowest byte in which the subtraction borrows is the first that is zero (Mycroft).
+fn newline_in(window: &[u8; SHORT]) -> Option<usize> {
+    const LOW: u128 = u128::from_le_bytes([0x01; SHORT]);
+    const HIGH: u128 = u128::from_le_bytes([0x80; SHORT]);
+    const NEWLINES: u128 = u128::from_le_bytes([b'\n'; SHORT]);
+    let zeroed = u128::from_le_bytes(*window) ^ NEWLINES;
+    let found = zeroed.wrapping_sub(LOW) & !zeroed & HIGH;
+    (found != 0).then(|| found.trailing_zeros() as usize / 8)
 }
 
-pub(crate) fn write(out: &mut Vec<u8>, time: &str, stream: &str, tag: u8, text: &[u8]) {
-    out.reserve(time.len() + stream.len() + text.len() + 5);
-    out.extend_from_slice(time.as_bytes());
-    out.push(b' ');
-    out.extend_from_slice(stream.as_bytes());
-    out.extend_from_slice(&[b' ', tag, b' ']);
+fn head(time: &Time, stream: &[u8; 6], tag: u8) -> Head {
+    let mut head = [b' '; HEAD];
+    head[..TIME].copy_from_slice(&time.0);
+    head[TIME + 1..TIME + 7].copy_from_slice(stream);
+    head[TIME + 8] = tag;
+    head
+}
+
+fn write(out: &mut Vec<u8>, head: &Head, text: &[u8]) {
+    out.extend_from_slice(head);
     out.extend_from_slice(text);
     out.push(b'\n');
 }
 
+/// A line of the keeper's own, stream `system`.
+pub(crate) fn note(out: &mut Vec<u8>, time: &Time, text: &str) {
+    let text = text.replace('\n', " ");
+    write(out, &head(time, b"system", b'F'), text.as_bytes());
+}
+
+/// A time as it stands in a log: RFC 3339 in UTC with nanoseconds.
+#[derive(Debug, Clone)]
+pub(crate) struct Time([u8; TIME]);
+
+impl Time {
+    /// The time now.
+    pub(crate) fn now() -> Self {
+        let since = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default();
+        Self::at(
+            i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+            since.subsec_nanos(),
+        )
+    }
+
+    fn at(seconds: i64, nanoseconds: u32) -> Self {
+        let mut time = [b'0'; TIME];
+        let text = rfc3339(seconds, nanoseconds);
+        // Longer only after the year 9999.
+        let length = text.len().min(TIME);
+        time[..length].copy_from_slice(&text.as_bytes()[..length]);
+        Self(time)
+    }
+}
+
 /// RFC 3339 in UTC with nanoseconds. Days to a date after Howard Hinnant, "chrono-compatible low-level date algorithms".
-pub(crate) fn rfc3339(seconds: i64, nanoseconds: u32) -> String {
+fn rfc3339(seconds: i64, nanoseconds: u32) -> String {
     let days = seconds.div_euclid(86_400);
     let second = seconds.rem_euclid(86_400);
     let z = days + 719_468;
@@ -85,17 +198,6 @@ pub(crate) fn rfc3339(seconds: i64, nanoseconds: u32) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{nanoseconds:09}Z")
 }
 
-/// The time now.
-pub(crate) fn now() -> String {
-    let since = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap_or_default();
-    rfc3339(
-        i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
-        since.subsec_nanos(),
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,27 +210,84 @@ mod tests {
         assert_eq!(rfc3339(1_795_424_461, 0), "2026-11-23T09:01:01.000000000Z");
     }
 
-    fn cut(chunks: &[&[u8]]) -> String {
-        let (mut cutter, mut out) = (Cutter::new("stdout"), Vec::new());
-        chunks.iter().for_each(|chunk| cutter.feed("T", chunk, &mut out));
-        cutter.finish("T", &mut out);
-        String::from_utf8(out).unwrap()
+    const T: &str = "1970-01-01T00:00:00.000000000Z";
+
+    /// The log of these chunks, with `T` for the time; written out whenever `enough` bytes have come together.
+    fn cut(chunks: &[&[u8]], enough: usize) -> Vec<u8> {
+        let (mut cutter, mut log, time) = (Cutter::stdout(), Vec::new(), Time::at(0, 0));
+        for chunk in chunks {
+            let mut rest = *chunk;
+            while !rest.is_empty() {
+                let mut out = Vec::new();
+                rest = cutter.feed(&time, rest, &mut out, enough);
+                log.extend(out);
+            }
+        }
+        cutter.finish(&time, &mut log);
+        log
+    }
+
+    fn text(log: Vec<u8>) -> String {
+        String::from_utf8(log).unwrap().replace(T, "T")
+    }
+
+    /// What a reader makes of it: parts joined.
+    fn joined(log: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for line in log.split_inclusive(|byte| *byte == b'\n') {
+            assert!(line.len() > HEAD && line.starts_with(T.as_bytes()), "{line:?}");
+            let (head, text) = line.split_at(HEAD);
+            assert!(text.len() <= LONGEST + 1);
+            let whole = head[HEAD - 2] == b'F';
+            bytes.extend_from_slice(if whole { text } else { &text[..text.len() - 1] });
+        }
+        bytes
     }
 
     #[test]
     fn lines_are_cut_at_newlines_whatever_the_chunks() {
         let whole = "T stdout F one\nT stdout F \nT stdout F two\nT stdout P rest\n";
-        assert_eq!(cut(&[b"one\n\ntwo\nrest"]), whole);
-        assert_eq!(cut(&[b"o", b"ne", b"\n", b"\nt", b"wo\nre", b"st"]), whole);
+        assert_eq!(text(cut(&[b"one\n\ntwo\nrest"], 1 << 20)), whole);
+        let small: [&[u8]; 7] = [b"o", b"ne", b"\n", b"\nt", b"wo\nre", b"st", b""];
+        assert_eq!(text(cut(&small, 1)), whole);
     }
 
     #[test]
     fn long_lines_come_in_parts_and_lose_nothing() {
         let long = "x".repeat(LONGEST * 2 + 7);
-        let text = cut(&[long.as_bytes(), b"\n"]);
-        let tags: Vec<&str> = text.lines().map(|line| &line[9..10]).collect();
+        let log = text(cut(&[long.as_bytes(), b"\n"], 1 << 20));
+        let tags: Vec<&str> = log.lines().map(|line| &line[9..10]).collect();
         assert_eq!(tags, ["P", "P", "F"]);
-        let joined: String = text.lines().map(|line| &line[11..]).collect();
+        let joined: String = log.lines().map(|line| &line[11..]).collect();
         assert_eq!(joined, long);
+    }
+
+    #[test]
+    fn an_empty_line_behind_a_full_part_stays_a_newline() {
+        let log = text(cut(&[&[b'x'; LONGEST], b"\n"], 1 << 20));
+        assert_eq!(log.lines().last(), Some("T stdout F "));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn every_byte_comes_out_once(
+            lines in proptest::collection::vec((proptest::num::u8::ANY, proptest::prop_oneof![0..60_usize, 0..120_000_usize]), 0..24),
+            sizes in proptest::collection::vec(1..70_000_usize, 1..8),
+            enough in 1..100_000_usize,
+        ) {
+            let mut input = Vec::new();
+            for (byte, length) in &lines {
+                input.extend(std::iter::repeat_n(*byte, *length));
+                input.push(b'\n');
+            }
+            input.extend_from_slice(b"rest");
+            let (mut chunks, mut rest, mut turn) = (Vec::new(), input.as_slice(), 0);
+            while !rest.is_empty() {
+                let (chunk, later) = rest.split_at(sizes[turn % sizes.len()].min(rest.len()));
+                chunks.push(chunk);
+                (rest, turn) = (later, turn + 1);
+            }
+            proptest::prop_assert_eq!(joined(&cut(&chunks, enough)), input);
+        }
     }
 }

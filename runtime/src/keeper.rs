@@ -64,6 +64,7 @@ struct Keeper {
     execs: BTreeMap<i32, Exec>,
     helpers: BTreeMap<i32, String>,
     supervisor: Supervisor,
+    room: pump::Room,
     ending: bool,
 }
 
@@ -128,6 +129,7 @@ fn start(directory: &Path, supervisor: Vec<OsString>) -> io::Result<(Keeper, Flo
         execs: BTreeMap::new(),
         helpers: BTreeMap::new(),
         supervisor: Supervisor::new(supervisor),
+        room: pump::Room::default(),
         ending: false,
     };
     let (listener, signals) = (

@@ -133,6 +133,9 @@ pub struct LogFile {
     pub max_bytes: u64,
     /// How many files are kept, the current one included.
     pub files: u32,
+    /// Number of the run that begins, told in the log's `system` line `starting run=N`.
+    #[serde(default)]
+    pub run: u64,
 }
 
 /// What the keeper says. Answers carry the request's `seq`; `Exited` of subscribers has none.

@@ -130,6 +130,7 @@ impl House {
             path: self.log_path(id),
             max_bytes: 1 << 30,
             files: 3,
+            run: 1,
         };
         match self
             .client

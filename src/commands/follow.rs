@@ -12,8 +12,8 @@ use crate::control::api::{DownRequest, Phase, Progress, ServiceStatus};
 use crate::control::client::ProgressStream;
 use crate::error::Error;
 use crate::instance::Instance;
-use crate::logs::{Follower, Stopper};
-use crate::output::Output;
+use crate::logs::{Event, Follower, Stopper};
+use crate::output::{LogStyle, Output};
 use crate::session::Session;
 
 /// How a request came to its end.
@@ -197,19 +197,20 @@ impl LiveLogs {
             hint: Some("`sysctl fs.inotify.max_user_instances` may be too low".to_owned()),
         })?;
         let stopper = follower.stopper();
-        let output = output.clone();
-        let width = services.iter().map(String::len).max().unwrap_or(0);
+        let style = LogStyle {
+            prefixed,
+            ..LogStyle::default()
+        };
+        let mut view = output.logs(services, style);
         let printer = std::thread::spawn(move || {
-            let _ = follower.run(&mut |index, line| {
-                if line.stream == "system" {
-                    return;
+            while let Ok(event) = follower.next_event() {
+                match event {
+                    Event::Line(index, line) => view.show(index, &line),
+                    Event::Idle => view.flush(),
+                    Event::End => break,
                 }
-                if prefixed {
-                    output.log(&services[index], width, &line);
-                } else {
-                    output.raw(&line);
-                }
-            });
+            }
+            view.flush();
         });
         Ok(Self { stopper, printer })
     }

@@ -1,156 +1,210 @@
 //! `logs`: what services have written, and what they write now.
 
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+
 use jiff::Timestamp;
+use regex::bytes::RegexSet;
 
 use super::follow::{self, Signals};
 use super::{Context, privilege, wish};
 use crate::cli;
+use crate::config;
 use crate::config::ecosystem::ServiceName;
+use crate::desired::Caller;
 use crate::error::Error;
 use crate::instance::{Instance, LOG_ROOT};
-use crate::logs::{self, Follower, Line};
+use crate::logs::{Event, Follower, History, Merge, Reader, RunChoice, Runs, Selected, Selection, Watch};
+use crate::output::{LogStyle, LogView};
 
 pub(super) fn run(context: &Context, arguments: &cli::LogsArguments) -> Result<(), Error> {
     privilege::require_root()?;
-    let (instance, _) = wish::instance(context, None)?;
-    let services = services(&instance, &arguments.services)?;
-    let view = View {
-        context,
-        width: services.iter().map(String::len).max().unwrap_or(0),
-        prefixed: arguments.services.len() != 1,
-        timestamps: arguments.timestamps,
-        services: &services,
+    let (instance, file) = wish::instance(context, None)?;
+    let services = services(&instance, &file, arguments)?;
+    let paths: Vec<PathBuf> = services.iter().map(|name| instance.log_file(name)).collect();
+    // Before the first look: what comes while the past is shown is not missed.
+    let watch = match arguments.follow {
+        true => Some(Watch::new(paths.iter().map(PathBuf::as_path)).map_err(cannot_follow)?),
+        false => None,
     };
-    // Before the first look: what comes while the past is printed is not lost.
-    let mut follower = if arguments.follow {
-        Some(follower(&instance, &services)?)
-    } else {
-        None
-    };
-    for (index, line) in past(&instance, &services, arguments.since, arguments.tail)? {
-        view.show(index, &line);
-    }
-    match &mut follower {
-        Some(follower) => view.follow(follower),
-        None => Ok(()),
+    let sources = sources(&paths, &services, arguments)?;
+    let mut view = context.output.logs(services, style(context, arguments));
+    match watch {
+        Some(watch) => attend(Follower::of(watch, sources).map_err(cannot_follow)?, &mut view),
+        None => show(Merge::new(sources), &mut view),
     }
 }
 
-/// Those that are named, or all that have a log.
-fn services(instance: &Instance, named: &[ServiceName]) -> Result<Vec<ServiceName>, Error> {
-    let root = std::path::Path::new(LOG_ROOT).join(&instance.name);
-    let mut known: Vec<ServiceName> = std::fs::read_dir(root)
+fn style(context: &Context, arguments: &cli::LogsArguments) -> LogStyle {
+    LogStyle {
+        prefixed: arguments.services.len() != 1,
+        timestamps: arguments.timestamps,
+        json: context.json,
+        raw: arguments.raw,
+        rules: true,
+    }
+}
+
+/// Those that are named, or all that have a log. One that is followed may have none yet, when the file has it.
+fn services(
+    instance: &Instance,
+    file: &Path,
+    arguments: &cli::LogsArguments,
+) -> Result<Vec<ServiceName>, Error> {
+    let root = Path::new(LOG_ROOT).join(&instance.name);
+    let mut known: BTreeSet<ServiceName> = std::fs::read_dir(root)
         .into_iter()
         .flatten()
         .flatten()
+        // Beside the services' directories lie the events of the whole.
+        .filter(|entry| entry.path().is_dir())
         .filter_map(|entry| entry.file_name().into_string().ok())
         .collect();
-    known.sort();
-    match named.iter().find(|name| !known.contains(name)) {
-        _ if named.is_empty() => Ok(known),
-        None => Ok(named.to_vec()),
-        Some(name) => Err(Error::Failed(format!(
-            "service '{name}' has no log (there are logs of: {})",
-            if known.is_empty() {
+    if arguments.follow
+        && let Ok(loaded) = config::load(file, &Caller::detect().env)
+    {
+        known.extend(loaded.ecosystem.services.into_keys());
+    }
+    let named = &arguments.services;
+    match named.iter().find(|name| !known.contains(*name)) {
+        _ if named.is_empty() => Ok(known.into_iter().collect()),
+        None => {
+            let mut seen = BTreeSet::new();
+            Ok(named.iter().filter(|name| seen.insert(*name)).cloned().collect())
+        }
+        Some(name) => {
+            let known: Vec<_> = known.into_iter().collect();
+            let known = if known.is_empty() {
                 "none".to_owned()
             } else {
                 known.join(", ")
-            }
-        ))),
+            };
+            Err(Error::Failed(format!(
+                "service '{name}' has no log (there are logs of: {known})"
+            )))
+        }
     }
 }
 
-fn follower(instance: &Instance, services: &[ServiceName]) -> Result<Follower, Error> {
-    let paths: Vec<_> = services.iter().map(|name| instance.log_file(name)).collect();
-    Follower::new(&paths).map_err(|error| Error::Environment {
-        message: format!("cannot follow the logs: {error}"),
-        hint: Some("`sysctl fs.inotify.max_user_instances` may be too low".to_owned()),
+/// The wanted lines of each log.
+fn sources(
+    paths: &[PathBuf],
+    services: &[ServiceName],
+    arguments: &cli::LogsArguments,
+) -> Result<Vec<Selected<Reader>>, Error> {
+    let selection = selection(arguments)?;
+    let (mut sources, mut runs, mut found) = (Vec::new(), BTreeSet::new(), services.is_empty());
+    for (path, name) in paths.iter().zip(services) {
+        let history = History::open(path);
+        let range = match arguments.run {
+            RunChoice::All => Some((0, u64::MAX)),
+            choice => {
+                let own = Runs::of(&history).map_err(|error| cannot_read(name, &error))?;
+                runs.extend(own.numbers());
+                own.range(choice)
+            }
+        };
+        found |= range.is_some();
+        // Of a log without this run, nothing.
+        let range = range.unwrap_or((u64::MAX, 0));
+        let skip = skipped(&history, &selection, range, arguments.tail);
+        let skip = skip.map_err(|error| cannot_read(name, &error))?;
+        let reader = Reader::new(&history, arguments.follow);
+        sources.push(Selected::new(reader, selection.clone(), range, skip));
+    }
+    match arguments.run {
+        RunChoice::Number(number) if !found => Err(no_run(number, &runs)),
+        _ => Ok(sources),
+    }
+}
+
+/// How many of the wanted lines stand before the last `tail`. Counted first, so that none of them has to be kept.
+fn skipped(
+    history: &History,
+    selection: &Selection,
+    range: (u64, u64),
+    tail: Option<usize>,
+) -> io::Result<usize> {
+    let Some(tail) = tail else { return Ok(0) };
+    let all = Selected::new(Reader::new(history, false), selection.clone(), range, 0).count()?;
+    Ok(all.saturating_sub(tail))
+}
+
+fn selection(arguments: &cli::LogsArguments) -> Result<Selection, Error> {
+    let moment = |time: Option<Timestamp>| time.map(|time| format!("{time:.9}"));
+    let grep = match arguments.grep.as_slice() {
+        [] => None,
+        expressions => Some(RegexSet::new(expressions).map_err(|error| Error::Usage {
+            message: format!("these expressions cannot be used together: {error}"),
+            hint: Some("give fewer or shorter ones".to_owned()),
+        })?),
+    };
+    Ok(Selection {
+        since: moment(arguments.since),
+        until: moment(arguments.until),
+        grep,
+        context: arguments.context,
     })
 }
 
-/// Lines so far, merged by time; the last `tail` of each service.
-fn past(
-    instance: &Instance,
-    services: &[ServiceName],
-    since: Option<Timestamp>,
-    tail: Option<usize>,
-) -> Result<Vec<(usize, Line)>, Error> {
-    let since = since.map(|since| format!("{since:.9}"));
-    let mut all = Vec::new();
-    for (index, name) in services.iter().enumerate() {
-        let mut own = std::collections::VecDeque::new();
-        let keep = |line: Line| {
-            let early = since.as_ref().is_some_and(|since| line.time < *since);
-            if line.stream == "system" || early {
-                return;
+fn show(mut merge: Merge<Selected<Reader>>, view: &mut LogView) -> Result<(), Error> {
+    loop {
+        match merge.next_line() {
+            Ok(Some((index, line))) => view.show(index, &line),
+            Ok(None) => break,
+            Err(error) => {
+                view.flush();
+                return Err(cannot_follow(error));
             }
-            if tail.is_some_and(|tail| own.len() >= tail) {
-                own.pop_front();
-            }
-            if tail != Some(0) {
-                own.push_back(line);
-            }
-        };
-        logs::read(&instance.log_file(name), keep).map_err(|error| Error::Environment {
-            message: format!("cannot read the log of '{name}': {error}"),
-            hint: None,
-        })?;
-        all.extend(own.into_iter().map(|line| (index, line)));
-    }
-    // Stable: lines of one service stay in their order.
-    all.sort_by(|(_, a), (_, b)| a.time.cmp(&b.time));
-    Ok(all)
-}
-
-struct View<'a> {
-    context: &'a Context,
-    width: usize,
-    prefixed: bool,
-    timestamps: bool,
-    services: &'a [ServiceName],
-}
-
-impl View<'_> {
-    fn show(&self, index: usize, line: &Line) {
-        let output = &self.context.output;
-        if self.context.json {
-            let value = serde_json::json!({
-                "service": self.services[index], "time": line.time, "stream": line.stream, "text": line.text,
-            });
-            return output.line(&value.to_string());
-        }
-        let text = if self.timestamps {
-            &Line {
-                text: format!("{} {}", line.time, line.text),
-                ..line.clone()
-            }
-        } else {
-            line
-        };
-        if self.prefixed {
-            output.log(&self.services[index], self.width, text);
-        } else {
-            output.raw(text);
         }
     }
+    view.flush();
+    Ok(())
+}
 
-    /// Until Ctrl-C.
-    fn follow(&self, follower: &mut Follower) -> Result<(), Error> {
-        let stopper = follower.stopper();
-        std::thread::spawn(move || {
-            let waited = follow::block_on(async { Ok(Signals::catch()?.next().await) });
-            stopper.stop();
-            waited
-        });
-        let followed = follower.run(&mut |index, line| {
-            if line.stream != "system" {
-                self.show(index, &line);
-            }
-        });
-        followed.map_err(|error| Error::Environment {
-            message: format!("cannot follow the logs: {error}"),
-            hint: None,
-        })?;
-        Err(Error::Child(130))
+/// Until Ctrl-C, or until nobody reads any more.
+fn attend(follower: Follower, view: &mut LogView) -> Result<(), Error> {
+    let stdout = crate::output::standard_output().map_err(cannot_follow)?;
+    let mut follower = follower.until_closed(stdout);
+    let stopper = follower.stopper();
+    std::thread::spawn(move || {
+        let waited = follow::block_on(async { Ok(Signals::catch()?.next().await) });
+        stopper.stop();
+        waited
+    });
+    loop {
+        match follower.next_event().map_err(cannot_follow)? {
+            Event::Line(index, line) => view.show(index, &line),
+            Event::Idle => view.flush(),
+            Event::End => break,
+        }
+    }
+    view.flush();
+    Err(Error::Child(130))
+}
+
+fn no_run(number: u64, runs: &BTreeSet<u64>) -> Error {
+    let runs: Vec<String> = runs.iter().map(u64::to_string).collect();
+    let there = if runs.is_empty() {
+        "none".to_owned()
+    } else {
+        runs.join(", ")
+    };
+    Error::Failed(format!("no log has a run {number} (there are: {there})"))
+}
+
+fn cannot_read(name: &str, error: &io::Error) -> Error {
+    Error::Environment {
+        message: format!("cannot read the log of '{name}': {error}"),
+        hint: None,
+    }
+}
+
+fn cannot_follow(error: io::Error) -> Error {
+    let few = error.raw_os_error() == Some(nix::libc::EMFILE);
+    Error::Environment {
+        message: format!("cannot read the logs: {error}"),
+        hint: few.then(|| "`sysctl fs.inotify.max_user_instances` may be too low".to_owned()),
     }
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{Context, follow, wish};
 use crate::cli;
 use crate::control::Client;
-use crate::control::api::{Health, Phase, ServiceStatus};
+use crate::control::api::ServiceStatus;
 use crate::error::Error;
 use crate::instance::{Instance, RUN_ROOT};
 use crate::remains;
@@ -28,42 +28,33 @@ pub(super) fn run(context: &Context, arguments: &cli::PsArguments) -> Result<(),
 
 /// What the supervisor says; without one, every service of the file is stopped.
 fn rows(context: &Context, instance: &Instance, file: &Path) -> Result<Vec<ServiceStatus>, Error> {
+    if let Some(rows) = living(instance)? {
+        return Ok(rows);
+    }
+    let names = wish::load(context, Some(file)).map(|wish| wish.desired.ecosystem.services.into_keys());
+    Ok(names
+        .into_iter()
+        .flatten()
+        .map(|name| ServiceStatus::resting(&name))
+        .collect())
+}
+
+/// What the supervisor says; `None` when there is none.
+pub(super) fn living(instance: &Instance) -> Result<Option<Vec<ServiceStatus>>, Error> {
     let exists = || remains::is_alive(&instance.run_dir()) || instance.control_socket().exists();
     if exists() && session::is_answering(instance) {
         let client = Client::new(&instance.control_socket());
         match follow::block_on(client.get_json("/v1/services")) {
             // It ended between the two looks.
-            Err(Error::Failed(_)) if !exists() => {}
-            answer => return answer,
+            Err(Error::Failed(_) | Error::Lost(_)) if !exists() => {}
+            answer => return answer.map(Some),
         }
     }
     // Its services may well run: nobody can tell.
     if remains::is_alive(&instance.run_dir()) {
         return Err(session::silent(instance));
     }
-    let names = wish::load(context, Some(file)).map(|wish| wish.desired.ecosystem.services.into_keys());
-    Ok(names.into_iter().flatten().map(|name| stopped(&name)).collect())
-}
-
-/// The row of a service of an ecosystem that does not run.
-fn stopped(name: &str) -> ServiceStatus {
-    ServiceStatus {
-        name: name.to_owned(),
-        state: Phase::Stopped,
-        health: Health::None,
-        cause: None,
-        pid: None,
-        address: None,
-        ports: Vec::new(),
-        started_at_usec: None,
-        exit_code: None,
-        cpu_usec: None,
-        memory_bytes: None,
-        run: 0,
-        restarts: 0,
-        next_try_usec: None,
-        notices: Vec::new(),
-    }
+    Ok(None)
 }
 
 /// One row of `ls`.

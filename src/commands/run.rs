@@ -8,8 +8,8 @@ use indexmap::IndexMap;
 use super::follow::{self, LiveLogs, Outcome, Signals, View};
 use super::{Context, preflight, privilege, up};
 use crate::cli;
-use crate::config::Ecosystem;
 use crate::config::ecosystem::{Egress, Isolation, Limits, OnUnhealthy, Place, Registry, Restart, Service};
+use crate::config::{self, Ecosystem, Written};
 use crate::control::api::{DownRequest, Phase, ServiceStatus, UpRequest};
 use crate::control::client::ProgressStream;
 use crate::desired::{Caller, Desired};
@@ -122,7 +122,7 @@ fn desired(recipe: Recipe, options: &Options) -> Result<Desired, Error> {
 
 fn service(name: &str, recipe: &Recipe, port: u16, env: IndexMap<String, String>) -> Result<Service, Error> {
     let health = recipe.health.as_ref().map(|block| {
-        crate::config::health_check(&block.text, port).map_err(|message| Error::Usage {
+        config::health_check(&block.text, port).map_err(|message| Error::Usage {
             message: format!("{}:{}: {message}", recipe.readme.display(), block.lines.first),
             hint: None,
         })
@@ -138,7 +138,8 @@ fn service(name: &str, recipe: &Recipe, port: u16, env: IndexMap<String, String>
         env,
         env_passthrough: Vec::new(),
         depends_on: Vec::new(),
-        health: health.transpose()?,
+        health: health.transpose()?.and_then(Written::check),
+        unchecked: false,
         timeout: Duration::from_secs(300),
         // Its end is the command's end.
         restart: Restart::No,

@@ -207,6 +207,7 @@ fn planned(wish: &Wish, name: &str) -> Result<Value, Error> {
         netns: Some(desired.instance.netns_dir().join(name)),
         hosts: network::hosts(&desired.ecosystem, service, &addresses, subnet),
         nameservers: host.nameservers.clone(),
+        notify: service.notifies().then(|| desired.instance.notify_dir(name)),
         host,
     };
     let plan =

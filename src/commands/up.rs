@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::follow::{self, LiveLogs, Outcome, Signals, View};
 use super::wish::{self, Wish};
-use super::{Context, preflight, privilege};
+use super::{Context, preflight, privilege, why};
 use crate::cli;
 use crate::config::ecosystem::ServiceName;
 use crate::control::api::{DownRequest, Phase, ServiceStatus, UpRequest};
@@ -71,6 +71,9 @@ pub(super) fn known(wish: &Wish, names: &[ServiceName]) -> Result<(), Error> {
     })
 }
 
+/// How many supervisors are asked after the first.
+const ATTEMPTS: u32 = 3;
+
 struct Up<'a> {
     context: &'a Context,
     wish: &'a Wish,
@@ -79,26 +82,38 @@ struct Up<'a> {
 }
 
 impl Up<'_> {
+    /// A supervisor that dies meanwhile is followed by another, which is asked the same: what was done is done.
     async fn run(&self, request: &UpRequest) -> Result<(), Error> {
-        let instance = &self.wish.desired.instance;
         // Caught before anything exists: an early Ctrl-C must be followed by an end in order too.
         let mut signals = Signals::catch()?;
+        let mut left = ATTEMPTS;
+        loop {
+            match self.ask(request, &mut signals).await {
+                Err(Error::Lost(_)) if left > 0 => left -= 1,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn ask(&self, request: &UpRequest, signals: &mut Signals) -> Result<(), Error> {
+        let instance = &self.wish.desired.instance;
         let session = Session::ensure(instance, self.wish.desired.caller.uid)?;
         let logs = if self.detached { None } else { Some(self.logs()?) };
         let mut stream = match session.client.post_stream("/v1/up", request).await {
             Ok(stream) => stream,
+            Err(lost @ Error::Lost(_)) => return Err(lost),
             Err(error) => {
                 session.leave_nothing(instance).await?;
                 return Err(error);
             }
         };
         let mut view = View::new(&self.context.output);
-        let outcome = follow::until_settled(&mut stream, &mut view, &mut signals, self.limit).await?;
+        let outcome = follow::until_settled(&mut stream, &mut view, signals, self.limit).await?;
         if self.detached {
-            return self.leave(&session, outcome, &mut view, &mut signals).await;
+            return self.leave(&session, outcome, &mut view, signals).await;
         }
         let ended = self
-            .stay(&session, outcome, &mut stream, &mut view, &mut signals)
+            .stay(&session, outcome, &mut stream, &mut view, signals)
             .await;
         if let Some(logs) = logs {
             logs.finish();
@@ -229,6 +244,10 @@ impl Up<'_> {
     fn failed(&self, view: &View<'_>, code: i32) -> Error {
         let names = view.names_in(&[Phase::Failed, Phase::Backoff, Phase::Blocked]);
         let message = format!("not everything is up: {}", names.join(", "));
+        let rows: Vec<ServiceStatus> = view.rows.values().cloned().collect();
+        for reason in why::of_failed(&self.wish.desired, &rows) {
+            self.context.output.reason(&reason);
+        }
         match code {
             3 => Error::Environment { message, hint: None },
             _ => Error::Failed(message),

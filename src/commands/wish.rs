@@ -12,7 +12,7 @@ use crate::diagnostics::{Problem, Problems, Severity};
 use crate::error::Error;
 use crate::instance::{Instance, RUN_ROOT};
 use crate::markpact::{self, Recipe};
-use crate::resolver::Graph;
+use crate::resolver::{self, Graph};
 use crate::state::{self, InstanceRecord};
 
 /// What shall run, and its order.
@@ -44,12 +44,13 @@ pub(crate) fn load(context: &Context, named: Option<&Path>) -> Result<Wish, Erro
         }
     };
     let instance = Instance::new(&ecosystem.name, &ecosystem.file, label(context)?);
-    let desired = Desired {
+    let mut desired = Desired {
         instance,
         ecosystem,
         recipes,
         caller,
     };
+    resolver::default_checks(&mut desired);
     Ok(Wish {
         desired,
         graph,
@@ -96,7 +97,7 @@ fn recipes(ecosystem: &mut Ecosystem, problems: &mut Vec<Problem>) -> IndexMap<S
         if recipe.run.is_none() {
             problems.push(nothing_to_run(&file, service));
         }
-        if service.health.is_none() {
+        if service.health.is_none() && !service.unchecked {
             adopt_health(service, &recipe, problems);
         }
         recipes.insert(name.clone(), recipe);
@@ -107,7 +108,10 @@ fn recipes(ecosystem: &mut Ecosystem, problems: &mut Vec<Problem>) -> IndexMap<S
 fn adopt_health(service: &mut Service, recipe: &Recipe, problems: &mut Vec<Problem>) {
     let Some(block) = &recipe.health else { return };
     match config::health_check(&block.text, service.port) {
-        Ok(check) => service.health = Some(check),
+        Ok(written) => {
+            service.unchecked = written == config::Written::None;
+            service.health = written.check();
+        }
         Err(message) => problems.push(Problem {
             severity: Severity::Error,
             file: recipe.readme.clone(),

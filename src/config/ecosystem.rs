@@ -93,6 +93,8 @@ pub struct Service {
     pub depends_on: Vec<Dependency>,
     /// `health_check`; `None` = only that it runs.
     pub health: Option<HealthCheck>,
+    /// `health_check: none`: neither its README's check nor that of its port counts.
+    pub unchecked: bool,
     /// `timeout`: how long a start may take until ready.
     pub timeout: Duration,
     /// `restart`: when it is started again after an end that nobody asked for.
@@ -153,6 +155,14 @@ pub enum OnUnhealthy {
     Stop,
 }
 
+impl Service {
+    /// Whether it says on a socket how it is (`health_check: {notify: true}`).
+    pub fn notifies(&self) -> bool {
+        let probe = self.health.as_ref().map(|check| &check.probe);
+        matches!(probe, Some(Probe::Notify { .. }))
+    }
+}
+
 /// One entry of `ports:`: `[ADDRESS:]HOST:CONTAINER[/tcp|udp]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortMapping {
@@ -208,10 +218,34 @@ pub enum Condition {
 pub struct HealthCheck {
     /// What is asked.
     pub probe: Probe,
-    /// Pause between probes once ready probing has backed off.
+    /// Pause between probes of a service that is ready; before, they follow each other faster.
     pub interval: Duration,
     /// Limit of one probe.
     pub timeout: Duration,
+    /// Consecutive failures until a service that was healthy is unhealthy.
+    pub retries: u32,
+    /// After the start of its process: failures in this time do not count.
+    pub start_period: Duration,
+}
+
+impl HealthCheck {
+    /// Default of `interval`.
+    pub const INTERVAL: Duration = Duration::from_secs(10);
+    /// Default of `timeout`.
+    pub const TIMEOUT: Duration = Duration::from_secs(2);
+    /// Default of `retries`.
+    pub const RETRIES: u32 = 3;
+
+    /// This probe, and the default of everything else.
+    pub fn new(probe: Probe) -> Self {
+        Self {
+            probe,
+            interval: Self::INTERVAL,
+            timeout: Self::TIMEOUT,
+            retries: Self::RETRIES,
+            start_period: Duration::ZERO,
+        }
+    }
 }
 
 /// The kinds of health probe.
@@ -226,6 +260,10 @@ pub enum Probe {
         port: u16,
         /// Lowest and highest accepted status; 200 to 399 by default.
         expect: (u16, u16),
+        /// Headers of the request: names and values.
+        headers: Vec<(String, String)>,
+        /// What the body must be like.
+        body: Option<BodyMatch>,
     },
     /// A TCP connection to this port succeeds.
     Tcp {
@@ -237,6 +275,26 @@ pub enum Probe {
         /// argv; a string in YAML becomes `sh -c`.
         command: Vec<String>,
     },
+    /// A line of the output of the present run contains this text. Once seen, it stays true.
+    Log {
+        /// The text.
+        text: String,
+    },
+    /// The service says `READY=1` on the socket named by `NOTIFY_SOCKET` (sd_notify(3)).
+    Notify {
+        /// `interval` was written: the service is asked (`WATCHDOG_USEC`) to say `WATCHDOG=1` within it.
+        watchdog: bool,
+    },
+}
+
+/// What the body of an HTTP answer must be like.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BodyMatch {
+    /// It contains this text.
+    Contains(String),
+    /// This regular expression matches somewhere in it.
+    Regex(String),
 }
 
 /// `volumes: [name:/path/inside[:ro]]`.

@@ -135,7 +135,7 @@ pub(crate) const SERVICE: &[Key] = &[
     key(
         "health_check",
         Shape::Health,
-        "How to tell that it is ready: a path, or a mapping.",
+        "How to tell that it is ready and stays so: a path, a mapping, or 'none'; with 'port' or 'ports' a TCP connection by default.",
     ),
     key(
         "timeout",
@@ -273,9 +273,51 @@ pub(crate) const HEALTH: &[Key] = &[
         Shape::Port,
         "The port inside for 'http'; the service's own by default.",
     ),
+    key(
+        "log",
+        Shape::Text,
+        "Wait for a line of its output that contains this text.",
+    ),
+    key(
+        "notify",
+        Shape::Bool,
+        "Wait for READY=1 on the socket named by NOTIFY_SOCKET, as of systemd.",
+    ),
     key("expect", Shape::Statuses, "Accepted status or range for 'http'.").or("\"200-399\""),
-    key("interval", Shape::Duration, "Pause between probes.").or("1"),
+    key(
+        "headers",
+        Shape::Headers,
+        "Headers of the request for 'http': names and values.",
+    ),
+    key(
+        "body",
+        Shape::Version,
+        "Text that the body for 'http' must contain.",
+    ),
+    key(
+        "body_regex",
+        Shape::Text,
+        "Regular expression that must match in the body for 'http'.",
+    ),
+    key(
+        "interval",
+        Shape::Duration,
+        "Pause between probes of a service that is ready; with 'notify' the time between two WATCHDOG=1.",
+    )
+    .or("10"),
     key("timeout", Shape::Duration, "Limit of one probe.").or("2"),
+    key(
+        "retries",
+        Shape::Count,
+        "Consecutive failures until it is unhealthy.",
+    )
+    .or("3"),
+    key(
+        "start_period",
+        Shape::Duration,
+        "After a start: failures in this time do not count.",
+    )
+    .or("0"),
 ];
 
 /// `limits:`.
@@ -307,6 +349,12 @@ pub(crate) const FOREIGN: &[(&str, &str)] = &[
     ("command", "exec"),
     ("test", "exec"),
     ("url", "endpoint"),
+    ("status", "expect"),
+    ("sd_notify", "notify"),
+    ("contains", "body"),
+    ("grace_period", "start_period"),
+    ("startup_time", "start_period"),
+    ("threshold", "retries"),
 ];
 
 #[cfg(test)]

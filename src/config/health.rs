@@ -8,10 +8,36 @@ use super::grammar::HEALTH;
 use super::report::Report;
 use super::tree::{self, Node, Value};
 
-const HELP: &str = "write a path such as '/health', or a mapping with 'http', 'tcp' or 'exec'";
+mod http;
+
+const HELP: &str =
+    "write a path such as '/health', a mapping with 'http', 'tcp', 'exec', 'log' or 'notify', or 'none'";
+/// The kinds of probe, by their keys.
+const KINDS: [&str; 5] = ["http", "tcp", "exec", "log", "notify"];
+/// Keys with a meaning for `http` only.
+const OF_HTTP: [&str; 5] = ["port", "expect", "headers", "body", "body_regex"];
+
+/// What `health_check` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Written {
+    /// `none`: it runs, and that is enough.
+    None,
+    /// A check.
+    Check(HealthCheck),
+}
+
+impl Written {
+    /// The check, if there is one.
+    pub fn check(self) -> Option<HealthCheck> {
+        match self {
+            Self::None => None,
+            Self::Check(check) => Some(check),
+        }
+    }
+}
 
 /// Reads the `health` block of a README: a path, or the mapping of the ecosystem file.
-pub fn health_check(text: &str, default_port: u16) -> Result<HealthCheck, String> {
+pub fn health_check(text: &str, default_port: u16) -> Result<Written, String> {
     let report = Report::new(Path::new(""), text);
     let found = tree::read(text, &report).and_then(|node| check(&node, default_port, &report));
     let said: Vec<String> = report
@@ -28,79 +54,161 @@ pub fn health_check(text: &str, default_port: u16) -> Result<HealthCheck, String
 }
 
 /// The check of this value; problems are reported.
-pub(crate) fn check(node: &Node, default_port: u16, report: &Report) -> Option<HealthCheck> {
-    let duration = |name: &str, default: u64| {
-        let written = node
-            .get(name)
-            .and_then(|value| report.duration(name, value, false));
-        written.unwrap_or(Duration::from_secs(default))
-    };
-    let probe = match &node.value {
-        Value::Text(_) => Some(Probe::Http {
+pub(crate) fn check(node: &Node, default_port: u16, report: &Report) -> Option<Written> {
+    match &node.value {
+        Value::Bool(false) => Some(Written::None),
+        Value::Text(text) if text == "none" => Some(Written::None),
+        Value::Text(_) => Some(Written::Check(HealthCheck::new(Probe::Http {
             path: path("health_check", node, report)?,
             port: default_port,
             expect: (200, 399),
-        }),
-        Value::Map(_) => mapping(node, default_port, report),
+            headers: Vec::new(),
+            body: None,
+        }))),
+        Value::Map(_) => mapping(node, default_port, report).map(Written::Check),
         _ => {
             report.wrong("health_check", "a path or a mapping", node, HELP);
             None
         }
-    };
-    let (interval, timeout) = (duration("interval", 1), duration("timeout", 2));
+    }
+}
+
+/// Whether a key that is not the probe's own says something about checks of this kind.
+pub(crate) fn has_meaning(probe: &Probe, key: &str) -> bool {
+    meaningful(kind(probe), key)
+}
+
+fn kind(probe: &Probe) -> &'static str {
+    match probe {
+        Probe::Http { .. } => "http",
+        Probe::Tcp { .. } => "tcp",
+        Probe::Exec { .. } => "exec",
+        Probe::Log { .. } => "log",
+        Probe::Notify { .. } => "notify",
+    }
+}
+
+fn meaningful(kind: &str, key: &str) -> bool {
+    match kind {
+        "http" => true,
+        // A line that was written stays written: nothing is asked again.
+        "log" => false,
+        "notify" => ["interval", "retries"].contains(&key),
+        _ => !OF_HTTP.contains(&key),
+    }
+}
+
+fn mapping(node: &Node, default_port: u16, report: &Report) -> Option<HealthCheck> {
+    report.check_keys(node, HEALTH, "'health_check'");
+    let kind = the_kind(node, report)?;
+    refuse_meaningless(kind, node, report);
+    let probe = probe(kind, node, default_port, report);
+    let times = times(node, report);
     Some(HealthCheck {
         probe: probe?,
-        interval,
-        timeout,
+        ..times
     })
 }
 
-fn mapping(node: &Node, default_port: u16, report: &Report) -> Option<Probe> {
-    report.check_keys(node, HEALTH, "'health_check'");
-    let present: Vec<&str> = ["http", "tcp", "exec"]
-        .into_iter()
-        .filter(|name| node.get(name).is_some())
+/// The one key that says what is asked.
+fn the_kind<'n>(node: &'n Node, report: &Report) -> Option<&'n str> {
+    let Value::Map(entries) = &node.value else {
+        return None;
+    };
+    let present: Vec<&super::tree::Key> = entries
+        .iter()
+        .filter(|(key, value)| KINDS.contains(&key.text.as_str()) && !value.is_null())
+        .map(|(key, _)| key)
         .collect();
-    let kind = match present[..] {
-        [kind] => kind,
+    match present[..] {
+        [key] => Some(&key.text),
         [] => {
             report.error(node.mark, "'health_check' says nothing to ask", HELP);
-            return None;
+            None
         }
         [_, second, ..] => {
-            let mark = node.entry(second).map_or(node.mark, |(key, _)| key.mark);
             report.error(
-                mark,
+                second.mark,
                 "'health_check' can ask one thing only",
-                "keep one of 'http', 'tcp' and 'exec'",
+                "keep one of 'http', 'tcp', 'exec', 'log' and 'notify'",
             );
-            return None;
+            None
         }
-    };
-    for name in ["port", "expect"].into_iter().filter(|_| kind != "http") {
-        if let Some((key, _)) = node.entry(name) {
+    }
+}
+
+fn refuse_meaningless(kind: &str, node: &Node, report: &Report) {
+    let Value::Map(entries) = &node.value else { return };
+    let known = |name: &str| HEALTH.iter().any(|key| key.name == name) && !KINDS.contains(&name);
+    for (key, value) in entries {
+        if known(&key.text) && !value.is_null() && !meaningful(kind, &key.text) {
             report.error(
                 key.mark,
-                format!("'{name}' has no meaning with '{kind}'"),
+                format!("'{}' has no meaning with '{kind}'", key.text),
                 "take it out",
             );
         }
     }
+}
+
+/// The times and counts, with a probe that means nothing.
+fn times(node: &Node, report: &Report) -> HealthCheck {
+    let duration = |name: &str, zero, default| {
+        let written = node
+            .get(name)
+            .and_then(|value| report.duration(name, value, zero));
+        written.unwrap_or(default)
+    };
+    let retries = node
+        .get("retries")
+        .and_then(|value| report.count("retries", value));
+    HealthCheck {
+        probe: Probe::Notify { watchdog: false },
+        interval: duration("interval", false, HealthCheck::INTERVAL),
+        timeout: duration("timeout", false, HealthCheck::TIMEOUT),
+        retries: retries.unwrap_or(HealthCheck::RETRIES),
+        start_period: duration("start_period", true, Duration::ZERO),
+    }
+}
+
+fn probe(kind: &str, node: &Node, default_port: u16, report: &Report) -> Option<Probe> {
     let value = node.get(kind)?;
     match kind {
         "http" => http(value, node, default_port, report),
         "tcp" => report.port("tcp", value).map(|port| Probe::Tcp { port }),
-        _ => command(value, report).map(|command| Probe::Exec { command }),
+        "exec" => command(value, report).map(|command| Probe::Exec { command }),
+        "log" => report.text("log", value).map(|text| Probe::Log {
+            text: text.to_owned(),
+        }),
+        _ => notify(value, node, report),
     }
+}
+
+fn notify(value: &Node, node: &Node, report: &Report) -> Option<Probe> {
+    if !report.boolean("notify", value)? {
+        report.error(
+            value.mark,
+            "'notify: false' asks nothing",
+            "write 'health_check: none' for no check",
+        );
+        return None;
+    }
+    Some(Probe::Notify {
+        watchdog: node.get("interval").is_some(),
+    })
 }
 
 fn http(value: &Node, node: &Node, default_port: u16, report: &Report) -> Option<Probe> {
     let port = node.get("port").map(|port| report.port("port", port));
     let expect = node.get("expect").map(|expect| statuses(expect, report));
+    let headers = node.get("headers").map(|node| http::headers(node, report));
+    let body = http::body(node, report);
     Some(Probe::Http {
         path: path("http", value, report)?,
         port: port.unwrap_or(Some(default_port))?,
         expect: expect.unwrap_or(Some((200, 399)))?,
+        headers: headers.unwrap_or_default(),
+        body,
     })
 }
 
@@ -192,9 +300,14 @@ fn argument(item: &Node, report: &Report) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::ecosystem::BodyMatch;
+
+    fn checked(text: &str) -> HealthCheck {
+        health_check(text, 80).expect(text).check().expect("a check")
+    }
 
     fn probe(text: &str) -> Probe {
-        health_check(text, 80).expect(text).probe
+        checked(text).probe
     }
 
     #[test]
@@ -203,6 +316,8 @@ mod tests {
             path: path.to_owned(),
             port,
             expect,
+            headers: vec![],
+            body: None,
         };
         assert_eq!(probe("/health"), http("/health", 80, (200, 399)));
         assert_eq!(probe("  /h?x=1\n"), http("/h?x=1", 80, (200, 399)));
@@ -217,11 +332,50 @@ mod tests {
         };
         assert_eq!(probe("exec: test -e x"), command(&["sh", "-c", "test -e x"]));
         assert_eq!(probe("exec: [test, -e, 1]"), command(&["test", "-e", "1"]));
-        let check = health_check("{tcp: 1, interval: 500ms, timeout: 3}", 80).expect("valid");
+        assert_eq!(
+            probe("log: 'ready to accept'"),
+            Probe::Log {
+                text: "ready to accept".to_owned()
+            }
+        );
+        assert_eq!(probe("notify: true"), Probe::Notify { watchdog: false });
+        assert_eq!(
+            probe("{notify: true, interval: 5}"),
+            Probe::Notify { watchdog: true }
+        );
+        for text in ["none", "false"] {
+            assert_eq!(health_check(text, 80), Ok(Written::None));
+        }
+    }
+
+    #[test]
+    fn times_have_defaults() {
+        let check = checked("{tcp: 1, interval: 500ms, timeout: 3, retries: 5, start_period: 1m}");
+        let seconds = Duration::from_secs;
         assert_eq!(
             (check.interval, check.timeout),
-            (Duration::from_millis(500), Duration::from_secs(3))
+            (Duration::from_millis(500), seconds(3))
         );
+        assert_eq!((check.retries, check.start_period), (5, seconds(60)));
+        let check = checked("/health");
+        assert_eq!((check.interval, check.timeout), (seconds(10), seconds(2)));
+        assert_eq!((check.retries, check.start_period), (3, Duration::ZERO));
+    }
+
+    #[test]
+    fn a_request_has_headers_and_its_answer_a_body() {
+        let Probe::Http { headers, body, .. } =
+            probe("{http: /, headers: {Host: shop.example, X-Probe: 1}, body: 'it is up'}")
+        else {
+            panic!("http")
+        };
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(headers, [pair("Host", "shop.example"), pair("X-Probe", "1")]);
+        assert_eq!(body, Some(BodyMatch::Contains("it is up".to_owned())));
+        let Probe::Http { body, .. } = probe(r"{http: /, body_regex: '^ok\b'}") else {
+            panic!("http")
+        };
+        assert_eq!(body, Some(BodyMatch::Regex(r"^ok\b".to_owned())));
     }
 
     #[test]
@@ -243,7 +397,25 @@ mod tests {
             "{http: /, expect: 300-200}",
             "{http: /, timeout: 0}",
             "a: [",
-            "{http: /, retries: 3}",
+            "{http: /, retries: 0}",
+            "{http: /, retries: many}",
+            "{http: /, start_period: -1}",
+            "{log: ''}",
+            "{log: a, interval: 5}",
+            "{log: a, notify: true}",
+            "notify: false",
+            "notify: yes",
+            "{notify: true, timeout: 5}",
+            "{tcp: 1, headers: {a: b}}",
+            "{http: /, headers: {'a b': c}}",
+            "{http: /, headers: {a: \"b\\r\\nc: d\"}}",
+            "{http: /, headers: {Content-Length: 5}}",
+            "{http: /, headers: {a: b, A: c}}",
+            "{http: /, headers: [a]}",
+            "{http: /, body: ''}",
+            "{http: /, body: a, body_regex: b}",
+            "{http: /, body_regex: '('}",
+            "true",
             "5",
         ] {
             let fault = health_check(text, 80).expect_err(text);

@@ -7,11 +7,11 @@ use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
 
 use super::ecosystem::{
-    BindMount, Condition, Dependency, Ecosystem, Egress, HealthCheck, Isolation, Limits, PortMapping, Probe,
-    Service, Volume,
+    BindMount, BodyMatch, Condition, Dependency, Ecosystem, Egress, HealthCheck, Isolation, Limits,
+    PortMapping, Probe, Service, Volume,
 };
 use super::interpolate::escaped;
-use super::{restart, scalars};
+use super::{health, restart, scalars};
 
 /// The normal form. An automatic `port` stays null: it follows from `base_port` and the order.
 pub fn normal_form(ecosystem: &Ecosystem) -> Value {
@@ -62,7 +62,7 @@ fn service_form(service: &Service, directory: &Path) -> Value {
         "env": environment(&service.env),
         "env_passthrough": service.env_passthrough,
         "depends_on": service.depends_on.iter().map(dependency_form).collect::<Vec<_>>(),
-        "health_check": service.health.as_ref().map(health_form),
+        "health_check": checked_form(service),
         "timeout": duration_form(service.timeout),
         "restart": restart::word(service.restart),
         "on_unhealthy": restart::ON_UNHEALTHY.iter().find(|(_, one)| *one == service.on_unhealthy).map(|(word, _)| word),
@@ -113,17 +113,55 @@ fn dependency_form(dependency: &Dependency) -> Value {
     })
 }
 
+fn checked_form(service: &Service) -> Value {
+    match &service.health {
+        Some(check) => health_form(check),
+        None if service.unchecked => json!("none"),
+        None => Value::Null,
+    }
+}
+
+/// The probe, and of the times those that have a meaning with it.
 fn health_form(check: &HealthCheck) -> Value {
+    let mut form = probe_form(&check.probe);
+    let mut times = vec![
+        ("interval", duration_form(check.interval)),
+        ("timeout", duration_form(check.timeout)),
+        ("retries", json!(check.retries)),
+        ("start_period", duration_form(check.start_period)),
+    ];
+    times.retain(|(name, _)| health::has_meaning(&check.probe, name));
+    // Written, it would ask the service for a watchdog.
+    if matches!(check.probe, Probe::Notify { watchdog: false }) {
+        times.retain(|(name, _)| *name != "interval");
+    }
+    form.extend(times.into_iter().map(|(name, value)| (name.to_owned(), value)));
+    Value::Object(form)
+}
+
+fn probe_form(probe: &Probe) -> Map<String, Value> {
     let mut form = Map::new();
-    match &check.probe {
+    match probe {
         Probe::Http {
             path,
             port,
             expect: (low, high),
+            headers,
+            body,
         } => {
             form.insert("http".into(), json!(path));
             form.insert("port".into(), json!(port));
             form.insert("expect".into(), json!(format!("{low}-{high}")));
+            if !headers.is_empty() {
+                let headers: Map<String, Value> =
+                    headers.iter().map(|(k, v)| (k.clone(), json!(v))).collect();
+                form.insert("headers".into(), Value::Object(headers));
+            }
+            match body {
+                Some(BodyMatch::Contains(text)) => drop(form.insert("body".into(), json!(text))),
+                Some(BodyMatch::Regex(regex)) => drop(form.insert("body_regex".into(), json!(regex))),
+                None => {}
+            }
         }
         Probe::Tcp { port } => {
             form.insert("tcp".into(), json!(port));
@@ -131,10 +169,14 @@ fn health_form(check: &HealthCheck) -> Value {
         Probe::Exec { command } => {
             form.insert("exec".into(), json!(command));
         }
+        Probe::Log { text } => {
+            form.insert("log".into(), json!(text));
+        }
+        Probe::Notify { .. } => {
+            form.insert("notify".into(), json!(true));
+        }
     }
-    form.insert("interval".into(), duration_form(check.interval));
-    form.insert("timeout".into(), duration_form(check.timeout));
-    Value::Object(form)
+    form
 }
 
 fn duration_form(duration: Duration) -> Value {

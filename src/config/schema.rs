@@ -45,6 +45,8 @@ pub(crate) enum Shape {
     Command,
     /// A status or a range of them.
     Statuses,
+    /// Names and values of HTTP headers.
+    Headers,
     /// `egress:`.
     Egress,
     /// A mapping with these keys.
@@ -132,11 +134,7 @@ fn alternatives(shape: Shape) -> Vec<Value> {
             json!({"type": "integer", "minimum": 1, "maximum": 64}),
             json!({"type": "string"}),
         ],
-        Shape::Restart => vec![
-            json!({"type": "string", "pattern": "^(no|never|always|unless-stopped|on-failure(:[1-9][0-9]*)?)$"}),
-            json!({"const": false}),
-            variable(),
-        ],
+        Shape::Restart => restart(),
         Shape::Choice(words) => vec![json!({"enum": words}), variable()],
         Shape::Texts => vec![json!({"type": "array", "items": {"type": "string"}})],
         Shape::PortList => vec![json!({"type": "array", "items": {"anyOf": [port(), variable()]}})],
@@ -147,7 +145,15 @@ fn alternatives(shape: Shape) -> Vec<Value> {
             "additionalProperties": {"type": ["string", "number", "boolean", "null"]},
         })],
         Shape::Dependencies => dependencies(),
-        Shape::Health => vec![json!({"type": "string"}), Value::Object(object(HEALTH, &[]))],
+        Shape::Health => vec![
+            json!({"type": "string"}),
+            json!({"const": false}),
+            Value::Object(object(HEALTH, &[])),
+        ],
+        Shape::Headers => vec![json!({
+            "type": "object",
+            "additionalProperties": {"type": ["string", "number", "boolean"]},
+        })],
         Shape::Command => vec![
             json!({"type": "string"}),
             json!({"type": "array", "items": {"type": "string"}}),
@@ -198,6 +204,15 @@ fn dependencies() -> Vec<Value> {
             "type": "object",
             "additionalProperties": {"anyOf": [condition, Value::Object(object(DEPENDENCY, &["name"]))]},
         }),
+    ]
+}
+
+fn restart() -> Vec<Value> {
+    let words = "^(no|never|always|unless-stopped|on-failure(:[1-9][0-9]*)?)$";
+    vec![
+        json!({"type": "string", "pattern": words}),
+        json!({"const": false}),
+        variable(),
     ]
 }
 

@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 
 use super::ecosystem::{Limits, Place, PortMapping, Service};
 use super::grammar::LIMITS;
+use super::health::Written;
 use super::report::Report;
 use super::top::Context;
 use super::tree::{Key, Node, Value, shortened};
@@ -34,6 +35,9 @@ pub(crate) fn service(key: &Key, node: &Node, around: Surroundings, context: &Co
     let path = |name: &str| node.get(name).and_then(|value| path(name, value, context));
     let (readme, readme_place) = readme(key, node, context);
     let (volumes, mounts) = storage::volumes_and_mounts(node, context);
+    let checked = node
+        .get("health_check")
+        .and_then(|value| health::check(value, around.port, report));
     Service {
         name: key.text.clone(),
         place: key.mark.place,
@@ -45,9 +49,8 @@ pub(crate) fn service(key: &Key, node: &Node, around: Surroundings, context: &Co
         env: env(node, report),
         env_passthrough: env_passthrough(node, report),
         depends_on: dependencies::depends_on(key, node, around.names, report),
-        health: node
-            .get("health_check")
-            .and_then(|value| health::check(value, around.port, report)),
+        unchecked: matches!(checked, Some(Written::None)),
+        health: checked.and_then(Written::check),
         timeout: duration("timeout", false).unwrap_or(Duration::from_secs(60)),
         restart: restart::restart(node, report),
         on_unhealthy: restart::on_unhealthy(node, report),

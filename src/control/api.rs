@@ -9,6 +9,7 @@
 //! | `POST /v1/down` | [`DownRequest`] | NDJSON stream of [`Progress`] |
 //! | `POST /v1/attach` | | NDJSON stream of [`Progress`]; its connection owns the run from now on |
 //! | `POST /v1/detach` | | `{}`; the run is nobody's: it outlives every connection |
+//! | `POST /v1/wait` | [`WaitRequest`] | NDJSON stream of [`Progress`]: settled once reached, or never to be; owns nothing |
 //! | `POST /v1/services/{name}/{start,stop,restart}` | [`ServiceRequest`] | NDJSON stream of [`Progress`] |
 //!
 //! Errors are `{"error": {"message", "causes", "exit_code"}}` with a fitting HTTP status.
@@ -61,6 +62,40 @@ pub struct ServiceRequest {
     pub desired: Option<Box<Desired>>,
     /// Also its dependents.
     pub with_dependents: bool,
+}
+
+/// `POST /v1/wait`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WaitRequest {
+    /// These services.
+    pub services: Vec<ServiceName>,
+    /// All of them in this state at the same time.
+    pub goal: Goal,
+}
+
+/// A state that can be waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Goal {
+    /// It runs, and its check passed if it has one.
+    Healthy,
+    /// A job that ended with 0.
+    Completed,
+    /// Nothing of it runs, for whatever reason.
+    Stopped,
+    /// It runs.
+    Running,
+}
+
+impl std::fmt::Display for Goal {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(match self {
+            Self::Healthy => "healthy",
+            Self::Completed => "completed",
+            Self::Stopped => "stopped",
+            Self::Running => "running",
+        })
+    }
 }
 
 /// Where a service stands. The words of `ps`.
@@ -149,6 +184,29 @@ pub struct ServiceStatus {
     pub next_try_usec: Option<u64>,
     /// What isolation was not applied (`best-effort`), or loosened.
     pub notices: Vec<String>,
+}
+
+impl ServiceStatus {
+    /// The row of a service of which nothing exists.
+    pub fn resting(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            state: Phase::Stopped,
+            health: Health::None,
+            cause: None,
+            pid: None,
+            address: None,
+            ports: Vec::new(),
+            started_at_usec: None,
+            exit_code: None,
+            cpu_usec: None,
+            memory_bytes: None,
+            run: 0,
+            restarts: 0,
+            next_try_usec: None,
+            notices: Vec::new(),
+        }
+    }
 }
 
 /// One line of a progress stream.

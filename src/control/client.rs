@@ -167,12 +167,12 @@ fn unreachable(socket: &Path, error: &io::Error) -> Error {
             message: format!("this user may not look into `{}`", socket.display()),
             hint: Some("run the command with sudo".to_owned()),
         },
-        _ => Error::Failed("the ecosystem is not running".to_owned()),
+        _ => Error::Lost("the ecosystem is not running".to_owned()),
     }
 }
 
 fn lost(error: &hyper::Error) -> Error {
-    Error::Failed(format!("the connection to the supervisor was lost ({error})"))
+    Error::Lost(format!("the connection to the supervisor was lost ({error})"))
 }
 
 fn internal(step: &str, source: impl std::error::Error + Send + Sync + 'static) -> Error {

@@ -19,12 +19,15 @@ use serde::{Deserialize, Serialize};
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 
-use super::api::{DownRequest, Progress, ServiceRequest, ServiceStatus, UpRequest};
+use super::api::{DownRequest, Progress, ServiceRequest, ServiceStatus, UpRequest, WaitRequest};
 use crate::config::ecosystem::ServiceName;
 use crate::desired::Desired;
 
 /// Largest request: all READMEs of an ecosystem travel in one.
 const MAX_BODY: usize = 256 << 20;
+
+/// The one route that is posted to and changes nothing.
+const WAIT: &str = "/v1/wait";
 
 /// One request, with the place for its answer.
 pub(crate) enum Request {
@@ -40,6 +43,8 @@ pub(crate) enum Request {
     Attach(Answer),
     /// `POST /v1/detach`.
     Detach(oneshot::Sender<()>),
+    /// `POST /v1/wait`.
+    Wait(WaitRequest, Answer),
     /// `POST /v1/services/{name}/{verb}`.
     Service(ServiceName, Verb, ServiceRequest, Answer),
 }
@@ -133,6 +138,7 @@ pub(crate) async fn serve(
         .route("/v1/down", post(down))
         .route("/v1/attach", post(attach))
         .route("/v1/detach", post(detach))
+        .route(WAIT, post(wait))
         .route("/v1/services/{name}/{verb}", post(service))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(from_fn_with_state(shared.clone(), guard))
@@ -151,7 +157,7 @@ async fn guard(
     request: HttpRequest,
     next: Next,
 ) -> Response {
-    let reads = request.method() == Method::GET;
+    let reads = request.method() == Method::GET || request.uri().path() == WAIT;
     match uid {
         Some(0) => next.run(request).await,
         Some(uid) if uid == shared.reader && reads => next.run(request).await,
@@ -209,6 +215,10 @@ async fn detach(State(shared): State<Shared>) -> Response {
             .await
             .map(|()| serde_json::json!({})),
     )
+}
+
+async fn wait(State(shared): State<Shared>, Json(request): Json<WaitRequest>) -> Response {
+    stream(&shared, |answer| Request::Wait(request, answer)).await
 }
 
 async fn service(

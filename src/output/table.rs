@@ -72,7 +72,7 @@ fn port(port: &Published) -> String {
 }
 
 /// The state's word.
-pub(super) fn phase(phase: Phase) -> &'static str {
+pub(crate) fn phase(phase: Phase) -> &'static str {
     match phase {
         Phase::Waiting => "waiting",
         Phase::Preparing => "preparing",
@@ -87,7 +87,8 @@ pub(super) fn phase(phase: Phase) -> &'static str {
     }
 }
 
-fn health(health: Health) -> &'static str {
+/// The word of its health; nothing when it has no check.
+pub(crate) fn health(health: Health) -> &'static str {
     match health {
         Health::None => "",
         Health::Starting => "starting",

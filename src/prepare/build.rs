@@ -155,6 +155,7 @@ impl Build<'_> {
             limits: limits(context.host.memory_total),
             cgroup: site.cgroup.clone(),
             netns: site.netns.clone(),
+            notify: None,
             bundle: site.bundle.clone(),
             hosts: Vec::new(),
             nameservers: site.nameservers.clone(),

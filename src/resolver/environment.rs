@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::config::Ecosystem;
-use crate::config::ecosystem::{Dependency, Service};
+use crate::config::ecosystem::{Dependency, Probe, Service};
 use crate::desired::Desired;
+use crate::health::notify;
 use crate::prepare::Extras;
 use crate::spec::HOME;
 
@@ -27,6 +28,8 @@ pub enum Source {
     Sandbox,
     /// The service's own port or name.
     Service,
+    /// Its `health_check` listens to what it says.
+    HealthCheck,
     /// A dependency, with its line in the ecosystem file.
     Dependency {
         /// The dependency.
@@ -49,6 +52,7 @@ impl std::fmt::Display for Source {
         match self {
             Self::Sandbox => out.write_str("every sandbox"),
             Self::Service => out.write_str("the service's name and port"),
+            Self::HealthCheck => out.write_str("health_check: notify"),
             Self::Dependency { name, line } => write!(out, "depends_on {name} (line {line})"),
             Self::Caller => out.write_str("your environment"),
             Self::Passthrough => out.write_str("env_passthrough"),
@@ -87,6 +91,7 @@ pub fn variables(desired: &Desired, service: &Service, extras: &Extras) -> Vec<V
     list.inherited(desired);
     list.sandbox(extras);
     list.own(desired, service);
+    list.notify(service);
     for dependency in &service.depends_on {
         list.dependency(&desired.ecosystem, dependency);
     }
@@ -161,6 +166,20 @@ impl List {
             ("PACTOWN_SERVICE_NAME", service.name.clone()),
         ] {
             self.set(name, value, Source::Service);
+        }
+    }
+
+    /// What sd_notify(3) and sd_watchdog_enabled(3) look for.
+    fn notify(&mut self, service: &Service) {
+        let Some(check) = &service.health else { return };
+        let Probe::Notify { watchdog } = check.probe else {
+            return;
+        };
+        let socket = format!("{}/{}", notify::INSIDE, notify::NAME);
+        self.set("NOTIFY_SOCKET", socket, Source::HealthCheck);
+        if watchdog {
+            let interval = check.interval.as_micros().to_string();
+            self.set("WATCHDOG_USEC", interval, Source::HealthCheck);
         }
     }
 
@@ -329,6 +348,22 @@ mod tests {
             api.depends_on[0].endpoint = Some(endpoint.to_owned());
             let list = variables(&wish, service(&wish, "api"), &Extras::default());
             assert_eq!(value(&list, "USERS_URL").as_deref(), Some(url), "{endpoint}");
+        }
+    }
+
+    #[test]
+    fn a_service_that_notifies_is_told_where_and_how_often() {
+        use crate::config::ecosystem::HealthCheck;
+        let mut wish = desired(&[("api", 8001, &[])]);
+        for (watchdog, usec) in [(false, None), (true, Some("10000000"))] {
+            let api = wish.ecosystem.services.get_mut("api").unwrap();
+            api.health = Some(HealthCheck::new(Probe::Notify { watchdog }));
+            let list = variables(&wish, service(&wish, "api"), &Extras::default());
+            assert_eq!(
+                value(&list, "NOTIFY_SOCKET").as_deref(),
+                Some("/run/pactown/notify")
+            );
+            assert_eq!(value(&list, "WATCHDOG_USEC").as_deref(), usec);
         }
     }
 

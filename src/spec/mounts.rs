@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::{LinuxIdMapping, Mount, MountBuilder};
 
 use super::{APP, HOME, SandboxPlan, built, etc, ids, resources};
+use crate::health::notify;
 use crate::host::{Entry, EntryKind};
 
 /// Bytes of `/dev/shm` and `/tmp` at least: PostgreSQL wants 64 MiB of shared memory.
@@ -25,6 +26,12 @@ pub(super) fn mounts(plan: &SandboxPlan, files: &BTreeMap<PathBuf, String>) -> V
     mounts.extend(kernel(plan));
     mounts.extend(plan.host.topology.iter().map(|path| read_only_bind(path, path)));
     mounts.extend(temporary(plan));
+    // Read-only: the socket can be written to, and not be replaced by another.
+    mounts.extend(
+        plan.notify
+            .iter()
+            .map(|path| read_only_bind(path, Path::new(notify::INSIDE))),
+    );
     mounts.extend(files.keys().map(|path| file(plan, path)));
     mounts.extend(plan.toolchains.iter().map(|path| read_only_bind(path, path)));
     mounts.push(overlay(plan));

@@ -9,7 +9,7 @@ use super::{SandboxPlan, built};
 use crate::host::HostFacts;
 
 /// Most processes and threads when `limits.pids` is not written.
-const PIDS: u32 = 1024;
+pub const PIDS: u32 = 1024;
 /// Most memory when `limits.memory` is not written, on a machine that has twice as much.
 const MEMORY: u64 = 2 << 30;
 /// Length of a CPU accounting period in microseconds (the kernel's default).

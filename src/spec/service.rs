@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{SandboxPlan, VolumeMount};
+use super::{APP_ID, SandboxPlan, VolumeMount};
 use crate::config::ecosystem::Service;
 use crate::desired::Desired;
 use crate::host::HostFacts;
@@ -36,8 +36,15 @@ pub struct Placement {
     pub hosts: Vec<(IpAddr, Vec<String>)>,
     /// Name servers that it can reach.
     pub nameservers: Vec<IpAddr>,
+    /// Directory with its socket for sd_notify(3), when its check listens there.
+    pub notify: Option<PathBuf>,
     /// Facts of the host, or of its `rootfs:`.
     pub host: HostFacts,
+}
+
+/// The id inside that `service` runs as.
+pub fn user(service: &Service) -> u32 {
+    if service.run_as_root { 0 } else { APP_ID }
 }
 
 /// Where the files of all services of `desired` are: the sandbox root, and a directory of its own for a named
@@ -81,6 +88,7 @@ pub fn of_service(desired: &Desired, service: &str, placement: Placement) -> Opt
         limits: service.limits.clone(),
         cgroup: desired.instance.cgroup(&service.name),
         netns: placement.netns,
+        notify: placement.notify,
         bundle: desired.instance.bundle(&service.name),
         hosts: placement.hosts,
         nameservers: placement.nameservers,

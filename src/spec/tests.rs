@@ -41,6 +41,7 @@ pub(crate) fn plan() -> SandboxPlan {
         },
         cgroup: "pactown/shop-1/api".into(),
         netns: Some("/run/pactown/shop-1/netns/api".into()),
+        notify: None,
         bundle: "/run/pactown/shop-1/bundles/api".into(),
         hosts: vec![(
             "10.90.0.3".parse().unwrap(),
@@ -142,4 +143,22 @@ fn a_bundles_own_files_take_the_place_of_the_hosts() {
         .collect();
     assert_eq!(hosts.len(), 1);
     assert!(hosts[0].source().as_ref().unwrap().starts_with("/run/pactown"));
+}
+
+#[test]
+fn the_socket_for_notifications_is_bound_into_run_and_cannot_be_replaced() {
+    let destinations = |plan: &SandboxPlan| -> Vec<String> {
+        let mounts = build(plan).spec.mounts().clone().unwrap();
+        let path = |mount: &oci_spec::runtime::Mount| mount.destination().display().to_string();
+        mounts.iter().map(path).collect()
+    };
+    assert!(!destinations(&plan()).contains(&"/run/pactown".to_owned()));
+    let notify = Some(PathBuf::from("/run/pactown/town/notify/web"));
+    let plan = SandboxPlan { notify, ..plan() };
+    let order = destinations(&plan);
+    let place = |path: &str| order.iter().position(|other| other == path).unwrap();
+    assert!(place("/run") < place("/run/pactown"));
+    let mounts = build(&plan).spec.mounts().clone().unwrap();
+    let options = mounts[place("/run/pactown")].options().clone().unwrap();
+    assert!(options.contains(&"ro".to_owned()), "{options:?}");
 }

@@ -9,10 +9,10 @@ use pactown_runtime::protocol::{Call, FailureKind, LogFile, What};
 
 use super::engine::{Engine, Message};
 use super::making::{self, Site, Unmade};
-use super::probe::Commands;
+use super::probe::Contact;
 use super::step::{Action, Event};
 use super::unit::Stage;
-use crate::config::ecosystem::{HealthCheck, ServiceName};
+use crate::config::ecosystem::{HealthCheck, Probe, Service, ServiceName};
 use crate::control::api::{Phase, Progress, ServiceStatus};
 use crate::state::ProcessRecord;
 use crate::{health, logs, prepare};
@@ -109,6 +109,7 @@ impl Engine {
                 path: self.instance.log_file(&name),
                 max_bytes: LOG_BYTES,
                 files: LOG_FILES,
+                run,
             },
         };
         let (keeper, messages) = (self.keeper.clone(), self.messages.clone());
@@ -144,6 +145,7 @@ impl Engine {
             };
             self.running.insert(name.clone(), process);
             self.exits.remove(&name);
+            self.listen_unasked(&name);
         }
         self.advance(Event::Created(name, run)).await;
     }
@@ -152,7 +154,7 @@ impl Engine {
         let Some((check, address)) = self.check_of(&name) else {
             return;
         };
-        let inside = Commands::new(self.keeper.socket(), &name);
+        let inside = self.contact(&name);
         let messages = self.messages.clone();
         let service = name.clone();
         let task = tokio::task::spawn_local(async move {
@@ -161,6 +163,9 @@ impl Engine {
                 Err(answer) => Message::Late(service, run, answer),
             };
             let _ = messages.send(message);
+            if let Probe::Notify { .. } = check.probe {
+                inside.listen().await;
+            }
         });
         self.probes.insert(name, task.abort_handle());
     }
@@ -170,11 +175,18 @@ impl Engine {
         let Some((check, address)) = self.check_of(&name) else {
             return;
         };
-        let inside = Commands::new(self.keeper.socket(), &name);
+        let inside = self.contact(&name);
+        let started = self
+            .running
+            .get(&name)
+            .map_or(0, |process| process.started_at_usec);
         let (messages, service) = (self.messages.clone(), name.clone());
         let task = tokio::task::spawn_local(async move {
             loop {
-                let cause = health::until_unhealthy(&check, address.into(), &inside).await;
+                let cause = {
+                    let age = Duration::from_micros(now_usec().saturating_sub(started));
+                    health::until_unhealthy(&check, address.into(), &inside, age).await
+                };
                 let name = service.clone();
                 let sick = Event::Sick { name, run, cause };
                 if messages.send(Message::Event(sick)).is_err() {
@@ -196,6 +208,22 @@ impl Engine {
         let site = self.site.as_ref()?;
         let check = site.desired.ecosystem.services.get(name)?.health.clone()?;
         Some((check, *site.addresses.get(name)?))
+    }
+
+    fn contact(&self, name: &str) -> Contact {
+        Contact::new(self.keeper.socket(), name, self.instance.log_file(name))
+    }
+
+    /// Hears a service that notifies though nobody asks how it is.
+    pub(super) fn listen_unasked(&mut self, name: &str) {
+        let checked = self.state.units.get(name).is_some_and(|unit| unit.traits.checked);
+        let site = self.site.as_ref();
+        let service = site.and_then(|site| site.desired.ecosystem.services.get(name));
+        if service.is_some_and(Service::notifies) && !checked {
+            let inside = self.contact(name);
+            let task = tokio::task::spawn_local(async move { inside.listen().await });
+            self.probes.insert(name.to_owned(), task.abort_handle());
+        }
     }
 
     pub(super) fn after(&self, time: Duration, event: Event) {
@@ -220,6 +248,7 @@ impl Engine {
 
     fn report(&mut self, name: &str) {
         if let Some(status) = self.status(name, false) {
+            self.chronicle.row(&status, self.exits.get(name));
             self.audience.tell(&Progress::Service {
                 status: Box::new(status),
             });
@@ -229,8 +258,12 @@ impl Engine {
     fn explain(&mut self, name: ServiceName) {
         let cause = self.state.units.get(&name).and_then(|unit| unit.view().cause);
         let log = logs::last_run(&self.instance.log_file(&name), LAST_LINES);
+        let details = self.details.remove(&name).unwrap_or_default();
+        let pid = self.running.get(&name).map(|record| record.pid);
+        let witness = pid.and_then(|pid| crate::why::witness(pid, &self.instance.cgroup(&name)));
+        self.chronicle.evidence(&name, &details, witness);
         self.audience.tell(&Progress::Failure {
-            details: self.details.remove(&name).unwrap_or_default(),
+            details,
             cause: cause.unwrap_or_default(),
             log,
             service: name,

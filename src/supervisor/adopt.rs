@@ -18,6 +18,7 @@ use super::unit::{Stage, Unit};
 use super::wires::Wires;
 use super::{tell, wish};
 use crate::config::ecosystem::ServiceName;
+use crate::events::Kind;
 use crate::host::HostFacts;
 use crate::prepare::settings;
 use crate::state::{self, InstanceRecord, NetworkRecord, ProcessRecord, ServiceRecord};
@@ -58,6 +59,7 @@ impl Engine {
         self.wires = Some(wires);
         self.network = Some(network);
         let living = self.keeper.list().await.map_err(|failure| failure.to_string())?;
+        self.chronicle.note(Kind::Adopted, None);
         self.take_over(&record, &living).await;
         if record.ending {
             self.end_in_order().await;
@@ -199,8 +201,9 @@ impl Engine {
             match stage {
                 Stage::Running { ready: false } if traits.checked => self.probe(name, run, traits.timeout),
                 Stage::Running { ready: true } => {
-                    if traits.checked {
-                        self.watch(name.clone(), run);
+                    match traits.checked {
+                        true => self.watch(name.clone(), run),
+                        false => self.listen_unasked(&name),
                     }
                     self.after(STEADY, Event::Steady(name, run));
                 }

@@ -3,10 +3,11 @@
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::task::AbortHandle;
 
+use super::reach::{Reach, reach};
 use super::unit::Unit;
 use super::units::State;
 use crate::config::ecosystem::ServiceName;
-use crate::control::api::Progress;
+use crate::control::api::{Goal, Progress};
 
 /// What a request waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub(super) enum Awaited {
     Settled(Vec<ServiceName>),
     /// These services are at rest.
     Rest(Vec<ServiceName>),
+    /// These services are in this state, or cannot get there any more.
+    Reached(Vec<ServiceName>, Goal),
     /// The whole instance has ended.
     End,
     /// Nothing: it only listens.
@@ -94,9 +97,12 @@ impl Audience {
     /// Takes leave of those whose wait is over.
     pub(super) fn settle(&mut self, state: &State) {
         self.listeners.retain_mut(|listener| {
-            let Some(exit_code) = verdict(&listener.awaited, state) else {
+            let Some((exit_code, why)) = verdict(&listener.awaited, state) else {
                 return true;
             };
+            if let Some(why) = why {
+                let _ = listener.lines.send(why);
+            }
             listener.awaited = Awaited::Nothing;
             let heard = listener.lines.send(Progress::Settled { exit_code }).is_ok();
             heard && listener.stays
@@ -106,6 +112,11 @@ impl Audience {
     /// Everything has ended: whoever waited for that is told so; all streams end.
     pub(super) fn dismiss(&mut self, exit_code: i32) {
         for listener in self.listeners.drain(..) {
+            let exit_code = match listener.awaited {
+                Awaited::Reached(_, Goal::Stopped) => 0,
+                Awaited::Reached(..) => 1,
+                _ => exit_code,
+            };
             let _ = listener.lines.send(Progress::Settled { exit_code });
         }
     }
@@ -116,15 +127,33 @@ impl Audience {
     }
 }
 
-/// The exit code, once what is awaited has come.
-fn verdict(awaited: &Awaited, state: &State) -> Option<i32> {
-    match awaited {
+/// The exit code, once what is awaited has come, and what is to be said before it.
+fn verdict(awaited: &Awaited, state: &State) -> Option<(i32, Option<Progress>)> {
+    let code = match awaited {
         Awaited::Nothing | Awaited::End => None,
+        Awaited::Reached(names, goal) => return reached(reach(state, names, *goal)),
         Awaited::Settled(names) => state.settled(names),
         Awaited::Rest(names) => names
             .iter()
             .filter_map(|name| state.units.get(name))
             .all(Unit::is_at_rest)
             .then_some(0),
+    };
+    code.map(|code| (code, None))
+}
+
+fn reached(reach: Reach) -> Option<(i32, Option<Progress>)> {
+    match reach {
+        Reach::Reached => Some((0, None)),
+        Reach::Pending => None,
+        Reach::Never { service, cause } => Some((
+            1,
+            Some(Progress::Failure {
+                service,
+                cause,
+                details: Vec::new(),
+                log: Vec::new(),
+            }),
+        )),
     }
 }

@@ -12,7 +12,7 @@ use pactown_runtime::protocol::{Call, ExitStatus, LogFile, What};
 use super::wires::Wires;
 use crate::identity::Ledger;
 use crate::instance::Instance;
-use crate::logs::Follower;
+use crate::logs::{Follower, Stream};
 use crate::network;
 use crate::prepare::{BuildRunner, BuildSite, RunnerError};
 use crate::spec::Bundle;
@@ -60,6 +60,7 @@ impl Builder {
             path: self.instance.run_dir().join("builds").join(format!("{name}.log")),
             max_bytes: LOG_BYTES,
             files: 1,
+            run: 0,
         }
     }
 }
@@ -107,8 +108,8 @@ impl BuildRunner for Builder {
         });
         // The follower waits for the file to grow; the sandbox's end stops it after the last line.
         follower.run(&mut |_, line| {
-            if line.stream != "system" {
-                on_line(&line.text);
+            if line.stream != Stream::System {
+                on_line(&line.text());
             }
         })?;
         let outcome = end.recv();

@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinHandle};
 
 use super::audience::Audience;
+use super::chronicle::Chronicle;
 use super::keeper::Keeper;
 use super::making::{Site, Unmade};
 use super::step::{Event, step};
@@ -19,6 +20,7 @@ use super::wires::Wires;
 use crate::config::ecosystem::ServiceName;
 use crate::control::api::Progress;
 use crate::control::server::Request;
+use crate::events::Kind;
 use crate::instance::Instance;
 use crate::state::{NetworkRecord, ProcessRecord, ServiceRecord};
 
@@ -74,6 +76,7 @@ pub(super) struct Engine {
     /// Evidence for a failure that is about to be explained.
     pub(super) details: HashMap<ServiceName, Vec<String>>,
     pub(super) audience: Audience,
+    pub(super) chronicle: Chronicle,
     /// The stream whose end is the end of everything.
     pub(super) owner: Option<u64>,
     /// The run belongs to a command; kept on disk.
@@ -100,6 +103,7 @@ impl Engine {
     /// An engine without services.
     pub(super) fn new(instance: Instance, keeper: Keeper, messages: mpsc::UnboundedSender<Message>) -> Self {
         Self {
+            chronicle: Chronicle::of(&instance),
             instance,
             keeper,
             messages,
@@ -165,6 +169,7 @@ impl Engine {
     /// Everything ends, in order.
     pub(super) async fn end_in_order(&mut self) {
         self.remember_ending();
+        self.chronicle.note(Kind::Down, None);
         self.advance(Event::Down {
             kill: false,
             grace: None,

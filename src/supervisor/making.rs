@@ -10,6 +10,7 @@ use indexmap::IndexMap;
 use pactown_runtime::protocol::Call;
 
 use super::builder::Builder;
+use super::inbox;
 use super::keeper::Keeper;
 use super::wires::Wires;
 use crate::bundle::BundleError;
@@ -17,7 +18,7 @@ use crate::config::ecosystem::{Service, ServiceName};
 use crate::desired::Desired;
 use crate::error::chain;
 use crate::host::HostFacts;
-use crate::identity::{IdentityError, Ledger};
+use crate::identity::{IdRange, IdentityError, Ledger};
 use crate::instance::{FALLBACK_ROOT, Instance};
 use crate::markpact::Recipe;
 use crate::prepare::layers::LayerError;
@@ -193,6 +194,7 @@ impl Site {
         let notices = self.directories(service, recipe)?;
         let ids = Ledger::system().allocate(&self.key(name))?;
         let node = network::node(&self.desired.ecosystem, service, &self.addresses, ids);
+        let notify = self.inbox(service, ids)?;
         let netns = node.map(|node| self.wires.attach(node)).transpose()?;
         let placement = Placement {
             ids,
@@ -209,6 +211,7 @@ impl Site {
                 self.wires.spec().subnet,
             ),
             nameservers: self.nameservers.clone(),
+            notify,
             host: self.facts(service),
         };
         let plan = spec::of_service(&self.desired, name, placement).ok_or_else(|| nothing_to_run(recipe))?;
@@ -229,6 +232,21 @@ impl Site {
             None => self.host.clone(),
             rootfs => HostFacts::of(rootfs.as_deref()),
         }
+    }
+
+    /// The directory of its socket for notifications, when it has one.
+    fn inbox(&self, service: &Service, ids: IdRange) -> Result<Option<PathBuf>, Unmade> {
+        if !service.notifies() {
+            return Ok(None);
+        }
+        let directory = self.desired.instance.notify_dir(&service.name);
+        let owner = ids.host(spec::user(service));
+        inbox::make(&directory, owner, &service.name, &self.keeper).map_err(|error| Unmade {
+            cause: format!("cannot make its socket in `{}`: {error}", directory.display()),
+            details: Vec::new(),
+            exit: 3,
+        })?;
+        Ok(Some(directory))
     }
 
     /// Upper directory and volumes; the lock of the upper directory goes to the keeper, which outlives this process.
@@ -297,6 +315,10 @@ pub(super) fn discard(
         note(site.place(service).remove_work());
     }
     keeper.tell(Call::Release { key: upper_key(name) });
+    keeper.tell(Call::Release {
+        key: inbox::key(name),
+    });
+    note(inbox::remove(&instance.notify_dir(name)));
     let bundle = instance.bundle(name);
     match std::fs::remove_dir_all(&bundle) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => note(Err(error)),

@@ -1,29 +1,74 @@
-//! Health probes that run a command inside: a keeper connection of their own, so that giving up ends the command.
+//! What health checks ask inside one sandbox and hear from it: commands (over a keeper connection of their own, so that
+//! giving up ends the command), its log, and its sd_notify socket. What the answers mean is decided in
+//! [`crate::health`].
 
 use std::fs::File;
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use oci_spec::runtime::{Process, ProcessBuilder};
 use pactown_runtime::client::Client;
 use pactown_runtime::protocol::{Call, ExitStatus, What};
+use tokio::sync::OnceCell;
 
+use super::inbox;
 use crate::health::Inside;
+use crate::health::notify::Inbox;
+use crate::logs::{self, Follower, Line, Stopper, Stream};
 
-/// Runs commands in one sandbox.
-pub(super) struct Commands {
+/// One run of one sandbox. Kept as long as the run: what it says on its socket is heard by nobody else.
+pub(super) struct Contact {
     socket: PathBuf,
     sandbox: String,
+    log: PathBuf,
+    inbox: OnceCell<Inbox>,
 }
 
-impl Commands {
-    /// Commands for `sandbox` of the keeper at `socket`.
-    pub(super) fn new(socket: &Path, sandbox: &str) -> Self {
+impl Contact {
+    /// The present run of `sandbox` of the keeper at `socket`, which writes to `log`.
+    pub(super) fn new(socket: &Path, sandbox: &str, log: PathBuf) -> Self {
         Self {
             socket: socket.to_owned(),
             sandbox: sandbox.to_owned(),
+            log,
+            inbox: OnceCell::new(),
         }
     }
+
+    /// Its socket, which the keeper holds: read from the first call on.
+    async fn inbox(&self) -> Result<&Inbox, String> {
+        let open = || async {
+            let (socket, key) = (self.socket.clone(), inbox::key(&self.sandbox));
+            let held = tokio::task::spawn_blocking(move || held(&socket, key)).await;
+            let datagrams = held.map_err(|error| error.to_string())??;
+            Inbox::listen(datagrams).map_err(|error| error.to_string())
+        };
+        self.inbox.get_or_try_init(open).await
+    }
+
+    /// Hears what it says, for ever: a service whose words nobody takes would wait in the middle of them.
+    pub(super) async fn listen(&self) {
+        match self.inbox().await {
+            Ok(_) => std::future::pending().await,
+            Err(cause) => super::tell(&format!(
+                "{}: its notifications are not heard: {cause}",
+                self.sandbox
+            )),
+        }
+    }
+}
+
+fn held(socket: &Path, key: String) -> Result<UnixDatagram, String> {
+    let client = Client::connect(socket).map_err(|error| error.to_string())?;
+    let (_, descriptors) = client
+        .call(Call::Held { key }, &[])
+        .map_err(|failure| failure.to_string())?;
+    let first = descriptors.into_iter().next();
+    first
+        .map(UnixDatagram::from)
+        .ok_or_else(|| "its socket is gone".to_owned())
 }
 
 /// Ends the command when the probe is given up.
@@ -35,7 +80,7 @@ impl Drop for Hangup {
     }
 }
 
-impl Inside for Commands {
+impl Inside for Contact {
     async fn run(&self, command: &[String]) -> Result<(), String> {
         let client = Client::connect(&self.socket).map_err(|error| error.to_string())?;
         let connection = Hangup(client.clone());
@@ -50,6 +95,69 @@ impl Inside for Commands {
             ExitStatus::Unknown => Err("was ended from outside".to_owned()),
         }
     }
+
+    async fn logged(&self, text: &str) -> Result<(), String> {
+        wait_for_line(&self.log, text).await
+    }
+
+    async fn notified(&self) -> Result<(), String> {
+        self.inbox().await?.ready().await;
+        Ok(())
+    }
+
+    async fn silent(&self, limit: Duration) -> String {
+        match self.inbox().await {
+            Ok(inbox) => inbox.silent(limit).await,
+            // Not the service's fault: nothing is known against it.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    fn said(&self) -> Option<String> {
+        self.inbox.get()?.status()
+    }
+}
+
+/// Ends the follower when nobody waits for it any more.
+struct Listening(Stopper);
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+/// Waits until a line of the last run in `log` contains `text`.
+async fn wait_for_line(log: &Path, text: &str) -> Result<(), String> {
+    // Followed first and read second: no line falls between.
+    let mut follower = Follower::new(std::slice::from_ref(&log.to_owned()))
+        .map_err(|error| format!("its log cannot be followed: {error}"))?;
+    let stopper = follower.stopper();
+    let _listening = Listening(stopper.clone());
+    let (log, text) = (log.to_owned(), text.to_owned());
+    let looked = tokio::task::spawn_blocking(move || {
+        if logs::last_run_has(&log, |line| is_wanted(line, &text))? {
+            return Ok(true);
+        }
+        let mut found = false;
+        follower.run(&mut |_, line| {
+            if !found && is_wanted(&line, &text) {
+                found = true;
+                stopper.stop();
+            }
+        })?;
+        Ok::<_, std::io::Error>(found)
+    });
+    match looked.await {
+        Ok(Ok(true)) => Ok(()),
+        Ok(Ok(false)) => Err("its log ended".to_owned()),
+        Ok(Err(error)) => Err(format!("its log cannot be read: {error}")),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn is_wanted(line: &Line, text: &str) -> bool {
+    line.stream != Stream::System && line.text().contains(text)
 }
 
 fn process(command: &[String]) -> Result<Process, String> {
@@ -82,4 +190,35 @@ fn execute(client: &Client, id: String, process: Process) -> Result<ExitStatus, 
         }
     }
     Err("the keeper is gone".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn only_a_line_of_the_present_run_counts() {
+        let log = std::env::temp_dir()
+            .join(format!("pactown-probe-{}", std::process::id()))
+            .join("current.log");
+        fs::create_dir_all(log.parent().unwrap()).unwrap();
+        let old = "T system F starting\nT stdout F ready\nT system F starting\nT system F ready\n";
+        fs::write(&log, old).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.unwrap().block_on(async {
+            let wait = wait_for_line(&log, "ready");
+            tokio::pin!(wait);
+            let early = tokio::time::timeout(Duration::from_millis(100), &mut wait).await;
+            assert!(early.is_err(), "it was the run before, and the keeper");
+            let mut file = File::options().append(true).open(&log).unwrap();
+            file.write_all(b"T stdout P now re\nT stderr F no\nT stdout F ady\n")
+                .unwrap();
+            wait.await.unwrap();
+            wait_for_line(&log, "now ready").await.unwrap();
+        });
+        fs::remove_dir_all(log.parent().unwrap()).unwrap();
+    }
 }

@@ -7,10 +7,12 @@ use super::engine::{Engine, Message};
 use super::keepsake;
 use super::step::Event;
 use super::wish::Wish;
+use crate::config::did_you_mean;
 use crate::config::ecosystem::ServiceName;
-use crate::control::api::{DownRequest, Progress, ServiceRequest, UpRequest};
+use crate::control::api::{DownRequest, Progress, ServiceRequest, UpRequest, WaitRequest};
 use crate::control::server::{Answer, Refusal, Request, Verb};
 use crate::desired::Desired;
+use crate::events::Kind;
 use crate::resolver::Graph;
 use crate::state::{self, InstanceRecord};
 
@@ -37,6 +39,7 @@ impl Engine {
                 self.remember();
                 let _ = answer.send(());
             }
+            Request::Wait(request, answer) => self.on_wait(request, answer),
             Request::Service(name, verb, request, answer) => {
                 self.on_service(name, verb, request, answer).await
             }
@@ -55,8 +58,12 @@ impl Engine {
             strict_ports: request.strict_ports,
             remove_orphans: request.remove_orphans,
         };
+        self.chronicle.note(Kind::Up, None);
         match self.accept(wish).await {
-            Err(refusal) => self.refuse(answer, refusal).await,
+            Err(refusal) => {
+                self.chronicle.note(Kind::Failed, Some(&refusal.message));
+                self.refuse(answer, refusal).await;
+            }
             Ok(accepted) => {
                 let number = self.stream(
                     answer,
@@ -75,6 +82,7 @@ impl Engine {
     async fn on_down(&mut self, request: &DownRequest, answer: Answer) {
         self.remove_volumes |= request.volumes;
         self.remember_ending();
+        self.chronicle.note(Kind::Down, None);
         self.stream(answer, Awaited::End, true, Vec::new());
         // Whoever owned the run has nothing more to say: their leaving must not order another end.
         self.owner = None;
@@ -85,6 +93,23 @@ impl Engine {
                 .map(|seconds| Duration::from_secs_f64(seconds.clamp(0.0, 1e6))),
         })
         .await;
+    }
+
+    fn on_wait(&mut self, request: WaitRequest, answer: Answer) {
+        if self.site.is_none() {
+            let _ = answer.send(Err(refusal("nothing was asked to run yet", 1)));
+            return;
+        }
+        let known = |name: &&ServiceName| self.state.units.contains_key(*name);
+        if let Some(name) = request.services.iter().find(|name| !known(name)) {
+            let mut refusal = refusal(&format!("there is no service '{name}'"), 2);
+            refusal.hint = did_you_mean(name, self.state.units.keys().map(String::as_str));
+            let _ = answer.send(Err(refusal));
+            return;
+        }
+        let awaited = Awaited::Reached(request.services, request.goal);
+        self.stream(answer, awaited, false, Vec::new());
+        self.audience.settle(&self.state);
     }
 
     async fn on_service(&mut self, name: ServiceName, verb: Verb, request: ServiceRequest, answer: Answer) {
@@ -137,6 +162,9 @@ impl Engine {
     fn stream(&mut self, answer: Answer, awaited: Awaited, stays: bool, first: Vec<Progress>) -> u64 {
         let (number, lines, closing) = self.audience.add(awaited, stays);
         for progress in first {
+            if let Progress::Notice { text } = &progress {
+                self.chronicle.note(Kind::Notice, Some(text));
+            }
             self.audience.tell_one(number, progress);
         }
         let messages = self.messages.clone();

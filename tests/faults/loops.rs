@@ -31,7 +31,7 @@ fn starts(town: &Town, service: &str) -> Vec<i64> {
     begun
         .map(|line| {
             let line: serde_json::Value = serde_json::from_str(line).expect("json");
-            let time: jiff::Timestamp = line["time"].as_str().expect("a time").parse().expect("RFC 3339");
+            let time: jiff::Timestamp = line["ts"].as_str().expect("a time").parse().expect("RFC 3339");
             time.as_millisecond()
         })
         .collect()

@@ -76,8 +76,9 @@ impl Keeper {
         }
         let prepared = self.take(id, &bundle)?;
         let spec = &prepared.spec;
+        let starting = format!("starting run={}", log.run);
         let mut log = Log::open(log).during(|| "open the log".to_owned())?;
-        log.note("starting").during(|| "write the log".to_owned())?;
+        log.note(&starting);
         let path = spec
             .linux()
             .as_ref()
@@ -90,7 +91,7 @@ impl Keeper {
             .and_then(|()| self.launch(id, &prepared, &cgroup));
         match started {
             Err(failure) => {
-                let _ = log.note(&failure.to_string());
+                log.note(&failure.to_string());
                 let _ = cgroup.delete();
                 Err(failure)
             }
@@ -109,7 +110,6 @@ impl Keeper {
                     failure: None,
                     status: None,
                     reaped: false,
-                    unwritten: 0,
                     exit: None,
                 };
                 self.register(id, sandbox)
@@ -154,10 +154,7 @@ impl Keeper {
         failpoint::hit("init-cloned").during(|| "clone pid 1".to_owned())?;
         Ok((
             launched,
-            [
-                Some((out, Cutter::new("stdout"))),
-                Some((err, Cutter::new("stderr"))),
-            ],
+            [Some((out, Cutter::stdout())), Some((err, Cutter::stderr()))],
         ))
     }
 

@@ -1,5 +1,5 @@
-//! stdout and stderr of the sandboxes → their logs. Never loses a byte: while the disk is slow the pipe fills, and the
-//! writer waits.
+//! stdout and stderr of the sandboxes → their logs. While the disk is slow the pipe fills, and the writer waits: nothing
+//! is lost. Only what the disk refuses is dropped, counted and told in the log.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -8,6 +8,13 @@ use super::{Keeper, Source};
 
 /// Bytes read in one turn of one stream, so that a flood starves nobody.
 const TURN: usize = 256 * 1024;
+
+/// Room that all streams use in turn.
+#[derive(Debug, Default)]
+pub(super) struct Room {
+    input: Vec<u8>,
+    lines: Vec<u8>,
+}
 
 impl Keeper {
     pub(super) fn on_output(&mut self, token: u64, id: &str, stream: usize) -> io::Result<()> {
@@ -18,21 +25,19 @@ impl Keeper {
         let Some((pipe, cutter)) = &mut sandbox.outputs[stream] else {
             return Ok(());
         };
-        let mut buffer = vec![0; TURN];
-        match rustix::io::read(pipe.as_fd(), &mut buffer) {
+        let room = &mut self.room;
+        room.input.resize(TURN, 0);
+        match rustix::io::read(pipe.as_fd(), &mut room.input[..]) {
             Ok(0) => {
-                let _ = sandbox.log.finish(cutter);
+                sandbox.log.finish(cutter);
                 let pipe = sandbox.outputs[stream].take();
                 if let Some((pipe, _)) = pipe {
                     self.unwatch(token, pipe.as_fd());
                 }
                 self.settle(id)
             }
-            // A disk that refuses is not the service's fault: what cannot be written is counted, and told.
             Ok(count) => {
-                if sandbox.log.append(cutter, &buffer[..count]).is_err() {
-                    sandbox.unwritten += count as u64;
-                }
+                sandbox.log.append(cutter, &room.input[..count], &mut room.lines);
                 Ok(())
             }
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(()),

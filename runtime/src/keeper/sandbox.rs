@@ -30,7 +30,6 @@ pub(super) struct Sandbox {
     pub(super) failure: Option<Failure>,
     pub(super) status: Option<ExitStatus>,
     pub(super) reaped: bool,
-    pub(super) unwritten: u64,
     pub(super) exit: Option<ExitRecord>,
 }
 
@@ -107,7 +106,7 @@ impl Keeper {
             match serde_json::from_slice(&line) {
                 Ok(Report::Started) => {
                     failpoint::hit("sandbox-started")?;
-                    let _ = sandbox.log.note(&format!("started pid {}", sandbox.pid));
+                    sandbox.log.note(&format!("started pid {}", sandbox.pid));
                     let (pid, start_time) = (sandbox.pid, sandbox.start_time);
                     if let Some(requester) = sandbox.requester.take() {
                         self.answer(
@@ -149,7 +148,7 @@ impl Keeper {
         failpoint::hit("sandbox-ended")?;
         let usage = sandbox.cgroup.usage();
         if let Err(failure) = sandbox.cgroup.delete() {
-            let _ = sandbox.log.note(&failure.to_string());
+            sandbox.log.note(&failure.to_string());
         }
         failpoint::hit("cgroup-deleted")?;
         if let Some(requester) = sandbox.requester.take() {
@@ -165,12 +164,7 @@ impl Keeper {
             return Ok(());
         }
         let record = record(sandbox.status.unwrap_or(ExitStatus::Unknown), Some(usage));
-        if sandbox.unwritten > 0 {
-            let _ = sandbox
-                .log
-                .note(&format!("{} bytes could not be written", sandbox.unwritten));
-        }
-        let _ = sandbox.log.note(&ended_text(&record));
+        sandbox.log.note(&ended_text(&record));
         let _ = write_record(&sandbox.bundle, &record);
         failpoint::hit("exit-recorded")?;
         sandbox.exit = Some(record.clone());

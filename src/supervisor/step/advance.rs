@@ -49,8 +49,8 @@ fn leave_rest(state: &mut State, name: &str, next: Next, actions: &mut Vec<Actio
     true
 }
 
-/// The pause before a start is tried again: 100 ms, doubled for each failure in a row, at most 30 s; less up to a
-/// tenth, by the name, so that services that fail together do not come back together.
+/// The pause before a start is tried again: 100 ms, doubled for each failure in a row, at most 30 s; and up to a
+/// tenth more, by the name, so that services that fail together do not come back together.
 fn pause(name: &str, failures: u32) -> Duration {
     const FIRST: Duration = Duration::from_millis(100);
     const MOST: Duration = Duration::from_secs(30);
@@ -60,7 +60,7 @@ fn pause(name: &str, failures: u32) -> Duration {
     let scatter = name.bytes().fold(failures, |sum, byte| {
         sum.wrapping_mul(31).wrapping_add(byte.into())
     });
-    doubled - doubled * (scatter % 100) / 1000
+    doubled + doubled * (scatter % 100) / 1000
 }
 
 /// Brings a unit nearer to running, or blocks it.

@@ -1,0 +1,43 @@
+//! Arguments of the verbs that look back: `events` and `why`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use jiff::Timestamp;
+
+use super::logs::moment;
+use crate::events::Kind;
+
+/// Arguments of `why`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  pactown why\n  pactown why web\n  pactown why --json")]
+pub struct WhyArguments {
+    /// The service (default: all that are not as they should be)
+    pub service: Option<String>,
+}
+
+/// Arguments of `events`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  pactown events web\n  pactown events -f --json\n  pactown events --since 10m --kind failed,exited"
+)]
+pub struct EventsArguments {
+    /// The ecosystem file or its folder; `-f` behind this verb means --follow
+    #[arg(id = "file", long = "file", value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Services (default: all)
+    #[arg(value_name = "SERVICE")]
+    pub services: Vec<String>,
+    /// Go on with what happens from now on
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Only the last N events
+    #[arg(short, long, value_name = "N")]
+    pub number: Option<usize>,
+    /// Only what is newer than this (10m, 2h, 2026-01-31T12:00:00Z)
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub since: Option<Timestamp>,
+    /// Only these kinds, such as failed,exited,oom,ready
+    #[arg(long, value_name = "KIND", value_delimiter = ',', hide_possible_values = true)]
+    pub kind: Vec<Kind>,
+}
