@@ -12,8 +12,8 @@ use crate::support::town::{Machine, Town};
 const YAML: &str = "
 name: pulled
 services:
-  db: {readme: s.md, port: 8000}
-  api: {readme: s.md, port: 8000, depends_on: [db]}
+  db: {readme: s.md, port: 8000, health_check: none}
+  api: {readme: s.md, port: 8000, health_check: none, depends_on: [db]}
 ";
 
 #[track_caller]
