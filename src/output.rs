@@ -302,21 +302,9 @@ pub(crate) mod tests {
     /// A row with nothing but these.
     pub(crate) fn row(name: &str, state: Phase, health: Health) -> ServiceStatus {
         ServiceStatus {
-            name: name.to_owned(),
             state,
             health,
-            cause: None,
-            pid: None,
-            address: None,
-            ports: Vec::new(),
-            started_at_usec: None,
-            exit_code: None,
-            cpu_usec: None,
-            memory_bytes: None,
-            run: 0,
-            restarts: 0,
-            next_try_usec: None,
-            notices: Vec::new(),
+            ..ServiceStatus::resting(name)
         }
     }
 

@@ -107,6 +107,26 @@ fn an_attached_run_ends_with_its_terminal() {
 }
 
 #[test]
+fn what_the_caller_left_open_is_not_held() {
+    let machine = Machine::take();
+    let town = day();
+    let script = "exec 9>lock; flock 9; exec \"$@\"";
+    let up = std::process::Command::new("sh")
+        .args(["-c", script, "sh", env!("CARGO_BIN_EXE_pactown"), "up", "-d"])
+        .current_dir(town.path())
+        .output()
+        .expect("sh");
+    assert!(up.status.success(), "{up:?}");
+    let free = std::process::Command::new("flock")
+        .args(["-n", "lock", "true"])
+        .current_dir(town.path())
+        .status();
+    assert!(free.expect("flock").success(), "the lock went with the command");
+    town.ok(&["down"]);
+    machine.assert_clean();
+}
+
+#[test]
 fn live_logs_are_prefixed_and_complete() {
     let machine = Machine::take();
     let yaml = "name: loud\nservices:\n  counter: {readme: c.md}\n";

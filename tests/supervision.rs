@@ -133,6 +133,8 @@ services:
     });
     assert_eq!(town.pid("shown"), before.0);
     assert_ne!(town.pid("healed"), before.1);
+    succeed_the_supervisor(&town, "sick-");
+    assert_eq!(town.service("shown")["health"], "unhealthy", "it is remembered");
     town.inside("shown", "rm /tmp/sick");
     eventually("it recovers by itself", SOON, || {
         town.service("shown")["health"] == "healthy"

@@ -27,6 +27,8 @@ pub fn spawn_keeper(directory: &Path, arguments: &[&OsStr]) -> io::Result<()> {
     let program = sealed(Path::new("/proc/self/exe"))?;
     let log = directory.join("keeper.log");
     let messages = File::options().create(true).append(true).mode(0o600).open(&log)?;
+    // What a caller left open (the lock of `flock LOCK pactown up -d`) would live as long as the ecosystem.
+    sys::cloexec_from(3);
     // The path is resolved before close-on-exec takes effect, so the descriptor itself is not inherited.
     let mut command = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()));
     command

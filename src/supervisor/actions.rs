@@ -180,17 +180,20 @@ impl Engine {
             .running
             .get(&name)
             .map_or(0, |process| process.started_at_usec);
+        // Of one that was sick when the last supervisor died, the recovery comes first.
+        let unit = self.state.units.get(&name);
+        let mut is_sick = unit.is_some_and(|unit| unit.sick.is_some());
         let (messages, service) = (self.messages.clone(), name.clone());
         let task = tokio::task::spawn_local(async move {
             loop {
-                let cause = {
+                if !std::mem::take(&mut is_sick) {
                     let age = Duration::from_micros(now_usec().saturating_sub(started));
-                    health::until_unhealthy(&check, address.into(), &inside, age).await
-                };
-                let name = service.clone();
-                let sick = Event::Sick { name, run, cause };
-                if messages.send(Message::Event(sick)).is_err() {
-                    return;
+                    let cause = health::until_unhealthy(&check, address.into(), &inside, age).await;
+                    let name = service.clone();
+                    let sick = Event::Sick { name, run, cause };
+                    if messages.send(Message::Event(sick)).is_err() {
+                        return;
+                    }
                 }
                 while health::until_healthy(&check, address.into(), &inside, LONG)
                     .await

@@ -47,7 +47,7 @@ fn apply(state: &mut State, event: Event, actions: &mut Vec<Action>) {
         Event::Created(name, run) => created(state, &name, run, actions),
         Event::Healthy(name, run) => healthy(state, &name, run, actions),
         Event::Sick { name, run, cause } => sick(state, &name, run, cause, actions),
-        Event::Well(name, run) => well(state, &name, run),
+        Event::Well(name, run) => well(state, &name, run, actions),
         Event::Steady(name, run) => steady(state, &name, run),
         Event::Retry(name, run) => retry(state, &name, run),
         Event::Late { name, run, cause } => late(state, &name, run, cause, actions),

@@ -12,8 +12,8 @@ services:
   s: {readme: s.md, port: 8000, health_check: /}
 ";
 
-/// `up -d` in which the `nth` call of each process fails: exit code and what was told.
-fn up_with(town: &Town, call: &str, nth: u32) -> (i32, String) {
+/// `up -d` in which the `nth` call of each process fails: exit code, what was told, and whether all was healthy then.
+fn up_with(town: &Town, call: &str, nth: u32) -> (i32, String, bool) {
     // The tracer stays as long as the ecosystem does: the exit code comes by the same way as the text.
     let script = format!(
         "{} up -d --timeout=20s 2>&1; echo code $?; exec >&-",
@@ -39,10 +39,12 @@ fn up_with(town: &Town, call: &str, nth: u32) -> (i32, String) {
     }
     let code = told.lines().find_map(|line| line.strip_prefix("code "));
     let code = code.expect("a code").trim().parse().expect("a number");
+    let rows = town.run(&["ps", "--json"]);
+    let healthy = rows.status.success() && town.all_healthy();
     town.ok(&["down"]);
     drop(out);
     tracer.wait().expect("strace ends with what it traces");
-    (code, told)
+    (code, told, healthy)
 }
 
 #[test]
@@ -61,7 +63,7 @@ fn a_call_that_fails_once_is_told_and_leaves_nothing() {
     for (call, nth) in runs.chain(extra.iter().copied()) {
         let machine = Machine::take();
         let town = Town::new("inject", YAML, &[("s.md", SERVER)]);
-        let (code, told) = up_with(&town, call, nth);
+        let (code, told, healthy) = up_with(&town, call, nth);
         println!("{call} {nth}: {told}");
         assert!(!told.contains("panicked"), "{call} {nth}: {told}");
         if code != 0 {
@@ -75,6 +77,7 @@ fn a_call_that_fails_once_is_told_and_leaves_nothing() {
             };
             assert!(told.lines().any(named), "{call} {nth}: {told}");
         }
+        assert_eq!(code == 0, healthy, "{call} {nth}: {told}");
         assert_eq!(town.ok(&["doctor", "--leaks"]).trim(), "none", "{call} {nth}");
         machine.assert_clean();
     }

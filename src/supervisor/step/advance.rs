@@ -44,6 +44,7 @@ fn leave_rest(state: &mut State, name: &str, next: Next, actions: &mut Vec<Actio
         actions.push(Action::Retry(name.to_owned(), unit.run, pause));
     } else {
         unit.run += 1;
+        unit.sick = None;
         unit.stage = Stage::Queued;
     }
     true

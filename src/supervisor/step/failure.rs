@@ -33,9 +33,11 @@ pub(super) fn sick(state: &mut State, name: &str, run: u64, cause: String, actio
     }
 }
 
-pub(super) fn well(state: &mut State, name: &str, run: u64) {
-    if let Some(unit) = present(state, name, run) {
-        unit.sick = None;
+pub(super) fn well(state: &mut State, name: &str, run: u64, actions: &mut Vec<Action>) {
+    if let Some(unit) = present(state, name, run)
+        && unit.sick.take().is_some()
+    {
+        actions.push(Action::Steady(name.to_owned(), run, STEADY));
     }
 }
 

@@ -92,8 +92,13 @@ fn an_unhealthy_service_is_shown_restarted_or_stopped() {
     let mut state = proven(Restart::Proven);
     assert_eq!(words(&step(&mut state, sick())), [""; 0]);
     assert_eq!(state.units["api"].view().cause.as_deref(), Some("no answer"));
-    step(&mut state, Event::Well(name("api"), 1));
+    state.units["api"].record.proven = false;
+    let got = step(&mut state, Event::Well(name("api"), 1));
     assert_eq!(state.units["api"].view().cause, None);
+    assert!(
+        matches!(got[..], [Action::Steady(..), ..]),
+        "it may prove itself anew: {got:?}"
+    );
     for (policy, phase) in [
         (OnUnhealthy::Restart, Phase::Backoff),
         (OnUnhealthy::Stop, Phase::Failed),
