@@ -438,7 +438,7 @@ mod tests {
                 Cli::try_parse_from(words.split(' ')).unwrap_or_else(|error| panic!("{words}: {error}"));
             assert_eq!(cli.file.as_deref(), Some(Path::new("a.yaml")), "{words}");
             if let Command::Logs(logs) = cli.command {
-                assert!(logs.follow, "{words}");
+                assert!(logs.of.follow, "{words}");
             }
         }
     }

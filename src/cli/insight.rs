@@ -1,11 +1,9 @@
 //! Arguments of the verbs that look back: `events` and `why`.
 
-use std::path::PathBuf;
-
 use clap::Args;
 use jiff::Timestamp;
 
-use super::logs::moment;
+use super::logs::{Followed, moment};
 use crate::events::Kind;
 
 /// Arguments of `why`.
@@ -22,15 +20,9 @@ pub struct WhyArguments {
     after_help = "Examples:\n  pactown events web\n  pactown events -f --json\n  pactown events --since 10m --kind failed,exited"
 )]
 pub struct EventsArguments {
-    /// The ecosystem file or its folder; `-f` behind this verb means --follow
-    #[arg(id = "file", long = "file", value_name = "FILE")]
-    pub file: Option<PathBuf>,
-    /// Services (default: all)
-    #[arg(value_name = "SERVICE")]
-    pub services: Vec<String>,
-    /// Go on with what happens from now on
-    #[arg(short, long)]
-    pub follow: bool,
+    /// Whose, and whether to go on.
+    #[command(flatten)]
+    pub of: Followed,
     /// Only the last N events
     #[arg(short, long, value_name = "N")]
     pub number: Option<usize>,

@@ -8,21 +8,29 @@ use jiff::Timestamp;
 use super::duration;
 use crate::logs::RunChoice;
 
-/// Arguments of `logs`.
+/// Whose past is shown, and whether what comes is too.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  pactown logs web\n  pactown logs -f -n 20\n  pactown logs --since 10m api web\n  pactown logs --run last --grep 'error|panic' --context 3 api"
-)]
-pub struct LogsArguments {
+pub struct Followed {
     /// The ecosystem file or its folder; `-f` behind this verb means --follow
     #[arg(id = "file", long = "file", value_name = "FILE")]
     pub file: Option<PathBuf>,
     /// Services (default: all)
     #[arg(value_name = "SERVICE")]
     pub services: Vec<String>,
-    /// Go on with what is written from now on
+    /// Go on with what comes from now on
     #[arg(short, long)]
     pub follow: bool,
+}
+
+/// Arguments of `logs`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  pactown logs web\n  pactown logs -f -n 20\n  pactown logs --since 10m api web\n  pactown logs --run last --grep 'error|panic' --context 3 api"
+)]
+pub struct LogsArguments {
+    /// Whose, and whether to go on.
+    #[command(flatten)]
+    pub of: Followed,
     /// Only the last N lines of each service
     #[arg(short = 'n', long, value_name = "N")]
     pub tail: Option<usize>,

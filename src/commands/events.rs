@@ -14,6 +14,7 @@ pub(super) fn run(context: &Context, arguments: &cli::EventsArguments) -> Result
     let (instance, _) = wish::instance(context, None)?;
     // Before the first look: what comes while the past is printed is not lost.
     let follower = arguments
+        .of
         .follow
         .then(|| Follower::new(&[events::file(&instance)]));
     let follower = follower.transpose().map_err(|error| Error::Environment {
@@ -37,10 +38,10 @@ pub(super) fn run(context: &Context, arguments: &cli::EventsArguments) -> Result
 fn is_wanted(event: &Event, arguments: &cli::EventsArguments) -> bool {
     let named = || {
         let service = event.service.as_ref();
-        service.is_some_and(|service| arguments.services.contains(service))
+        service.is_some_and(|service| arguments.of.services.contains(service))
     };
     let since = |since: &Timestamp| event.usec().is_some_and(|at| at >= since.as_microsecond());
-    (arguments.services.is_empty() || named())
+    (arguments.of.services.is_empty() || named())
         && (arguments.kind.is_empty() || arguments.kind.contains(&event.kind))
         && arguments.since.as_ref().is_none_or(since)
 }

@@ -24,7 +24,7 @@ pub(super) fn run(context: &Context, arguments: &cli::LogsArguments) -> Result<(
     let services = services(&instance, &file, arguments)?;
     let paths: Vec<PathBuf> = services.iter().map(|name| instance.log_file(name)).collect();
     // Before the first look: what comes while the past is shown is not missed.
-    let watch = match arguments.follow {
+    let watch = match arguments.of.follow {
         true => Some(Watch::new(paths.iter().map(PathBuf::as_path)).map_err(cannot_follow)?),
         false => None,
     };
@@ -38,7 +38,7 @@ pub(super) fn run(context: &Context, arguments: &cli::LogsArguments) -> Result<(
 
 fn style(context: &Context, arguments: &cli::LogsArguments) -> LogStyle {
     LogStyle {
-        prefixed: arguments.services.len() != 1,
+        prefixed: arguments.of.services.len() != 1,
         timestamps: arguments.timestamps,
         json: context.json,
         raw: arguments.raw,
@@ -61,12 +61,12 @@ fn services(
         .filter(|entry| entry.path().is_dir())
         .filter_map(|entry| entry.file_name().into_string().ok())
         .collect();
-    if arguments.follow
+    if arguments.of.follow
         && let Ok(loaded) = config::load(file, &Caller::detect().env)
     {
         known.extend(loaded.ecosystem.services.into_keys());
     }
-    let named = &arguments.services;
+    let named = &arguments.of.services;
     match named.iter().find(|name| !known.contains(*name)) {
         _ if named.is_empty() => Ok(known.into_iter().collect()),
         None => {
@@ -110,7 +110,7 @@ fn sources(
         let range = range.unwrap_or((u64::MAX, 0));
         let skip = skipped(&history, &selection, range, arguments.tail);
         let skip = skip.map_err(|error| cannot_read(name, &error))?;
-        let reader = Reader::new(&history, arguments.follow);
+        let reader = Reader::new(&history, arguments.of.follow);
         sources.push(Selected::new(reader, selection.clone(), range, skip));
     }
     match arguments.run {

@@ -92,23 +92,9 @@ fn a_state_directory_that_cannot_be_written_is_named_at_once() {
     let machine = Machine::take();
     let town = Town::new("pulled", YAML, &[("s.md", &readme("exec sleep 1000"))]);
     let script = "mkdir -p /run/pactown; mount --bind /run/pactown /run/pactown; \
-                  mount -o remount,bind,ro /run/pactown; exec \"$@\"";
+                  mount -o remount,bind,ro /run/pactown";
     let started = Instant::now();
-    let output = Command::new("unshare")
-        .args([
-            "-m",
-            "sh",
-            "-c",
-            script,
-            "sh",
-            env!("CARGO_BIN_EXE_pactown"),
-            "up",
-            "-d",
-        ])
-        .current_dir(town.path())
-        .env("NO_COLOR", "1")
-        .output()
-        .expect("unshare");
+    let output = town.up_on_another_host(script);
     let took = started.elapsed();
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(

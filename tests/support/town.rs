@@ -149,6 +149,26 @@ impl Town {
         self.expect(0, arguments).0
     }
 
+    /// `up -d` in a mount namespace of its own, in which `script` has changed something before.
+    pub(crate) fn up_on_another_host(&self, script: &str) -> Output {
+        let script = format!("{script}; exec \"$@\"");
+        Command::new("unshare")
+            .args([
+                "-m",
+                "sh",
+                "-c",
+                &script,
+                "sh",
+                env!("CARGO_BIN_EXE_pactown"),
+                "up",
+                "-d",
+            ])
+            .current_dir(&self.directory)
+            .env("NO_COLOR", "1")
+            .output()
+            .expect("unshare")
+    }
+
     /// Starts in the background with captured output.
     pub(crate) fn spawn(&self, arguments: &[&str]) -> Child {
         let mut command = self.command(arguments);
