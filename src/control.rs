@@ -5,6 +5,8 @@
 
 pub mod api;
 pub mod client;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub(crate) mod server;
 
 pub use client::Client;

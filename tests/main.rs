@@ -9,6 +9,8 @@ mod config;
 mod examples;
 mod failpoints;
 mod faults;
+#[cfg(feature = "fuzzing")]
+mod fuzzing;
 mod health;
 mod host_lacks;
 mod isolation;

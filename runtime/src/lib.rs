@@ -14,6 +14,8 @@ mod cri;
 mod enter;
 pub mod error;
 pub mod failpoint;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod init;
 pub mod keeper;
 mod launch;

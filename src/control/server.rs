@@ -86,7 +86,7 @@ pub(super) struct ErrorBody {
 
 /// Who is at the other end of a connection.
 #[derive(Debug, Clone, Copy)]
-struct Peer(Option<u32>);
+pub(super) struct Peer(pub(super) Option<u32>);
 
 impl Connected<IncomingStream<'_, UnixListener>> for Peer {
     fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
@@ -94,11 +94,15 @@ impl Connected<IncomingStream<'_, UnixListener>> for Peer {
     }
 }
 
+/// What every route knows.
 #[derive(Clone)]
-struct Shared {
-    requests: mpsc::UnboundedSender<Request>,
-    instance: String,
-    reader: u32,
+pub(super) struct Shared {
+    /// The supervisor's loop.
+    pub(super) requests: mpsc::UnboundedSender<Request>,
+    /// The instance's name.
+    pub(super) instance: String,
+    /// The user who may look.
+    pub(super) reader: u32,
 }
 
 /// Binds `socket` (replacing one of a dead supervisor): mode 0600, owned by `reader`, the invoking user.
@@ -125,12 +129,21 @@ pub(crate) async fn serve(
     requests: mpsc::UnboundedSender<Request>,
     stop: oneshot::Receiver<()>,
 ) -> io::Result<()> {
-    let shared = Shared {
+    let router = router(Shared {
         requests,
         instance,
         reader,
-    };
-    let router = Router::new()
+    });
+    axum::serve(listener, router.into_make_service_with_connect_info::<Peer>())
+        .with_graceful_shutdown(async {
+            let _ = stop.await;
+        })
+        .await
+}
+
+/// The routes and who may use them.
+pub(super) fn router(shared: Shared) -> Router {
+    Router::new()
         .route("/v1/health", get(health))
         .route("/v1/services", get(services))
         .route("/v1/desired", get(desired))
@@ -142,12 +155,7 @@ pub(crate) async fn serve(
         .route("/v1/services/{name}/{verb}", post(service))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(from_fn_with_state(shared.clone(), guard))
-        .with_state(shared);
-    axum::serve(listener, router.into_make_service_with_connect_info::<Peer>())
-        .with_graceful_shutdown(async {
-            let _ = stop.await;
-        })
-        .await
+        .with_state(shared)
 }
 
 /// Root may do everything, the invoking user may read.
