@@ -196,10 +196,9 @@ impl Site {
     }
 
     fn remove(self) {
-        let spec = self.network.spec().clone();
         let _ = self.keeper.send(Call::Shutdown, &[]);
         while let Ok(Some(_)) = self.keeper.receive() {}
-        Network::delete(&spec).expect("delete");
+        self.network.remove().expect("remove");
         fs::remove_dir_all(&self.directory).expect("remove");
     }
 }

@@ -4,6 +4,7 @@
 //! `PACTOWN_FAULTS=long cargo test --test suite faults` is the long form.
 
 mod flood;
+mod flushed;
 mod hungry;
 mod injected;
 mod leftovers;

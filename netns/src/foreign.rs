@@ -3,21 +3,21 @@
 //! does the filtering.
 
 use crate::error::Result;
-use crate::nft;
+use crate::nft::Session;
 use crate::ruleset::{Action, Match, Rule};
 
 const TABLE: &str = "filter";
 const CHAIN: &str = "DOCKER-USER";
 
-/// Lets the uplink through, once. Without Docker there is nothing to do.
+/// Lets the uplink through, once; whether that was needed. Without Docker there is nothing to do.
 /// Only plain `iifname` and `oifname` rules: anything else makes the chain unreadable for iptables.
-pub(crate) fn open(uplink: &str) -> Result<()> {
-    if !nft::has_chain(TABLE, CHAIN)? {
-        return Ok(());
+pub(crate) fn open(rules: &Session, uplink: &str) -> Result<bool> {
+    if !rules.has_chain(TABLE, CHAIN)? || rules.mentioning(TABLE, CHAIN, uplink)?.len() == 2 {
+        return Ok(false);
     }
-    nft::remove_mentioning(TABLE, CHAIN, uplink)?;
+    rules.remove_mentioning(TABLE, CHAIN, uplink)?;
     for one in [Match::From(uplink.to_owned()), Match::Towards(uplink.to_owned())] {
-        nft::insert(
+        rules.insert(
             TABLE,
             CHAIN,
             &Rule {
@@ -27,13 +27,13 @@ pub(crate) fn open(uplink: &str) -> Result<()> {
             },
         )?;
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Takes the rules out again. No such chain, or none of ours in it, is success.
-pub(crate) fn close(uplink: &str) -> Result<()> {
-    if nft::has_chain(TABLE, CHAIN)? {
-        nft::remove_mentioning(TABLE, CHAIN, uplink)?;
+pub(crate) fn close(rules: &Session, uplink: &str) -> Result<()> {
+    if rules.has_chain(TABLE, CHAIN)? {
+        rules.remove_mentioning(TABLE, CHAIN, uplink)?;
     }
     Ok(())
 }

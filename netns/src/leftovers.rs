@@ -20,7 +20,8 @@ pub struct Leftover {
 /// # Errors
 /// The kernel's netlink refuses.
 pub fn list() -> Result<Vec<Leftover>> {
-    let tables = nft::tables()?
+    let tables = nft::Session::open()?
+        .tables()?
         .into_iter()
         .filter_map(|name| found("table", "pactown_", name));
     let links = Links::open()?

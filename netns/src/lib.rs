@@ -5,6 +5,7 @@
 //! router's own nftables table, replaced as a whole from a [`Policy`]. Knows no processes: a namespace is a
 //! path, made here and joined by whoever runs something in it. Blocking: the caller gives it a thread.
 
+mod anchors;
 pub mod error;
 pub mod failpoint;
 mod foreign;
@@ -22,6 +23,7 @@ pub mod ruleset;
 pub mod subnet;
 pub mod support;
 
+pub use anchors::Anchors;
 pub use error::{Error, Result};
 pub use network::Network;
 pub use request::{

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
 use nix::mount::{MntFlags, MsFlags};
@@ -11,10 +12,7 @@ use crate::error::{During, Result};
 
 /// Makes a new namespace and binds it to `path`; then runs `inside` in it. On failure nothing is left at `path`.
 pub(crate) fn create<T: Send>(path: &Path, inside: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory).during(|| format!("create `{}`", directory.display()))?;
-    }
-    File::create(path).during(|| format!("create `{}`", path.display()))?;
+    make_file(path)?;
     let made = on_a_thread(|| {
         unshare(CloneFlags::CLONE_NEWNET).during(|| "create a network namespace".to_owned())?;
         // The thread's own link: the process's would still be the old namespace.
@@ -34,14 +32,48 @@ pub(crate) fn create<T: Send>(path: &Path, inside: impl FnOnce() -> Result<T> + 
     made
 }
 
-/// Runs `inside` in the namespace at `path`.
-pub(crate) fn within<T: Send>(path: &Path, inside: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+/// The namespace at `path`, to be kept: it then lives without its file, too.
+pub(crate) fn open(path: &Path) -> Result<OwnedFd> {
     let file = File::open(path).during(|| format!("open the network namespace `{}`", path.display()))?;
-    on_a_thread(move || {
-        setns(&file, CloneFlags::CLONE_NEWNET)
-            .during(|| format!("enter the network namespace `{}`", path.display()))?;
+    Ok(file.into())
+}
+
+/// Runs `inside` in that namespace.
+pub(crate) fn within<T: Send>(
+    namespace: impl AsFd + Sync,
+    inside: impl FnOnce() -> Result<T> + Send,
+) -> Result<T> {
+    on_a_thread(|| {
+        setns(&namespace, CloneFlags::CLONE_NEWNET).during(|| "enter a network namespace".to_owned())?;
         inside()
     })
+}
+
+/// Binds the namespace to `path`, where its file was taken away. One that is there stays.
+pub(crate) fn bind(namespace: impl AsFd, path: &Path) -> Result<()> {
+    if exists(path) {
+        return Ok(());
+    }
+    make_file(path)?;
+    let from = format!("/proc/self/fd/{}", namespace.as_fd().as_raw_fd());
+    nix::mount::mount(
+        Some(from.as_str()),
+        path,
+        None::<&str>,
+        MsFlags::MS_BIND,
+        None::<&str>,
+    )
+    .during(|| format!("bind the network namespace to `{}`", path.display()))
+}
+
+/// An empty file to bind a namespace to.
+fn make_file(path: &Path) -> Result<()> {
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory).during(|| format!("create `{}`", directory.display()))?;
+    }
+    File::create(path)
+        .map(drop)
+        .during(|| format!("create `{}`", path.display()))
 }
 
 /// Lets go of the namespace at `path`; the kernel removes it, and its links, when nothing runs in it any more.

@@ -2,25 +2,26 @@
 
 use std::fs::{self, File};
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use crate::anchors::{Anchors, ROUTER};
 use crate::error::{Collected, During, Result};
 use crate::link::Links;
 use crate::namespace::{self, sysctl};
+use crate::nft::Session;
 use crate::request::{Egress, NetworkSpec, Node, Policy, Subnet};
 use crate::ruleset::{self, INSIDE, UPLINK_INSIDE};
-use crate::{failpoint, foreign, forwarding, nft};
+use crate::{failpoint, foreign, forwarding};
 
-/// The namespace file of the router; no node can have this name.
-const ROUTER: &str = ".router";
 const DEFAULT_ROUTE: Subnet = Subnet {
     network: Ipv4Addr::UNSPECIFIED,
     prefix: 0,
 };
 
-/// A network that exists. Dropping it removes nothing: [`Network::delete`] does.
+/// A network that exists. Dropping it removes nothing: [`Network::remove`] does.
 pub struct Network {
     spec: NetworkSpec,
+    anchors: Anchors,
     host: Links,
     router: Links,
     mtu: u32,
@@ -30,34 +31,35 @@ impl Network {
     /// Makes what is missing of the router and its uplink; adopts what is there. The calling thread must be in the
     /// host's namespace. On failure what was made stays, for [`Network::delete`].
     pub fn create(spec: &NetworkSpec) -> Result<Self> {
+        Self::adopt(spec, Anchors::make(spec)?)
+    }
+
+    /// The same with what another process held of it.
+    pub fn adopt(spec: &NetworkSpec, anchors: Anchors) -> Result<Self> {
         let host = Links::open()?;
-        let mtu = outside(&host)?.1;
-        let file = spec.directory.join(ROUTER);
-        if !namespace::exists(&file) {
-            namespace::create(&file, || {
-                sysctl("ipv6/conf/all/disable_ipv6", "1", true)?;
-                sysctl("ipv4/ip_forward", "1", false)?;
-                Links::open()?.up("lo")
-            })?;
-        }
-        failpoint::hit("router-created").during(|| "create the router".to_owned())?;
-        let router = namespace::within(&file, Links::open)?;
         let network = Self {
             spec: spec.clone(),
+            mtu: outside(&host)?.1,
             host,
-            router,
-            mtu,
+            router: namespace::within(&anchors.router, Links::open)?,
+            anchors,
         };
-        network.join_to_the_host(&file)?;
+        network.join_to_the_host()?;
         Ok(network)
     }
 
+    /// What it hangs on, to be held by another process as well.
+    pub fn anchors(&self) -> &Anchors {
+        &self.anchors
+    }
+
     /// One veth pair joins the router to the host; everything else hangs off the router.
-    fn join_to_the_host(&self, router: &Path) -> Result<()> {
+    pub fn join_to_the_host(&self) -> Result<()> {
         let (name, subnet) = (self.spec.uplink(), self.spec.subnet);
+        namespace::bind(&self.anchors.router, &self.spec.directory.join(ROUTER))?;
         if self.host.index(&name)?.is_none() {
-            let namespace = File::open(router).during(|| format!("open `{}`", router.display()))?;
-            self.host.add_veth(&name, UPLINK_INSIDE, &namespace, self.mtu)?;
+            self.host
+                .add_veth(&name, UPLINK_INSIDE, &self.anchors.router, self.mtu)?;
         }
         failpoint::hit("uplink-created").during(|| "create the uplink".to_owned())?;
         sysctl(&format!("ipv6/conf/{name}/disable_ipv6"), "1", true)?;
@@ -126,14 +128,14 @@ impl Network {
 
     /// Puts `policy` in the place of the one before: one transaction in the router, one on the host.
     pub fn apply(&self, policy: &Policy) -> Result<()> {
-        let router = ruleset::router(&self.spec, policy);
-        namespace::within(&self.spec.directory.join(ROUTER), || nft::replace(&router))?;
+        let (rules, host) = (&self.anchors.router_rules, &self.anchors.host_rules);
+        rules.replace(&ruleset::router(&self.spec, policy))?;
         failpoint::hit("policy-in-router").during(|| "load the router's rules".to_owned())?;
-        nft::replace(&ruleset::host(&self.spec, policy))?;
+        host.replace(&ruleset::host(&self.spec, policy))?;
         failpoint::hit("policy-on-host").during(|| "load the host's rules".to_owned())?;
         if needs_forwarding(policy) {
             forwarding::enable(&self.spec, &self.forwarding_links(policy)?)?;
-            foreign::open(&self.spec.uplink())?;
+            foreign::open(host, &self.spec.uplink())?;
         }
         failpoint::hit("forwarding-enabled").during(|| "enable forwarding".to_owned())
     }
@@ -165,7 +167,7 @@ impl Network {
     /// Bytes that a node has received and sent, as the router's end of its link counted them.
     pub fn counters(&self, address: Ipv4Addr) -> Option<(u64, u64)> {
         let link = link_name(address);
-        namespace::within(&self.spec.directory.join(ROUTER), || {
+        namespace::within(&self.anchors.router, || {
             let table = fs::read_to_string("/proc/thread-self/net/dev")
                 .during(|| "read the link counters".to_owned())?;
             Ok(counters_of(&table, &link))
@@ -177,7 +179,7 @@ impl Network {
     /// Sockets of a name forwarder on the router's address, port 53: UDP and a listening TCP one.
     pub fn forwarder_sockets(&self) -> Result<(std::net::UdpSocket, std::net::TcpListener)> {
         let address = (self.spec.subnet.router(), 53);
-        namespace::within(&self.spec.directory.join(ROUTER), || {
+        namespace::within(&self.anchors.router, || {
             let udp =
                 std::net::UdpSocket::bind(address).during(|| "bind the name forwarder (UDP)".to_owned())?;
             let tcp =
@@ -186,22 +188,32 @@ impl Network {
         })
     }
 
-    /// Removes everything of the instance, from the kernel's own lists: works after a crash, half-done, and twice.
-    pub fn delete(spec: &NetworkSpec) -> Result<()> {
-        let mut done = Collected::default();
-        done.step(foreign::close(&spec.uplink()));
-        done.step(Links::open().and_then(|host| host.delete(&spec.uplink())));
-        done.step(failpoint::hit("uplink-deleted").during(|| "delete the uplink".to_owned()));
-        if nft::tables().is_ok_and(|tables| tables.contains(&spec.table())) {
-            done.step(nft::delete(&spec.table()));
-        }
-        done.step(failpoint::hit("host-table-deleted").during(|| "delete the host's table".to_owned()));
-        done.step(forwarding::release(spec));
-        for entry in fs::read_dir(&spec.directory).into_iter().flatten().flatten() {
-            done.step(namespace::delete(&entry.path()));
-        }
-        done.finish()
+    /// Removes it.
+    pub fn remove(self) -> Result<()> {
+        remove(&self.spec, &self.anchors.host_rules)
     }
+
+    /// Removes everything of the instance, from the kernel's own lists: works after a crash, half-done, and twice. Whoever
+    /// held its [`Anchors`] must have ended, or be just ending.
+    pub fn delete(spec: &NetworkSpec) -> Result<()> {
+        remove(spec, &Session::open()?)
+    }
+}
+
+fn remove(spec: &NetworkSpec, rules: &Session) -> Result<()> {
+    let mut done = Collected::default();
+    done.step(foreign::close(rules, &spec.uplink()));
+    done.step(Links::open().and_then(|host| host.delete(&spec.uplink())));
+    done.step(failpoint::hit("uplink-deleted").during(|| "delete the uplink".to_owned()));
+    if rules.tables().is_ok_and(|tables| tables.contains(&spec.table())) {
+        done.step(rules.delete(&spec.table()));
+    }
+    done.step(failpoint::hit("host-table-deleted").during(|| "delete the host's table".to_owned()));
+    done.step(forwarding::release(spec));
+    for entry in fs::read_dir(&spec.directory).into_iter().flatten().flatten() {
+        done.step(namespace::delete(&entry.path()));
+    }
+    done.finish()
 }
 
 /// Inside a new node: settings first, so that the link is never up with others.
@@ -217,7 +229,7 @@ fn configure(node: &Node, router: Ipv4Addr) -> Result<()> {
     let links = Links::open()?;
     links.up("lo")?;
     links.address(INSIDE, node.address)?;
-    nft::replace(&ruleset::sandbox(node))?;
+    Session::open()?.replace(&ruleset::sandbox(node))?;
     links.up(INSIDE)?;
     links.route(INSIDE, Subnet::host_only(router), None)?;
     links.route(INSIDE, DEFAULT_ROUTE, Some(router))

@@ -3,12 +3,16 @@
 
 mod batch;
 
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
 use netlink_packet_core::{DefaultNla, Emitable, NLA_F_NESTED, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST};
 
 use crate::error::{During, Result};
 use crate::request::{Subnet, Transport};
 use crate::ruleset::{Action, Chain, Match, Rule, Table};
-use batch::{commit, dump, text, value};
+use batch::{text, value};
 
 const NEW_TABLE: u8 = 0;
 const GET_TABLE: u8 = 1;
@@ -30,12 +34,159 @@ struct Operation {
     attributes: Vec<DefaultNla>,
 }
 
-/// Puts `table` in the place of whatever has its name, in one transaction: no packet sees neither.
-pub(crate) fn replace(table: &Table) -> Result<()> {
+/// Flags of a table (linux/netfilter/nf_tables.h): only the socket that made it changes it, a flush of everything passes
+/// it by; without the second, it ends with that socket. The second is known since Linux 6.9.
+const OWNER: u32 = 1 << 1;
+const PERSIST: u32 = 1 << 2;
+
+/// Speaks for one namespace: that in which it was opened. Its tables of the owned kind are nobody else's as long as
+/// the socket is open somewhere, here or in another process that got a duplicate.
+pub(crate) struct Session {
+    socket: Option<OwnedFd>,
+}
+
+impl Session {
+    /// Opens a socket in the calling thread's namespace.
+    pub(crate) fn open() -> Result<Self> {
+        let socket = batch::open(0).during(|| "open an nftables socket".to_owned())?;
+        Ok(Self::of(socket))
+    }
+
+    /// Goes on with a socket that another session had.
+    pub(crate) fn of(socket: OwnedFd) -> Self {
+        Self { socket: Some(socket) }
+    }
+
+    /// The socket, to be held by somebody else as well.
+    pub(crate) fn socket(&self) -> BorrowedFd<'_> {
+        self.open_socket().as_fd()
+    }
+
+    fn open_socket(&self) -> &OwnedFd {
+        self.socket.as_ref().expect("open until it is dropped")
+    }
+
+    /// Puts `table` in the place of whatever has its name, in one transaction: no packet sees neither.
+    pub(crate) fn replace(&self, table: &Table) -> Result<()> {
+        let outcome = match table.owned {
+            false => self.commit(&replacement(table, None)),
+            true => match self.commit(&replacement(table, Some(OWNER | PERSIST))) {
+                Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+                    self.commit(&replacement(table, Some(OWNER)))
+                }
+                other => other,
+            },
+        };
+        outcome.during(|| format!("load the nftables table `{}`", table.name))
+    }
+
+    /// Removes a table. Already gone is success: it is made first, in the same transaction. One that belongs to a process
+    /// which is just ending is waited for.
+    pub(crate) fn delete(&self, table: &str) -> Result<()> {
+        let end = Instant::now() + DYING;
+        let remove = || self.commit(&[new_table(table, None), delete_table(table)]);
+        let mut outcome = remove();
+        // The kernel tells nobody when an owner lets go.
+        while matches!(&outcome, Err(error) if error.raw_os_error() == Some(libc::EPERM))
+            && Instant::now() < end
+        {
+            std::thread::sleep(Duration::from_millis(5));
+            outcome = remove();
+        }
+        outcome.during(|| format!("delete the nftables table `{table}`"))
+    }
+
+    /// Names of the `ip` tables.
+    pub(crate) fn tables(&self) -> Result<Vec<String>> {
+        let rows = self.dump(GET_TABLE, Vec::new(), || "list the nftables tables".to_owned())?;
+        Ok(rows.iter().filter_map(|row| text(row, 1)).collect())
+    }
+
+    /// Whether the chain exists in the `ip` table.
+    pub(crate) fn has_chain(&self, table: &str, chain: &str) -> Result<bool> {
+        let rows = self.dump(GET_CHAIN, Vec::new(), || "list the nftables chains".to_owned())?;
+        Ok(rows
+            .iter()
+            .any(|row| text(row, 1).as_deref() == Some(table) && text(row, 3).as_deref() == Some(chain)))
+    }
+
+    /// Inserts a rule at the head of somebody else's chain.
+    pub(crate) fn insert(&self, table: &str, chain: &str, rule: &Rule) -> Result<()> {
+        let mut operation = new_rule(table, chain, rule);
+        operation.flags = NLM_F_REQUEST | NLM_F_CREATE;
+        self.commit(&[operation])
+            .during(|| format!("insert a rule into `{table} {chain}`"))
+    }
+
+    /// Handles of the rules of a foreign chain that mention `needle` in their expressions (a link's name).
+    pub(crate) fn mentioning(&self, table: &str, chain: &str, needle: &str) -> Result<Vec<Vec<u8>>> {
+        let of = vec![string(1, table), string(2, chain)];
+        let rows = self.dump(GET_RULE, of, || format!("list the rules of `{table} {chain}`"))?;
+        let mentions = |row: &&Vec<DefaultNla>| {
+            let bytes = value(row, 4).unwrap_or_default();
+            bytes
+                .windows(needle.len() + 1)
+                .any(|window| window[..needle.len()] == *needle.as_bytes() && window[needle.len()] == 0)
+        };
+        let ours = |row: &&Vec<DefaultNla>| {
+            text(row, 1).as_deref() == Some(table) && text(row, 2).as_deref() == Some(chain)
+        };
+        let found = rows.iter().filter(ours).filter(mentions);
+        Ok(found.filter_map(|row| value(row, 3)).collect())
+    }
+
+    /// Removes those rules.
+    pub(crate) fn remove_mentioning(&self, table: &str, chain: &str, needle: &str) -> Result<()> {
+        let handles = self.mentioning(table, chain, needle)?;
+        let operation = |handle: &Vec<u8>| Operation {
+            kind: DELETE_RULE,
+            flags: NLM_F_REQUEST,
+            attributes: vec![
+                string(1, table),
+                string(2, chain),
+                DefaultNla::new(3, handle.clone()),
+            ],
+        };
+        let operations: Vec<Operation> = handles.iter().map(operation).collect();
+        if operations.is_empty() {
+            return Ok(());
+        }
+        self.commit(&operations)
+            .during(|| format!("remove our rules from `{table} {chain}`"))
+    }
+
+    fn commit(&self, operations: &[Operation]) -> io::Result<()> {
+        batch::commit(self.open_socket(), operations)
+    }
+
+    fn dump(
+        &self,
+        kind: u8,
+        attributes: Vec<DefaultNla>,
+        step: impl FnOnce() -> String,
+    ) -> Result<Vec<Vec<DefaultNla>>> {
+        batch::dump(self.open_socket(), kind, attributes).during(step)
+    }
+}
+
+impl Drop for Session {
+    /// Closing waits until the kernel has disposed of the transactions (`nft_rcv_nl_event`), a grace period of 10 ms and
+    /// more. Nobody else has to.
+    fn drop(&mut self) {
+        let socket = self.socket.take();
+        std::thread::spawn(move || drop(socket));
+    }
+}
+
+/// How long the owner of a table may take to end.
+const DYING: Duration = Duration::from_secs(5);
+
+/// Whatever has its name is removed; then it is made, with these flags.
+fn replacement(table: &Table, flags: Option<u32>) -> Vec<Operation> {
     let mut operations = vec![
-        new_table(&table.name),
+        new_table(&table.name, None),
         delete_table(&table.name),
-        new_table(&table.name),
+        new_table(&table.name, flags),
     ];
     for chain in &table.chains {
         operations.push(new_chain(&table.name, chain));
@@ -46,73 +197,17 @@ pub(crate) fn replace(table: &Table) -> Result<()> {
                 .map(|rule| new_rule(&table.name, chain.name, rule)),
         );
     }
-    commit(&operations).during(|| format!("load the nftables table `{}`", table.name))
+    operations
 }
 
-/// Removes a table. Already gone is success: it is made first, in the same transaction.
-pub(crate) fn delete(table: &str) -> Result<()> {
-    commit(&[new_table(table), delete_table(table)]).during(|| format!("delete the nftables table `{table}`"))
-}
-
-/// Names of the `ip` tables of the calling thread's namespace.
-pub(crate) fn tables() -> Result<Vec<String>> {
-    let rows = dump(GET_TABLE, Vec::new()).during(|| "list the nftables tables".to_owned())?;
-    Ok(rows.iter().filter_map(|row| text(row, 1)).collect())
-}
-
-/// Whether the chain exists in the `ip` table.
-pub(crate) fn has_chain(table: &str, chain: &str) -> Result<bool> {
-    let rows = dump(GET_CHAIN, Vec::new()).during(|| "list the nftables chains".to_owned())?;
-    Ok(rows
-        .iter()
-        .any(|row| text(row, 1).as_deref() == Some(table) && text(row, 3).as_deref() == Some(chain)))
-}
-
-/// Inserts a rule at the head of somebody else's chain.
-pub(crate) fn insert(table: &str, chain: &str, rule: &Rule) -> Result<()> {
-    let mut operation = new_rule(table, chain, rule);
-    operation.flags = NLM_F_REQUEST | NLM_F_CREATE;
-    commit(&[operation]).during(|| format!("insert a rule into `{table} {chain}`"))
-}
-
-/// Removes every rule of a foreign chain that mentions `needle` in its expressions (a link's name).
-pub(crate) fn remove_mentioning(table: &str, chain: &str, needle: &str) -> Result<usize> {
-    let of = vec![string(1, table), string(2, chain)];
-    let rows = dump(GET_RULE, of).during(|| format!("list the rules of `{table} {chain}`"))?;
-    let mentions = |row: &&Vec<DefaultNla>| {
-        let bytes = value(row, 4).unwrap_or_default();
-        bytes
-            .windows(needle.len() + 1)
-            .any(|window| window[..needle.len()] == *needle.as_bytes() && window[needle.len()] == 0)
-    };
-    let ours = |row: &&Vec<DefaultNla>| {
-        text(row, 1).as_deref() == Some(table) && text(row, 2).as_deref() == Some(chain)
-    };
-    let operations: Vec<Operation> = rows
-        .iter()
-        .filter(ours)
-        .filter(mentions)
-        .filter_map(|row| {
-            let handle = DefaultNla::new(3, value(row, 3)?);
-            let attributes = vec![string(1, table), string(2, chain), handle];
-            Some(Operation {
-                kind: DELETE_RULE,
-                flags: NLM_F_REQUEST,
-                attributes,
-            })
-        })
-        .collect();
-    if !operations.is_empty() {
-        commit(&operations).during(|| format!("remove our rules from `{table} {chain}`"))?;
-    }
-    Ok(operations.len())
-}
-
-fn new_table(name: &str) -> Operation {
+/// Without flags, a table that is there stays as it is, whoever owns it.
+fn new_table(name: &str, flags: Option<u32>) -> Operation {
+    let mut attributes = vec![string(1, name)];
+    attributes.extend(flags.map(|flags| number(2, flags)));
     Operation {
         kind: NEW_TABLE,
         flags: NLM_F_REQUEST | NLM_F_CREATE,
-        attributes: vec![string(1, name)],
+        attributes,
     }
 }
 

@@ -12,6 +12,8 @@ use crate::request::{Egress, HostPort, NetworkSpec, Node, Policy, Publication, S
 pub struct Table {
     /// Its name.
     pub name: String,
+    /// It belongs to whoever made it: nobody else can change or remove it, and it outlives a flush of everything.
+    pub owned: bool,
     /// Its chains.
     pub chains: Vec<Chain>,
 }
@@ -211,6 +213,7 @@ pub fn host(spec: &NetworkSpec, policy: &Policy) -> Table {
     forward.extend(refuse(&[up(), Match::Destination(LINK_LOCAL)]));
     Table {
         name: spec.table(),
+        owned: true,
         chains: vec![
             martians(&uplink),
             chain("publish", "nat", Hook::Prerouting, -100, arriving),
@@ -277,6 +280,7 @@ pub fn router(spec: &NetworkSpec, policy: &Policy) -> Table {
     input.extend(refuse(&[]));
     Table {
         name: OWN.to_owned(),
+        owned: true,
         chains: vec![
             chain("forward", "filter", Hook::Forward, 0, forward),
             chain("input", "filter", Hook::Input, 0, input),
@@ -356,6 +360,7 @@ pub fn sandbox(node: &Node) -> Table {
     );
     Table {
         name: OWN.to_owned(),
+        owned: false,
         chains: vec![
             martians(INSIDE),
             chain("inbound", "nat", Hook::Prerouting, -100, inbound.collect()),

@@ -103,8 +103,9 @@ fn tables() -> Result<()> {
         rule(vec![Match::Protocol(Transport::Tcp)], Action::Reset),
         rule(vec![], Action::Unreachable),
     ];
-    nft::replace(&Table {
+    nft::Session::open()?.replace(&Table {
         name: "pactown_probe".to_owned(),
+        owned: true,
         chains: vec![
             chain(
                 "a",

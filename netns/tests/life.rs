@@ -137,6 +137,12 @@ fn the_kernel_has_the_rules_that_were_asked_for() {
             let text = text
                 .replace("priority filter", "priority 0")
                 .replace("priority srcnat", "priority 100");
+            // The owner's program is not asked for, and nft(8) 1.0.6 does not know the other flag.
+            let text: String = text
+                .lines()
+                .map(|line| line.split(" # ").next().unwrap_or("").to_owned() + "\n")
+                .collect();
+            let text = text.replace("flags owner,persist", "flags owner");
             let text = text
                 .replace("counter packets 0 bytes 0 ", "counter ")
                 .replace("reject with icmp port-unreachable", "reject");
@@ -147,7 +153,7 @@ fn the_kernel_has_the_rules_that_were_asked_for() {
         };
         let seen = plain(&run("nft", &["list", "table", "ip", "pactown_0a0b0c0d"]));
         assert_eq!(seen, plain(&ruleset::host(&spec, &policy).to_string()));
-        Network::delete(&spec).expect("delete");
+        network.remove().expect("remove");
     });
 }
 
@@ -167,7 +173,7 @@ fn dockers_chain_lets_the_uplink_through_while_it_lives() {
         network.apply(&policy).expect("a second time adds nothing");
         let during = run("nft", &["list", "chain", "ip", "filter", "DOCKER-USER"]);
         assert_eq!(during.matches("pt0a0b0c0d").count(), 2, "{during}");
-        Network::delete(&spec).expect("delete");
+        network.remove().expect("remove");
         assert_eq!(run("nft", &["list", "table", "ip", "filter"]), before);
     });
 }

@@ -47,7 +47,7 @@ fn declared_edges_pass_and_everything_else_is_refused_at_once() {
         });
         within(&paths[1], || heard(&db_address, 8000, "db"));
         within(&paths[2], || refused(&api_address, 8000));
-        Network::delete(&spec).expect("delete");
+        network.remove().expect("remove");
     });
 }
 
@@ -98,7 +98,7 @@ fn published_ports_answer_on_the_host_and_nowhere_else() {
             );
             assert!(hear("127.0.0.9", 8001).0.is_err(), "nor are martian packets");
         });
-        Network::delete(&spec).expect("delete");
+        network.remove().expect("remove");
         run("umount", &[lan.to_str().expect("path")]);
     });
 }
@@ -128,7 +128,7 @@ fn the_host_is_closed_unless_a_port_is_opened() {
             refused("127.0.0.1", 7002);
         });
         drop((open, closed));
-        Network::delete(&spec).expect("delete");
+        network.remove().expect("remove");
     });
 }
 
@@ -162,7 +162,7 @@ fn localhost_inside_leads_to_a_dependency() {
             heard("127.0.0.1", 8003, "api");
             heard("127.0.0.1", 8000, "web itself");
         });
-        Network::delete(&spec).expect("delete");
+        network.remove().expect("remove");
     });
 }
 
@@ -218,7 +218,7 @@ fn egress_is_all_or_nothing_or_a_list() {
             heard("203.0.113.9", 80, "outside");
             refused("203.0.113.9", 81);
         });
-        Network::delete(&spec).expect("delete");
+        network.remove().expect("remove");
         run("umount", &[wan.to_str().expect("path")]);
     });
 }
@@ -265,6 +265,6 @@ fn fifty_nodes_are_attached_quickly_and_their_rules_load_at_once() {
             .count(),
             52
         );
-        Network::delete(&spec).expect("delete");
+        network.remove().expect("remove");
     });
 }

@@ -18,6 +18,7 @@ use super::unit::{Stage, Unit};
 use super::wires::Wires;
 use super::{tell, wish};
 use crate::config::ecosystem::ServiceName;
+use crate::control::server::Refusal;
 use crate::events::Kind;
 use crate::host::HostFacts;
 use crate::prepare::settings;
@@ -48,16 +49,13 @@ impl Engine {
             tell(&format!("the caller's environment is lost: {error}"));
         }
         let wires = Wires::start(network.spec.clone());
-        let adopted = wires.clone();
-        match wish::blocking(move || adopted.create()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tell(&crate::error::chain(&error)),
-            Err(refusal) => tell(&refusal.message),
-        }
         self.attached = record.attached;
         self.site = Some(Arc::new(self.site_of(&record, &network, &wires)));
         self.wires = Some(wires);
         self.network = Some(network);
+        if let Err(refusal) = self.take_over_the_network().await {
+            tell(&refusal.message);
+        }
         let living = self.keeper.list().await.map_err(|failure| failure.to_string())?;
         self.chronicle.note(Kind::Adopted, None);
         self.take_over(&record, &living).await;
@@ -67,6 +65,16 @@ impl Engine {
             self.wait_for_the_owner();
         }
         Ok(())
+    }
+
+    /// Rules, too: the last supervisor may have died between those of the router and those of the host.
+    async fn take_over_the_network(&self) -> Result<(), Refusal> {
+        let anchors = keepsake::recall_anchors(self.keeper.socket()).unwrap_or_default();
+        self.plug_in(anchors).await?;
+        match &self.site {
+            Some(site) => self.allow(site).await,
+            None => Ok(()),
+        }
     }
 
     fn site_of(&self, record: &InstanceRecord, network: &NetworkRecord, wires: &Wires) -> Site {

@@ -1,7 +1,7 @@
 //! The end of an instance: what it made is removed, then those who waited are told.
 
 use super::engine::Engine;
-use super::{tell, wish};
+use super::{keepsake, tell, wish};
 use crate::error::chain;
 use crate::prepare::upper;
 use crate::remains;
@@ -12,6 +12,7 @@ impl Engine {
         for (_, discard) in self.discards.drain() {
             let _ = discard.await;
         }
+        keepsake::release_anchors(&self.keeper);
         if let Some(wires) = self.wires.take()
             && let Ok(Err(error)) = wish::blocking(move || wires.delete()).await
         {

@@ -64,10 +64,10 @@ impl Keeper {
         let _ = self.client.send(call, &[]);
     }
 
-    /// Has the keeper hold a descriptor, in place of what it holds under this key.
-    pub(super) fn hand_over(&self, key: &str, descriptor: BorrowedFd) -> io::Result<()> {
+    /// Has the keeper hold descriptors, in place of what it holds under this key.
+    pub(super) fn hand_over(&self, key: &str, descriptors: &[BorrowedFd]) -> io::Result<()> {
         let key = key.to_owned();
-        self.client.send(Call::Hold { key }, &[descriptor]).map(drop)
+        self.client.send(Call::Hold { key }, descriptors).map(drop)
     }
 
     /// Everything that lives, or has ended and was not forgotten.

@@ -2,10 +2,11 @@
 //! after another.
 
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::mpsc;
 
-use pactown_netns::{Error, Network, NetworkSpec, Node, Policy, Result};
+use pactown_netns::{Anchors, Error, Network, NetworkSpec, Node, Policy, Result};
 
 type Job = Box<dyn FnOnce(&mut Option<Network>) + Send>;
 
@@ -34,12 +35,22 @@ impl Wires {
         &self.spec
     }
 
-    /// Makes what is missing of router and uplink.
-    pub(super) fn create(&self) -> Result<()> {
+    /// Makes what is missing of router and uplink, with what another process held of them. Answers what the network
+    /// hangs on from now on.
+    pub(super) fn create(&self, anchors: Option<Anchors>) -> Result<Vec<OwnedFd>> {
         let spec = self.spec.clone();
         self.ask(move |slot| {
-            *slot = Some(Network::create(&spec)?);
-            Ok(())
+            let network = match slot {
+                Some(network) => {
+                    network.join_to_the_host()?;
+                    network
+                }
+                none => none.insert(match anchors {
+                    Some(anchors) => Network::adopt(&spec, anchors)?,
+                    None => Network::create(&spec)?,
+                }),
+            };
+            network.anchors().descriptors()
         })
     }
 
@@ -67,9 +78,9 @@ impl Wires {
     /// Removes everything.
     pub(super) fn delete(&self) -> Result<()> {
         let spec = self.spec.clone();
-        self.ask(move |slot| {
-            *slot = None;
-            Network::delete(&spec)
+        self.ask(move |slot| match slot.take() {
+            Some(network) => network.remove(),
+            None => Network::delete(&spec),
         })
     }
 

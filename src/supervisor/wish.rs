@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 use pactown_netns::resolver::{self as names, Resolver};
-use pactown_netns::{NetworkSpec, subnet};
+use pactown_netns::{Anchors, NetworkSpec, subnet};
 use pactown_runtime::protocol::Call;
 use serde_json::Value;
 
 use super::builder::Builder;
 use super::engine::Engine;
 use super::keeper::Keeper;
+use super::keepsake;
 use super::making::{self, Site};
 use super::orphans;
 use super::requests::refusal;
@@ -155,11 +156,19 @@ impl Engine {
             self.wires = Some(Wires::start(record.spec.clone()));
             self.network = Some(record);
         }
+        self.plug_in(None).await
+    }
+
+    /// Makes or finds router and uplink; the keeper holds what they hang on.
+    pub(super) async fn plug_in(&self, anchors: Option<Anchors>) -> Result<(), Refusal> {
         let Some(wires) = self.wires.clone() else {
             return Ok(());
         };
-        let made = blocking(move || wires.create()).await?;
-        made.map_err(|error| refusal(&chain(&error), 3))
+        let made = blocking(move || wires.create(anchors)).await?;
+        let anchors = made.map_err(|error| refusal(&chain(&error), 3))?;
+        // A keeper that is gone takes this process along.
+        let _ = keepsake::give_anchors(&self.keeper, &anchors);
+        Ok(())
     }
 
     /// Name servers that answer inside; starts the forwarder where the host's own answer on loopback only.
@@ -196,7 +205,7 @@ impl Engine {
     }
 
     /// Puts the wish's rules into force.
-    async fn allow(&mut self, site: &Site) -> Result<(), Refusal> {
+    pub(super) async fn allow(&self, site: &Site) -> Result<(), Refusal> {
         let Some(network) = &self.network else {
             return Ok(());
         };

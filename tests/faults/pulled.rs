@@ -49,9 +49,17 @@ fn pull_namespace() {
     shell(&format!("umount {0}; rm {0}", file.display()));
 }
 
-/// Only ours: the machine may have others.
+/// What another program may try: rules belong to the instance, and stay.
 fn pull_rules() {
-    shell("nft list tables | grep pactown_ | while read table; do nft delete $table; done");
+    shell("nft list tables | grep pactown_ | while read table; do ! nft delete $table; done");
+    // Others may have rules on this machine, and would miss them.
+    shell("nft list tables | grep -qv pactown_ || nft flush ruleset");
+    shell("nft list tables | grep -q pactown_");
+}
+
+/// The uplink, and with it the addresses and routes.
+fn pull_link() {
+    shell("ip -o link | grep -o 'pt[0-9a-f]\\{8\\}' | sort -u | xargs -n1 ip link delete");
 }
 
 #[test]
@@ -60,6 +68,7 @@ fn what_is_pulled_away_hinders_no_command() {
         ("control groups", Box::new(pull_groups) as Box<dyn Fn(&Town)>),
         ("a namespace's file", Box::new(|_| pull_namespace())),
         ("the rules", Box::new(|_| pull_rules())),
+        ("the uplink", Box::new(|_| pull_link())),
     ] {
         let machine = Machine::take();
         let town = Town::new(

@@ -1,6 +1,7 @@
 //! Batches and dumps over an nfnetlink socket: bytes out, answers in. Knows no rules.
 
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use netlink_packet_core::{
     DefaultNla, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload,
@@ -9,29 +10,33 @@ use netlink_packet_netfilter::none::ControlMessage;
 use netlink_packet_netfilter::{
     NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily, NetfilterSubsystem,
 };
-use netlink_sys::protocols::NETLINK_NETFILTER;
-use netlink_sys::{Socket, SocketAddr};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, setsockopt,
+    sockopt,
+};
 
 use super::Operation;
 
 /// More than any ruleset of ours; the default of about 200 kB would refuse some hundred services.
 const SEND_BUFFER: usize = 8 << 20;
 
-fn open() -> io::Result<Socket> {
-    let mut socket = Socket::new(NETLINK_NETFILTER)?;
-    socket.bind_auto()?;
-    socket.connect(&SocketAddr::new(0, 0))?;
-    socket.set_ext_ack(true)?;
-    socket.set_cap_ack(true)?;
-    nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::SndBuf, &SEND_BUFFER)?;
-    let _ = nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::SndBufForce, &SEND_BUFFER);
+/// A socket in the namespace in which it was opened. It hears the multicast groups whose bits are set in `groups`.
+pub(super) fn open(groups: u32) -> io::Result<OwnedFd> {
+    let socket = nix::sys::socket::socket(
+        AddressFamily::Netlink,
+        SockType::Raw,
+        SockFlag::SOCK_CLOEXEC,
+        SockProtocol::NetlinkNetFilter,
+    )?;
+    bind(socket.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
+    setsockopt(&socket, sockopt::SndBuf, &SEND_BUFFER)?;
+    let _ = setsockopt(&socket, sockopt::SndBufForce, &SEND_BUFFER);
     Ok(socket)
 }
 
 /// Sends a batch. The kernel works it off inside the call, so errors are there to be read right after it: any one
 /// means that nothing of the batch was done.
-pub(super) fn commit(operations: &[Operation]) -> io::Result<()> {
-    let socket = open()?;
+pub(super) fn commit(socket: &OwnedFd, operations: &[Operation]) -> io::Result<()> {
     let mut bytes = Vec::new();
     let control = |message| NetfilterMessage::new(header(NetfilterProtoFamily::Unspec, 10), message);
     append(&mut bytes, control(ControlMessage::BatchBegin), NLM_F_REQUEST, 0);
@@ -45,21 +50,30 @@ pub(super) fn commit(operations: &[Operation]) -> io::Result<()> {
         );
     }
     append(&mut bytes, control(ControlMessage::BatchEnd), NLM_F_REQUEST, 0);
-    let outcome = socket.send(&bytes, 0).and_then(|_| answers(&socket));
-    // Closing waits until the kernel has disposed of the transaction (`nft_rcv_nl_event`), a grace period of 10 ms and
-    // more. Nobody else has to.
-    std::thread::spawn(move || drop(socket));
-    outcome
+    // Of a process that died between its batch and the answers.
+    let _ = answers(socket);
+    send(socket.as_raw_fd(), &bytes, MsgFlags::empty())?;
+    answers(socket)
 }
 
 /// Every answer that is there; the first error.
-fn answers(socket: &Socket) -> io::Result<()> {
-    loop {
-        let mut answer = Vec::with_capacity(64 * 1024);
-        match socket.recv(&mut answer, libc::MSG_DONTWAIT) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-            Err(error) => return Err(error),
-            Ok(_) => first_error(&answer)?,
+fn answers(socket: &OwnedFd) -> io::Result<()> {
+    let mut outcome = Ok(());
+    while let Some(answer) = receive(socket, MsgFlags::MSG_DONTWAIT)? {
+        outcome = outcome.and(first_error(&answer));
+    }
+    outcome
+}
+
+/// One packet; `None` when none is there and `flags` say not to wait.
+fn receive(socket: &OwnedFd, flags: MsgFlags) -> io::Result<Option<Vec<u8>>> {
+    let mut answer = vec![0; 64 * 1024];
+    match recv(socket.as_raw_fd(), &mut answer, flags) {
+        Err(nix::errno::Errno::EAGAIN) => Ok(None),
+        Err(errno) => Err(errno.into()),
+        Ok(length) => {
+            answer.truncate(length);
+            Ok(Some(answer))
         }
     }
 }
@@ -117,8 +131,11 @@ fn first_error(bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Every object of a kind, as its attributes.
-pub(super) fn dump(kind: u8, attributes: Vec<DefaultNla>) -> io::Result<Vec<Vec<DefaultNla>>> {
-    let socket = open()?;
+pub(super) fn dump(
+    socket: &OwnedFd,
+    kind: u8,
+    attributes: Vec<DefaultNla>,
+) -> io::Result<Vec<Vec<DefaultNla>>> {
     let mut bytes = Vec::new();
     append(
         &mut bytes,
@@ -126,11 +143,10 @@ pub(super) fn dump(kind: u8, attributes: Vec<DefaultNla>) -> io::Result<Vec<Vec<
         NLM_F_REQUEST | NLM_F_DUMP,
         1,
     );
-    socket.send(&bytes, 0)?;
+    let _ = answers(socket);
+    send(socket.as_raw_fd(), &bytes, MsgFlags::empty())?;
     let mut found = Vec::new();
-    loop {
-        let mut answer = Vec::with_capacity(64 * 1024);
-        socket.recv(&mut answer, 0)?;
+    while let Some(answer) = receive(socket, MsgFlags::empty())? {
         first_error(&answer)?;
         for (kind, body) in messages(&answer) {
             if kind == 3 {
@@ -140,6 +156,7 @@ pub(super) fn dump(kind: u8, attributes: Vec<DefaultNla>) -> io::Result<Vec<Vec<
             found.push(attributes_of(body.get(4..).unwrap_or_default()));
         }
     }
+    Ok(found)
 }
 
 fn attributes_of(bytes: &[u8]) -> Vec<DefaultNla> {

@@ -8,6 +8,9 @@ use crate::request::Transport;
 impl fmt::Display for Table {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(out, "table ip {} {{", self.name)?;
+        if self.owned {
+            writeln!(out, "\tflags owner,persist")?;
+        }
         for chain in &self.chains {
             let hook = format!("{:?}", chain.hook).to_lowercase();
             writeln!(out, "\tchain {} {{", chain.name)?;
