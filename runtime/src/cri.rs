@@ -16,6 +16,38 @@ const SHORT: usize = 16;
 /// What stands in front of every line of one stream at one time.
 type Head = [u8; HEAD];
 
+/// Room for log lines, of a fixed size.
+#[derive(Debug)]
+pub(crate) struct Page<'a> {
+    room: &'a mut [u8],
+    length: usize,
+}
+
+impl<'a> Page<'a> {
+    /// Goes on behind the first `length` bytes.
+    pub(crate) fn new(room: &'a mut [u8], length: usize) -> Self {
+        Self { room, length }
+    }
+
+    /// Bytes written.
+    pub(crate) fn len(&self) -> usize {
+        self.length
+    }
+
+    #[inline]
+    fn push(&mut self, bytes: &[u8]) {
+        self.room[self.length..self.length + bytes.len()].copy_from_slice(bytes);
+        self.length += bytes.len();
+    }
+
+    /// Writes the whole piece, and keeps so much of it.
+    #[inline]
+    fn push_front(&mut self, piece: &[u8; HEAD + SHORT], kept: usize) {
+        self.room[self.length..self.length + HEAD + SHORT].copy_from_slice(piece);
+        self.length += kept;
+    }
+}
+
 /// Cuts one stream into log lines; holds what has no newline yet.
 #[derive(Debug)]
 pub(crate) struct Cutter {
@@ -45,12 +77,12 @@ impl Cutter {
     }
 
     /// Appends the log lines of `input` to `out` until that holds `enough` bytes; what of the input is left. Every byte
-    /// comes out once, in order.
+    /// comes out once, in order. `out` must have room for [`overshoot`] bytes more than `enough`.
     pub(crate) fn feed<'a>(
         &mut self,
         time: &Time,
         input: &'a [u8],
-        out: &mut Vec<u8>,
+        out: &mut Page,
         enough: usize,
     ) -> &'a [u8] {
         let head = self.head(time, b'F');
@@ -63,9 +95,7 @@ impl Cutter {
                 && self.partial.is_empty()
             {
                 piece[HEAD..].copy_from_slice(window);
-                let length = out.len() + HEAD + at + 1;
-                out.extend_from_slice(&piece);
-                out.truncate(length);
+                out.push_front(&piece, HEAD + at + 1);
                 start += at + 1;
                 continue;
             }
@@ -76,8 +106,8 @@ impl Cutter {
             if !self.partial.is_empty() || line.len() > LONGEST {
                 self.long_line(time, &head, line, out);
             } else {
-                out.extend_from_slice(&head);
-                out.extend_from_slice(line);
+                out.push(&head);
+                out.push(line);
             }
             start += at + 1;
         }
@@ -89,7 +119,7 @@ impl Cutter {
     }
 
     /// What has no newline yet is kept for later; when it is too much, it goes out as parts.
-    fn hold(&mut self, time: &Time, text: &[u8], out: &mut Vec<u8>) {
+    fn hold(&mut self, time: &Time, text: &[u8], out: &mut Page) {
         self.partial.extend_from_slice(text);
         let head = self.head(time, b'P');
         let whole = self.partial.len() / LONGEST * LONGEST;
@@ -100,7 +130,7 @@ impl Cutter {
     }
 
     /// A line, with its newline, of which parts may have come before.
-    fn long_line(&mut self, time: &Time, head: &Head, line: &[u8], out: &mut Vec<u8>) {
+    fn long_line(&mut self, time: &Time, head: &Head, line: &[u8], out: &mut Page) {
         self.partial.extend_from_slice(&line[..line.len() - 1]);
         let part = self.head(time, b'P');
         let mut rest = self.partial.as_slice();
@@ -113,11 +143,12 @@ impl Cutter {
     }
 
     /// The end of the stream: what had no newline is written as a part.
-    pub(crate) fn finish(&mut self, time: &Time, out: &mut Vec<u8>) {
-        if !self.partial.is_empty() {
-            write(out, &self.head(time, b'P'), &self.partial);
-            self.partial = Vec::new();
+    pub(crate) fn finish(&mut self, time: &Time) -> Vec<u8> {
+        let rest = std::mem::take(&mut self.partial);
+        if rest.is_empty() {
+            return rest;
         }
+        [&self.head(time, b'P')[..], &rest, b"\n"].concat()
     }
 
     fn head(&self, time: &Time, tag: u8) -> Head {
@@ -143,16 +174,22 @@ fn head(time: &Time, stream: &[u8; 6], tag: u8) -> Head {
     head
 }
 
-fn write(out: &mut Vec<u8>, head: &Head, text: &[u8]) {
-    out.extend_from_slice(head);
-    out.extend_from_slice(text);
-    out.push(b'\n');
+fn write(out: &mut Page, head: &Head, text: &[u8]) {
+    out.push(head);
+    out.push(text);
+    out.push(b"\n");
+}
+
+/// Most bytes that come out, beyond those asked for, when so many go in at once: one line of all of them, in parts.
+pub(crate) const fn overshoot(input: usize) -> usize {
+    let text = input + LONGEST;
+    text + (text / LONGEST + 2) * (HEAD + 1) + HEAD + SHORT
 }
 
 /// A line of the keeper's own, stream `system`.
-pub(crate) fn note(out: &mut Vec<u8>, time: &Time, text: &str) {
+pub(crate) fn note(time: &Time, text: &str) -> Vec<u8> {
     let text = text.replace('\n', " ");
-    write(out, &head(time, b"system", b'F'), text.as_bytes());
+    [&head(time, b"system", b'F')[..], text.as_bytes(), b"\n"].concat()
 }
 
 /// A time as it stands in a log: RFC 3339 in UTC with nanoseconds.
@@ -218,12 +255,14 @@ mod tests {
         for chunk in chunks {
             let mut rest = *chunk;
             while !rest.is_empty() {
-                let mut out = Vec::new();
+                let mut room = vec![0; enough + overshoot(rest.len())];
+                let mut out = Page::new(&mut room, 0);
                 rest = cutter.feed(&time, rest, &mut out, enough);
-                log.extend(out);
+                let length = out.len();
+                log.extend_from_slice(&room[..length]);
             }
         }
-        cutter.finish(&time, &mut log);
+        log.extend(cutter.finish(&time));
         log
     }
 

@@ -7,6 +7,10 @@
 pub const FAILPOINTS: &[&str] = &[
     "keeper-locked",
     "keeper-listening",
+    "log-writer-started",
+    "log-opened",
+    "log-rotated",
+    "log-written",
     "supervisor-started",
     "userns-created",
     "bundle-read",

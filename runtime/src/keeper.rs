@@ -6,6 +6,7 @@
 mod calls;
 mod connection;
 mod exec;
+mod logs;
 mod prepare;
 mod pump;
 mod sandbox;
@@ -42,13 +43,18 @@ enum Source {
     Signals,
     Connection(u64),
     Reports(String),
+    /// The set of all outputs.
+    Outputs,
     Output(String, usize),
+    LogWriter,
     ExecReports(i32),
 }
 
 /// The keeper's whole state; it has no other owner.
 struct Keeper {
     epoll: Epoll,
+    /// The outputs of the sandboxes, as one source: while the logs take nothing, none is looked at.
+    outputs: Epoll,
     sources: BTreeMap<u64, Source>,
     next_source: u64,
     listener: OwnedFd,
@@ -64,7 +70,10 @@ struct Keeper {
     execs: BTreeMap<i32, Exec>,
     helpers: BTreeMap<i32, String>,
     supervisor: Supervisor,
+    logs: logs::Logs,
     room: pump::Room,
+    /// Sandboxes that wait for their logs: to be told as running, or as ended.
+    unwritten: Vec<String>,
     ending: bool,
 }
 
@@ -115,6 +124,7 @@ fn start(directory: &Path, supervisor: Vec<OsString>) -> io::Result<(Keeper, Flo
     failpoint::hit("keeper-listening")?;
     let mut keeper = Keeper {
         epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
+        outputs: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
         sources: BTreeMap::new(),
         next_source: 0,
         listener,
@@ -129,7 +139,9 @@ fn start(directory: &Path, supervisor: Vec<OsString>) -> io::Result<(Keeper, Flo
         execs: BTreeMap::new(),
         helpers: BTreeMap::new(),
         supervisor: Supervisor::new(supervisor),
+        logs: logs::Logs::new()?,
         room: pump::Room::default(),
+        unwritten: Vec::new(),
         ending: false,
     };
     let (listener, signals) = (
@@ -140,6 +152,7 @@ fn start(directory: &Path, supervisor: Vec<OsString>) -> io::Result<(Keeper, Flo
     keeper.watch(signals.as_fd(), Source::Signals)?;
     // The descriptors watched are the clones: they must live as long as the loop.
     keeper.held.insert("keeper".to_owned(), vec![listener, signals]);
+    keeper.start_log_writer()?;
     keeper.supervisor.start()?;
     failpoint::hit("supervisor-started")?;
     announce()?;
@@ -175,7 +188,13 @@ impl Keeper {
     fn serve(&mut self) -> io::Result<()> {
         let mut events = vec![EpollEvent::empty(); 64];
         while !(self.ending && self.sandboxes.values().all(Sandbox::is_over)) {
-            let timeout = self.supervisor.restart_in().map_or(EpollTimeout::NONE, |pause| {
+            let pause = self
+                .supervisor
+                .restart_in()
+                .into_iter()
+                .chain(self.logs.wait())
+                .min();
+            let timeout = pause.map_or(EpollTimeout::NONE, |pause| {
                 EpollTimeout::try_from(pause).unwrap_or(EpollTimeout::ZERO)
             });
             let count = match self.epoll.wait(&mut events, timeout) {
@@ -187,10 +206,12 @@ impl Keeper {
                     self.handle(event.data(), &source)?;
                 }
             }
+            self.tend_logs()?;
             if !self.ending {
                 self.supervisor.restart_when_due()?;
             }
         }
+        self.logs.end();
         failpoint::hit("keeper-ending")
     }
 
@@ -200,18 +221,29 @@ impl Keeper {
             Source::Signals => self.on_signals(),
             Source::Connection(number) => self.on_request(token, *number),
             Source::Reports(id) => self.on_reports(token, id),
+            Source::Outputs => self.on_outputs(),
             Source::Output(id, stream) => self.on_output(token, id, *stream),
+            Source::LogWriter => {
+                self.on_log_writer(token);
+                Ok(())
+            }
             Source::ExecReports(pid) => self.on_exec_report(token, *pid),
         }
     }
 
     fn watch(&mut self, descriptor: BorrowedFd, source: Source) -> io::Result<u64> {
-        let token = self.next_source;
-        self.next_source += 1;
+        let token = self.register(source);
         self.epoll
             .add(descriptor, EpollEvent::new(EpollFlags::EPOLLIN, token))?;
-        self.sources.insert(token, source);
         Ok(token)
+    }
+
+    /// A token for the events of this source.
+    fn register(&mut self, source: Source) -> u64 {
+        let token = self.next_source;
+        self.next_source += 1;
+        self.sources.insert(token, source);
+        token
     }
 
     fn unwatch(&mut self, token: u64, descriptor: BorrowedFd) {
@@ -248,7 +280,9 @@ impl Keeper {
                 Ok(_) | Err(nix::errno::Errno::EINTR) => continue,
                 Err(errno) => return Err(errno.into()),
             };
-            if self.supervisor.ended(pid, status) {
+            if self.logs.ended(pid) {
+                // The loop starts the next one.
+            } else if self.supervisor.ended(pid, status) {
                 if self.supervisor.is_finished() {
                     self.end();
                 }

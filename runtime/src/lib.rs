@@ -33,6 +33,7 @@ pub mod support;
 mod sys;
 pub mod userns;
 mod wire;
+mod writer;
 
 pub use cri::LONGEST as LONGEST_LOG_TEXT;
 pub use launch::start_time;

@@ -5,116 +5,168 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
 
-use crate::cri::{self, Cutter, Time};
-use crate::protocol::LogFile;
+use serde::{Deserialize, Serialize};
 
-/// Bytes of one write: enough for the kernel to take big pages.
-const BATCH: usize = 512 * 1024;
+use crate::cri::{self, Time};
+use crate::failpoint;
+use crate::protocol::LogFile;
 
 /// An open log.
 #[derive(Debug)]
 pub(crate) struct Log {
     place: LogFile,
     file: File,
-    size: u64,
+    /// What of it is known to whoever gives the lines.
+    standing: Standing,
     /// The file may end in half a line.
     torn: bool,
-    /// What the service wrote and the disk did not take, in bytes, and why.
-    dropped: Option<(u64, io::Error)>,
     /// Lines of the keeper's own that the disk did not take: a run that begins must be found later.
     owed: Vec<u8>,
+    /// Bytes behind the standing that a writer left who was killed before it could tell: the beginning of what comes next.
+    ahead: usize,
 }
 
 /// Bytes of lines of the keeper's own that wait for the disk.
 const OWED: usize = 16 * 1024;
 
+/// How far a log is. A writer that is started anew goes on from here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Standing {
+    /// Of the current file.
+    pub(crate) inode: u64,
+    /// Bytes of it that are written.
+    pub(crate) size: u64,
+    /// What the service wrote and the disk did not take, in bytes, and why: to be told.
+    pub(crate) dropped: Option<(u64, String)>,
+}
+
+/// Lines for a log.
+#[derive(Debug)]
+pub(crate) struct Lines<'a> {
+    /// Whole lines of the file.
+    pub(crate) text: &'a [u8],
+    /// How many bytes of the service's they stand for; 0 for lines of the keeper's own, which are kept when the disk
+    /// refuses.
+    pub(crate) service_bytes: u64,
+    /// Bytes of the service's before them that were never offered to the disk, and why.
+    pub(crate) missing: Option<(u64, String)>,
+}
+
 impl Log {
-    /// Opens the file for appending, making its directory (0700).
-    pub(crate) fn open(place: LogFile) -> io::Result<Self> {
+    /// Opens the file for appending, making its directory (0700). `earlier` is how far it was when another process had
+    /// it.
+    pub(crate) fn open(place: LogFile, earlier: Option<Standing>) -> io::Result<Self> {
         if let Some(directory) = place.path.parent() {
             fs::create_dir_all(directory)?;
         }
         let file = open(&place.path)?;
-        let size = file.metadata()?.len();
-        let mut last = *b"\n";
-        if size > 0 {
-            // A keeper that was killed may have left half a line.
-            file.read_at(&mut last, size - 1)?;
+        let metadata = file.metadata()?;
+        failpoint::hit("log-opened")?;
+        let mut standing = Standing {
+            inode: metadata.ino(),
+            size: metadata.len(),
+            dropped: None,
+        };
+        let (mut ahead, mut torn) = (0, false);
+        match earlier {
+            Some(earlier) if earlier.inode == standing.inode && earlier.size <= standing.size => {
+                ahead = usize::try_from(standing.size - earlier.size).unwrap_or(0);
+                standing = earlier;
+            }
+            earlier => {
+                standing.dropped = earlier.and_then(|earlier| earlier.dropped);
+                let mut last = *b"\n";
+                if standing.size > 0 {
+                    // A writer that was killed may have left half a line.
+                    file.read_at(&mut last, standing.size - 1)?;
+                }
+                torn = last != *b"\n";
+            }
         }
         Ok(Self {
             place,
             file,
-            size,
-            torn: last != *b"\n",
-            dropped: None,
+            standing,
+            torn,
             owed: Vec::new(),
+            ahead,
         })
     }
 
-    /// Writes what came from a stream, as whole log lines. `buffer` is only room to work in.
-    pub(crate) fn append(&mut self, cutter: &mut Cutter, input: &[u8], buffer: &mut Vec<u8>) {
+    /// How far it is.
+    pub(crate) fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
+    /// Writes lines, or drops and counts them: a disk that refuses is not the service's fault, it is never made to wait for
+    /// one. `moved` is told when the file is a new one, before anything is written into it.
+    pub(crate) fn take(&mut self, lines: &Lines, moved: &mut dyn FnMut(&Standing)) {
         let time = Time::now();
-        let mut rest = input;
-        while !rest.is_empty() {
-            let before = cutter.held() + rest.len();
-            buffer.clear();
-            rest = cutter.feed(&time, rest, buffer, BATCH);
-            let service_bytes = before - cutter.held() - rest.len();
-            self.write_or_drop(&time, buffer, service_bytes);
+        if let Some((bytes, why)) = &lines.missing {
+            self.drop_bytes(*bytes, why.clone());
+        }
+        if let Err(error) = self.write(&time, lines.text, moved) {
+            if lines.service_bytes > 0 {
+                self.drop_bytes(lines.service_bytes, plain(&error));
+            } else if self.owed.len() + lines.text.len() <= OWED {
+                self.owed.extend_from_slice(lines.text);
+            }
         }
     }
 
-    /// The end of a stream.
-    pub(crate) fn finish(&mut self, cutter: &mut Cutter) {
-        let (mut buffer, time, held) = (Vec::new(), Time::now(), cutter.held());
-        cutter.finish(&time, &mut buffer);
-        self.write_or_drop(&time, &buffer, held);
-    }
-
-    /// A line of the keeper's own, stream `system`.
-    pub(crate) fn note(&mut self, text: &str) {
-        let (mut buffer, time) = (Vec::new(), Time::now());
-        cri::note(&mut buffer, &time, text);
-        if self.write(&time, &buffer).is_err() && self.owed.len() + buffer.len() <= OWED {
-            self.owed.extend_from_slice(&buffer);
-        }
-    }
-
-    /// A disk that refuses is not the service's fault: it is never made to wait for one.
-    fn write_or_drop(&mut self, time: &Time, lines: &[u8], service_bytes: usize) {
-        if lines.is_empty() {
-            return;
-        }
-        if let Err(error) = self.write(time, lines) {
-            let earlier = self.dropped.take().map_or(0, |(count, _)| count);
-            self.dropped = Some((earlier + service_bytes as u64, error));
-        }
+    fn drop_bytes(&mut self, bytes: u64, why: String) {
+        let earlier = self.standing.dropped.take().map_or(0, |(count, _)| count);
+        self.standing.dropped = Some((earlier + bytes, why));
     }
 
     /// All of the lines, behind what is to be told of earlier ones; or nothing, and an error.
-    fn write(&mut self, time: &Time, lines: &[u8]) -> io::Result<()> {
-        if self.size > 0 && self.size + lines.len() as u64 > self.place.max_bytes {
+    fn write(&mut self, time: &Time, lines: &[u8], moved: &mut dyn FnMut(&Standing)) -> io::Result<()> {
+        let standing = &self.standing;
+        if standing.size > 0 && standing.size + lines.len() as u64 > self.place.max_bytes && self.ahead == 0 {
             self.rotate()?;
+            moved(&self.standing);
         }
-        if !self.torn && self.dropped.is_none() && self.owed.is_empty() {
+        let there = self.already_there(lines);
+        if there > 0 {
+            self.put(&lines[there..])?;
+            self.standing.size += there as u64;
+            return Ok(());
+        }
+        if !self.torn && self.standing.dropped.is_none() && self.owed.is_empty() {
             return self.put(lines);
         }
         // In one piece: on a disk that has room for little, the mark alone would fill it again and again.
         let mut whole = if self.torn { b"\n".to_vec() } else { Vec::new() };
-        if let Some((count, error)) = &self.dropped {
-            let mark = format!("{count} bytes were dropped: {}", plain(error));
-            cri::note(&mut whole, time, &mark);
+        if let Some((count, why)) = &self.standing.dropped {
+            whole.extend(cri::note(time, &format!("{count} bytes were dropped: {why}")));
         }
         whole.extend_from_slice(&self.owed);
         whole.extend_from_slice(lines);
         self.put(&whole)?;
         self.torn = false;
-        self.dropped = None;
+        self.standing.dropped = None;
         self.owed.clear();
         Ok(())
+    }
+
+    /// How many of these bytes a writer who was killed has written. What it left and is something else stays: a line more
+    /// is better than one less.
+    fn already_there(&mut self, lines: &[u8]) -> usize {
+        let ahead = std::mem::take(&mut self.ahead);
+        if ahead == 0 {
+            return 0;
+        }
+        let mut left = vec![0; ahead.min(lines.len())];
+        let same = self.file.read_exact_at(&mut left, self.standing.size).is_ok() && lines.starts_with(&left);
+        if same && left.len() == ahead {
+            return ahead;
+        }
+        self.standing.size += ahead as u64;
+        self.torn = true;
+        0
     }
 
     fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -127,7 +179,7 @@ impl Log {
                 Err(error) => return self.cut_off(done, error),
             }
         }
-        self.size += bytes.len() as u64;
+        self.standing.size += bytes.len() as u64;
         Ok(())
     }
 
@@ -169,8 +221,10 @@ impl Log {
             fs::rename(&self.place.path, self.named(".1"))?;
         }
         fs::rename(&next, &self.place.path)?;
+        failpoint::hit("log-rotated")?;
+        self.standing.inode = file.metadata()?.ino();
+        self.standing.size = 0;
         self.file = file;
-        self.size = 0;
         self.torn = false;
         Ok(())
     }
@@ -216,6 +270,7 @@ mod tests {
     use nix::sched::{CloneFlags, unshare};
 
     use super::*;
+    use crate::cri::Cutter;
 
     fn place(name: &str) -> PathBuf {
         let directory = std::env::temp_dir().join(format!("pactown-log-{name}-{}", std::process::id()));
@@ -232,11 +287,30 @@ mod tests {
             files,
             run: 1,
         };
-        Log::open(place).unwrap()
+        Log::open(place, None).unwrap()
+    }
+
+    /// The lines of the file.
+    fn cut(text: &[u8]) -> Vec<u8> {
+        let mut room = vec![0; 64 * text.len() + cri::overshoot(0)];
+        let mut page = cri::Page::new(&mut room, 0);
+        Cutter::stdout().feed(&Time::now(), text, &mut page, usize::MAX);
+        let length = page.len();
+        room.truncate(length);
+        room
+    }
+
+    fn take(log: &mut Log, text: &[u8], service_bytes: usize) {
+        let lines = Lines {
+            text,
+            service_bytes: service_bytes as u64,
+            missing: None,
+        };
+        log.take(&lines, &mut |_| {});
     }
 
     fn append(log: &mut Log, text: &[u8]) {
-        log.append(&mut Cutter::stdout(), text, &mut Vec::new());
+        take(log, &cut(text), text.len());
     }
 
     /// Texts behind the time, of files that must have whole lines only.
@@ -283,6 +357,36 @@ mod tests {
     }
 
     #[test]
+    fn the_next_writer_goes_on_where_one_was_killed() {
+        let directory = place("killed");
+        let path = directory.join("current.log");
+        let mut before = log(&directory, 2000, 3);
+        append(&mut before, b"one\n");
+        let (standing, batch) = (before.standing().clone(), cut(b"two\nthree\nfour\n"));
+        // So much of the batch was written, of which nobody knows.
+        for written in 0..=batch.len() {
+            let mut file = File::options().append(true).open(&path).unwrap();
+            file.set_len(standing.size).unwrap();
+            file.write_all(&batch[..written]).unwrap();
+            let mut after = Log::open(before.place.clone(), Some(standing.clone())).unwrap();
+            take(&mut after, &batch, 15);
+            append(&mut after, b"five\n");
+            assert_eq!(after.standing().size, fs::metadata(&path).unwrap().len());
+            let whole = ["one", "two", "three", "four", "five"].map(|text| format!("stdout F {text}"));
+            assert_eq!(lines(&path), whole, "after {written} bytes");
+        }
+        // Something else is there: it stays.
+        let mut file = File::options().append(true).open(&path).unwrap();
+        file.set_len(standing.size).unwrap();
+        file.write_all(b"T stdout F fore").unwrap();
+        let mut after = Log::open(before.place.clone(), Some(standing)).unwrap();
+        take(&mut after, &batch, 15);
+        let whole = ["one", "fore", "two", "three", "four"].map(|text| format!("stdout F {text}"));
+        assert_eq!(lines(&path), whole);
+        fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
     fn what_a_full_disk_refuses_is_counted_and_told_once_it_has_room() {
         let directory = place("full");
         // In a mount namespace of this thread's own, so that nobody else sees it.
@@ -304,10 +408,11 @@ mod tests {
         append(&mut log, &b"0123456789abcdef\n".repeat(1000));
         assert_eq!(lines(&directory.join("current.log")), ["stdout F before"]);
         append(&mut log, &b"0123456789abcdef\n".repeat(10_000));
-        log.dropped = log.dropped.filter(|(count, _)| *count == 187_000);
+        let dropped = log.standing().dropped.clone().map(|(count, _)| count);
+        assert_eq!(dropped, Some(187_000));
         let full = File::options().append(true).open("/dev/full").unwrap();
         let file = std::mem::replace(&mut log.file, full);
-        log.note("starting run=2");
+        take(&mut log, &cri::note(&Time::now(), "starting run=2"), 0);
         log.file = file;
         fs::remove_file(directory.join("filler")).unwrap();
         append(&mut log, b"after\n");

@@ -75,6 +75,59 @@ pub(crate) fn trim_heap() {
     }
 }
 
+/// Memory that this process shares with the children it makes with [`clone3`]; pages come when they are touched.
+#[derive(Debug)]
+pub(crate) struct SharedMemory {
+    start: std::ptr::NonNull<u8>,
+    length: usize,
+}
+
+impl SharedMemory {
+    /// So many bytes, zeroed.
+    pub(crate) fn new(length: usize) -> io::Result<Self> {
+        let (protection, flags) = (
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_SHARED | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+        );
+        // SAFETY: a new mapping where the kernel likes; it replaces none.
+        let start = unsafe { libc::mmap(std::ptr::null_mut(), length, protection, flags, -1, 0) };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let start = std::ptr::NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Self { start, length })
+    }
+
+    /// A part that no other process writes as long as this borrow lives: the processes hand parts to each other by
+    /// messages, and touch only what they have.
+    pub(crate) fn part(&self, range: std::ops::Range<usize>) -> &[u8] {
+        assert!(range.start <= range.end && range.end <= self.length);
+        // SAFETY: inside of the mapping, which lives as long as `self`; bytes have no invalid values; nobody writes them
+        // meanwhile, as the contract above says.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr().add(range.start), range.len()) }
+    }
+
+    /// A part that no other process reads or writes as long as this borrow lives.
+    pub(crate) fn part_mut(&mut self, range: std::ops::Range<usize>) -> &mut [u8] {
+        assert!(range.start <= range.end && range.end <= self.length);
+        // SAFETY: as in `part`, and `&mut self` makes it the only borrow in this process.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr().add(range.start), range.len()) }
+    }
+
+    /// Gives the pages of all of it back: it is zeroed (madvise(2), `MADV_REMOVE`).
+    pub(crate) fn release(&mut self) {
+        // SAFETY: exactly our mapping, and `&mut self` says that nobody has borrowed of it.
+        unsafe { libc::madvise(self.start.as_ptr().cast(), self.length, libc::MADV_REMOVE) };
+    }
+}
+
+impl Drop for SharedMemory {
+    fn drop(&mut self) {
+        // SAFETY: exactly our mapping, of which nothing is borrowed any more.
+        unsafe { libc::munmap(self.start.as_ptr().cast(), self.length) };
+    }
+}
+
 /// `struct mount_attr` of mount_setattr(2).
 #[repr(C)]
 #[derive(Default)]

@@ -44,7 +44,15 @@ pub(crate) fn send(
 /// Receives one document; `None` when the other side has closed. A packet that is too long or not what was expected
 /// is an error, and its descriptors are closed.
 pub(crate) fn receive<T: DeserializeOwned>(socket: impl AsFd) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
-    let mut bytes = vec![0; MAX_PACKET];
+    receive_small(socket, MAX_PACKET)
+}
+
+/// The same, of at most so many bytes: room costs time where many come.
+pub(crate) fn receive_small<T: DeserializeOwned>(
+    socket: impl AsFd,
+    longest: usize,
+) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
+    let mut bytes = vec![0; longest];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let mut parts = [IoSliceMut::new(&mut bytes)];

@@ -15,11 +15,13 @@ use crate::cri::Cutter;
 use crate::error::{During, Failure, Result};
 use crate::failpoint;
 use crate::launch::{self, Launch};
-use crate::log::Log;
 use crate::protocol::{Call, FailureKind, Listed, LogFile, Request, What};
 
 /// Capacity of the output pipes in bytes: what a service may write while the keeper is busy elsewhere.
 const PIPE: usize = 256 * 1024;
+
+/// stdout and stderr of a sandbox, until they end.
+pub(super) type Outputs = [Option<(OwnedFd, Cutter)>; 2];
 
 impl Keeper {
     pub(super) fn call(&mut self, connection: u64, request: Request, descriptors: Vec<OwnedFd>) {
@@ -75,27 +77,15 @@ impl Keeper {
             ));
         }
         let prepared = self.take(id, &bundle)?;
-        let spec = &prepared.spec;
-        let starting = format!("starting run={}", log.run);
-        let mut log = Log::open(log).during(|| "open the log".to_owned())?;
-        log.note(&starting);
-        let path = spec
-            .linux()
-            .as_ref()
-            .and_then(|linux| linux.cgroups_path().clone())
-            .unwrap_or_default();
-        let resources = spec.linux().as_ref().and_then(|linux| linux.resources().clone());
-        let cgroup = Cgroup::create(&path.to_string_lossy(), resources.as_ref())?;
-        let started = failpoint::hit("cgroup-created")
-            .during(|| "create the cgroup".to_owned())
-            .and_then(|()| self.launch(id, &prepared, &cgroup));
-        match started {
+        let run = format!("starting run={}", log.run);
+        let log = self.logs.open(log, &run);
+        match self.begin(id, &prepared) {
             Err(failure) => {
-                log.note(&failure.to_string());
-                let _ = cgroup.delete();
+                self.logs.note(log, &failure.to_string());
+                self.logs.close(log);
                 Err(failure)
             }
-            Ok((launched, outputs)) => {
+            Ok((cgroup, launched, outputs)) => {
                 let sandbox = Sandbox {
                     bundle,
                     pid: launched.pid,
@@ -107,24 +97,40 @@ impl Keeper {
                     reports: Some(launched.reports),
                     unread: Vec::new(),
                     requester: Some(to),
+                    started: false,
                     failure: None,
                     status: None,
                     reaped: false,
+                    record: None,
                     exit: None,
                 };
-                self.register(id, sandbox)
+                self.register_sandbox(id, sandbox)
                     .during(|| "watch the sandbox".to_owned())
             }
         }
     }
 
-    #[allow(clippy::type_complexity)]
-    fn launch(
-        &self,
-        id: &str,
-        prepared: &Prepared,
-        cgroup: &Cgroup,
-    ) -> Result<(launch::Launched, [Option<(OwnedFd, Cutter)>; 2])> {
+    /// The sandbox's group, its pid 1, its outputs; or nothing of them.
+    fn begin(&self, id: &str, prepared: &Prepared) -> Result<(Cgroup, launch::Launched, Outputs)> {
+        let linux = prepared.spec.linux().as_ref();
+        let path = linux
+            .and_then(|linux| linux.cgroups_path().clone())
+            .unwrap_or_default();
+        let resources = linux.and_then(|linux| linux.resources().clone());
+        let cgroup = Cgroup::create(&path.to_string_lossy(), resources.as_ref())?;
+        let launched = failpoint::hit("cgroup-created")
+            .during(|| "create the cgroup".to_owned())
+            .and_then(|()| self.launch(id, prepared, &cgroup));
+        match launched {
+            Ok((launched, outputs)) => Ok((cgroup, launched, outputs)),
+            Err(failure) => {
+                let _ = cgroup.delete();
+                Err(failure)
+            }
+        }
+    }
+
+    fn launch(&self, id: &str, prepared: &Prepared, cgroup: &Cgroup) -> Result<(launch::Launched, Outputs)> {
         let Some(namespace) = self.namespaces.get(id) else {
             return Err(Failure::new(
                 FailureKind::Request,
@@ -158,7 +164,7 @@ impl Keeper {
         ))
     }
 
-    fn register(&mut self, id: &str, sandbox: Sandbox) -> io::Result<()> {
+    fn register_sandbox(&mut self, id: &str, sandbox: Sandbox) -> io::Result<()> {
         let reports = sandbox
             .reports
             .as_ref()

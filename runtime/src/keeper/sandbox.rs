@@ -5,12 +5,11 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use super::calls::Outputs;
 use super::{Keeper, Source};
 use crate::cgroup::{Cgroup, Usage};
-use crate::cri::Cutter;
 use crate::error::{Failure, Result};
 use crate::failpoint;
-use crate::log::Log;
 use crate::protocol::{ExitRecord, ExitStatus, FailureKind, What};
 use crate::report::Report;
 
@@ -21,15 +20,20 @@ pub(super) struct Sandbox {
     pub(super) start_time: u64,
     pub(super) pidfd: OwnedFd,
     pub(super) cgroup: Cgroup,
-    pub(super) log: Log,
-    pub(super) outputs: [Option<(OwnedFd, Cutter)>; 2],
+    /// Number of its log, see [`super::logs::Logs`].
+    pub(super) log: u64,
+    pub(super) outputs: Outputs,
     pub(super) reports: Option<OwnedFd>,
     pub(super) unread: Vec<u8>,
     /// Who waits for `Created`: connection and sequence number.
     pub(super) requester: Option<(u64, u64)>,
+    /// Its service runs, or has run.
+    pub(super) started: bool,
     pub(super) failure: Option<Failure>,
     pub(super) status: Option<ExitStatus>,
     pub(super) reaped: bool,
+    /// Set when nothing more comes; it is over when this is in the log.
+    pub(super) record: Option<ExitRecord>,
     pub(super) exit: Option<ExitRecord>,
 }
 
@@ -106,19 +110,10 @@ impl Keeper {
             match serde_json::from_slice(&line) {
                 Ok(Report::Started) => {
                     failpoint::hit("sandbox-started")?;
-                    sandbox.log.note(&format!("started pid {}", sandbox.pid));
-                    let (pid, start_time) = (sandbox.pid, sandbox.start_time);
-                    if let Some(requester) = sandbox.requester.take() {
-                        self.answer(
-                            requester,
-                            What::Created {
-                                id: id.to_owned(),
-                                pid,
-                                start_time,
-                            },
-                            &[],
-                        );
-                    }
+                    self.logs
+                        .note(sandbox.log, &format!("started pid {}", sandbox.pid));
+                    sandbox.started = true;
+                    self.settle(id)?;
                 }
                 Ok(Report::Failed(failure)) => sandbox.failure = Some(failure),
                 Ok(Report::Exited(status)) => sandbox.status = Some(status),
@@ -135,22 +130,81 @@ impl Keeper {
         self.settle(id)
     }
 
-    /// When the last of a sandbox has come: reads its usage, removes its groups, records, tells. The log is complete by
-    /// then, so whoever reads it after `Exited` reads all of it.
+    /// What a sandbox waits for may have come: it runs, or has ended. Whoever is told either reads all of its log until
+    /// then, unless the disk hangs.
     pub(super) fn settle(&mut self, id: &str) -> io::Result<()> {
-        let Some(sandbox) = self
-            .sandboxes
-            .get_mut(id)
-            .filter(|sandbox| sandbox.has_ended() && !sandbox.is_over())
-        else {
+        let Some(sandbox) = self.sandboxes.get_mut(id).filter(|sandbox| !sandbox.is_over()) else {
+            return Ok(());
+        };
+        let ended = sandbox.has_ended();
+        if ended && sandbox.record.is_none() {
+            self.conclude(id)?;
+        }
+        let Some(sandbox) = self.sandboxes.get_mut(id) else {
+            return Ok(());
+        };
+        if !ended && (!sandbox.started || sandbox.requester.is_none()) {
+            return Ok(());
+        }
+        if !self.logs.is_written(sandbox.log) {
+            if !self.unwritten.iter().any(|waits| waits == id) {
+                self.unwritten.push(id.to_owned());
+            }
+            return Ok(());
+        }
+        self.tell_start(id);
+        if ended { self.tell_end(id) } else { Ok(()) }
+    }
+
+    /// The last of a sandbox has come: reads its usage, removes its groups, notes its end.
+    fn conclude(&mut self, id: &str) -> io::Result<()> {
+        let Some(sandbox) = self.sandboxes.get_mut(id) else {
             return Ok(());
         };
         failpoint::hit("sandbox-ended")?;
         let usage = sandbox.cgroup.usage();
         if let Err(failure) = sandbox.cgroup.delete() {
-            sandbox.log.note(&failure.to_string());
+            self.logs.note(sandbox.log, &failure.to_string());
         }
         failpoint::hit("cgroup-deleted")?;
+        let record = record(sandbox.status.unwrap_or(ExitStatus::Unknown), Some(usage));
+        if sandbox.started {
+            self.logs.note(sandbox.log, &ended_text(&record));
+        }
+        sandbox.record = Some(record);
+        Ok(())
+    }
+
+    /// Answers whoever asked for the sandbox; one that has no log does not run.
+    fn tell_start(&mut self, id: &str) {
+        let Some(sandbox) = self.sandboxes.get_mut(id).filter(|sandbox| sandbox.started) else {
+            return;
+        };
+        if sandbox.requester.is_some()
+            && let Some(why) = self.logs.refused(sandbox.log)
+        {
+            sandbox.failure = Some(Failure::new(FailureKind::Environment, "open the log", why));
+            sandbox.started = false;
+            sandbox.kill();
+            return;
+        }
+        let (pid, start_time) = (sandbox.pid, sandbox.start_time);
+        if let Some(requester) = sandbox.requester.take() {
+            let created = What::Created {
+                id: id.to_owned(),
+                pid,
+                start_time,
+            };
+            self.answer(requester, created, &[]);
+        }
+    }
+
+    /// Records the end and tells it.
+    fn tell_end(&mut self, id: &str) -> io::Result<()> {
+        let Some(sandbox) = self.sandboxes.get_mut(id) else {
+            return Ok(());
+        };
+        self.logs.close(sandbox.log);
         if let Some(requester) = sandbox.requester.take() {
             let failure = sandbox.failure.take().unwrap_or_else(|| {
                 Failure::new(
@@ -163,8 +217,9 @@ impl Keeper {
             self.answer(requester, failed(failure), &[]);
             return Ok(());
         }
-        let record = record(sandbox.status.unwrap_or(ExitStatus::Unknown), Some(usage));
-        sandbox.log.note(&ended_text(&record));
+        let Some(record) = sandbox.record.clone() else {
+            return Ok(());
+        };
         let _ = write_record(&sandbox.bundle, &record);
         failpoint::hit("exit-recorded")?;
         sandbox.exit = Some(record.clone());

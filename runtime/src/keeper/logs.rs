@@ -1,0 +1,451 @@
+//! The logs of all sandboxes as the keeper has them: lines on their way to the log writer, and what is known of each log.
+//!
+//! Lines wait in pages of memory shared with the writer and stay there until it has answered, so that its death costs
+//! none. While all pages are taken, services wait in their own writes. When the writer has not answered for longer than
+//! [`PATIENCE`], nobody waits any more: what finds no page is dropped and counted, and told in the log later.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::cri::{self, Cutter, Page, Time};
+use crate::log::Standing;
+use crate::protocol::LogFile;
+use crate::sys::SharedMemory;
+use crate::wire;
+use crate::writer::{self, Answer, LONGEST_ORDER, Order};
+
+/// How long the disk may take to write one page until lines are dropped.
+const PATIENCE: Duration = Duration::from_secs(1);
+const HUNG: &str = "the disk did not answer for more than a second";
+
+/// Bytes read in one turn of one stream, so that a flood starves nobody.
+pub(super) const TURN: usize = 256 * 1024;
+/// Bytes of lines that go to the writer at once: enough for the kernel to take big pages.
+const BATCH: usize = 512 * 1024;
+/// Bytes of a page: a batch is full once it has that many.
+const PAGE: usize = (BATCH + cri::overshoot(TURN)).next_multiple_of(64 * 1024);
+const PAGES: usize = 8;
+/// Orders that the writer has at once: one that it works on, and the next.
+const AHEAD: usize = 2;
+/// Pause before a writer is started again that died young.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Bytes of the keeper's own lines that wait for a page, for each log.
+const OWED: usize = 64 * 1024;
+
+/// All logs.
+pub(super) struct Logs {
+    memory: SharedMemory,
+    free: Vec<usize>,
+    writer: Option<Writer>,
+    /// When the next writer is to be started.
+    due: Option<Instant>,
+    books: BTreeMap<u64, Book>,
+    next: u64,
+    /// In the order of writing; the first `sent` are with the writer.
+    orders: VecDeque<(Order, Option<usize>)>,
+    sent: usize,
+    /// Since when the first order has been waiting.
+    since: Instant,
+    scratch: Vec<u8>,
+}
+
+struct Writer {
+    pid: i32,
+    socket: OwnedFd,
+    started: Instant,
+}
+
+/// What is known of one log.
+struct Book {
+    place: LogFile,
+    standing: Option<Standing>,
+    /// Whether this writer has opened it.
+    open: bool,
+    /// Orders under way.
+    orders: usize,
+    /// Bytes of the service's that found no page.
+    missing: u64,
+    /// Lines of the keeper's own, and last lines of a stream, that wait for a page; with the service's bytes among them.
+    owed: (Vec<u8>, u64),
+    /// Why it cannot be opened.
+    refused: Option<String>,
+    end: End,
+}
+
+/// Whether a log goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Open,
+    /// Nothing comes any more.
+    Asked,
+    /// The writer is told to let go of it.
+    Ordered,
+}
+
+impl Logs {
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self {
+            memory: SharedMemory::new(PAGE * PAGES)?,
+            // The last is taken first, and taken again while it is warm.
+            free: (0..PAGES).collect(),
+            writer: None,
+            due: None,
+            books: BTreeMap::new(),
+            next: 0,
+            orders: VecDeque::new(),
+            sent: 0,
+            since: Instant::now(),
+            scratch: Vec::new(),
+        })
+    }
+
+    /// Starts the writer; its answers come on what is returned.
+    pub(super) fn start_writer(&mut self) -> io::Result<BorrowedFd<'_>> {
+        self.due = Some(Instant::now() + PAUSE);
+        let (pid, socket) = writer::start(&self.memory)?;
+        self.due = None;
+        self.writer = Some(Writer {
+            pid,
+            socket,
+            started: Instant::now(),
+        });
+        self.pump();
+        self.socket().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// Where answers come from.
+    pub(super) fn socket(&self) -> Option<BorrowedFd<'_>> {
+        self.writer.as_ref().map(|writer| writer.socket.as_fd())
+    }
+
+    /// Takes note of a death; whether it was the writer. What it had answered counts; the rest its successor gets.
+    pub(super) fn ended(&mut self, pid: i32) -> bool {
+        let Some(writer) = self.writer.take_if(|writer| writer.pid == pid) else {
+            return false;
+        };
+        while let Ok(Some((answer, _))) = wire::receive_small(&writer.socket, LONGEST_ORDER) {
+            self.take_answer(answer);
+        }
+        let young = writer.started.elapsed() < PAUSE;
+        self.due = Some(Instant::now() + if young { PAUSE } else { Duration::ZERO });
+        self.sent = 0;
+        self.books.values_mut().for_each(|book| book.open = false);
+        true
+    }
+
+    /// Lets the writer finish, and waits for it as long as a disk may take. What hangs longer is left to itself: it writes
+    /// what it has when the disk goes on, and ends.
+    pub(super) fn end(&mut self) {
+        if let Some(Writer { pid, socket, .. }) = self.writer.take() {
+            drop(socket);
+            let pid = nix::unistd::Pid::from_raw(pid);
+            let handle = rustix::process::Pid::from_raw(pid.as_raw())
+                .map(|pid| rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()));
+            if let Some(Ok(handle)) = handle {
+                let mut ended = [PollFd::new(handle.as_fd(), PollFlags::POLLIN)];
+                let _ = poll(&mut ended, PollTimeout::from(1000_u16));
+            }
+            let _ = nix::sys::wait::waitpid(pid, Some(nix::sys::wait::WaitPidFlag::WNOHANG));
+        }
+    }
+
+    /// Whether a writer must be started now.
+    pub(super) fn is_due(&self) -> bool {
+        self.due.is_some_and(|due| due <= Instant::now())
+    }
+
+    /// Time until something is to be done without an event.
+    pub(super) fn wait(&self) -> Option<Duration> {
+        let now = Instant::now();
+        let patience = (!self.orders.is_empty())
+            .then(|| self.since + PATIENCE)
+            .filter(|end| *end > now);
+        let next = patience.into_iter().chain(self.due).min();
+        // Behind the moment, not at it: a timeout is cut to milliseconds.
+        next.map(|next| next.saturating_duration_since(now) + Duration::from_millis(1))
+    }
+
+    /// Whether the disk has not answered for too long.
+    pub(super) fn hangs(&self) -> bool {
+        !self.orders.is_empty() && self.since.elapsed() > PATIENCE
+    }
+
+    /// Whether lines find room, or need none.
+    pub(super) fn takes(&self) -> bool {
+        !self.free.is_empty() || self.hangs()
+    }
+
+    /// Begins with a log; its first line is the keeper's.
+    pub(super) fn open(&mut self, place: LogFile, note: &str) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        self.books.insert(number, Book::new(place));
+        self.note(number, note);
+        number
+    }
+
+    /// Why a log could not be opened.
+    pub(super) fn refused(&self, log: u64) -> Option<&str> {
+        self.books.get(&log)?.refused.as_deref()
+    }
+
+    /// Whether all its lines are in the file, as far as the disk takes any.
+    pub(super) fn is_written(&self, log: u64) -> bool {
+        let written = |book: &Book| book.orders == 0 && !book.waits();
+        self.hangs() || self.books.get(&log).is_none_or(written)
+    }
+
+    /// Nothing comes any more.
+    pub(super) fn close(&mut self, log: u64) {
+        if let Some(book) = self.books.get_mut(&log) {
+            book.end = End::Asked;
+            self.settle(log);
+            self.pump();
+        }
+    }
+
+    /// A line of the keeper's own, stream `system`.
+    pub(super) fn note(&mut self, log: u64, text: &str) {
+        let line = cri::note(&Time::now(), text);
+        self.owe(log, &line, 0);
+    }
+
+    /// The end of a stream.
+    pub(super) fn finish(&mut self, log: u64, cutter: &mut Cutter) {
+        let held = cutter.held();
+        let line = cutter.finish(&Time::now());
+        if !line.is_empty() {
+            self.owe(log, &line, held as u64);
+        }
+    }
+
+    fn owe(&mut self, log: u64, lines: &[u8], service_bytes: u64) {
+        let Some(book) = self.books.get_mut(&log) else {
+            return;
+        };
+        if book.owed.0.len() + lines.len() > OWED {
+            book.missing += service_bytes;
+            return;
+        }
+        book.owed.0.extend_from_slice(lines);
+        book.owed.1 += service_bytes;
+        self.settle(log);
+        self.pump();
+    }
+
+    /// Orders what waits for a page: lines in one of their own, because those of the keeper are kept by a writer whose disk
+    /// refuses; a mark of what was dropped; the end. What the disk hangs for goes on waiting.
+    fn settle(&mut self, log: u64) {
+        let hangs = self.hangs();
+        let Some(book) = self.books.get_mut(&log).filter(|_| !hangs) else {
+            return;
+        };
+        let mut order = Order::empty(log);
+        let mut page = None;
+        if !book.owed.0.is_empty() {
+            let Some(free) = self.free.pop() else { return };
+            let (lines, service_bytes) = std::mem::take(&mut book.owed);
+            order.lines = free * PAGE..free * PAGE + lines.len();
+            order.service_bytes = service_bytes;
+            self.memory.part_mut(order.lines.clone()).copy_from_slice(&lines);
+            page = Some(free);
+        }
+        order.missing = book.take_missing();
+        order.close = book.end == End::Asked;
+        if order.close {
+            book.end = End::Ordered;
+        }
+        if page.is_some() || order.missing.is_some() || order.close {
+            self.order(order, page);
+        }
+    }
+
+    /// Takes what came from a stream; what is left of it when there are no pages. Nothing is left while the disk hangs.
+    pub(super) fn append<'a>(&mut self, log: u64, cutter: &mut Cutter, input: &'a [u8]) -> &'a [u8] {
+        let time = Time::now();
+        let mut rest = input;
+        self.settle(log);
+        while !rest.is_empty() {
+            if !self.open_page(log) {
+                if !self.hangs() {
+                    break;
+                }
+                rest = self.drop_lines(log, cutter, &time, rest);
+                continue;
+            }
+            let Some((order, Some(page))) = self.orders.back_mut() else {
+                break;
+            };
+            let start = *page * PAGE;
+            let before = cutter.held() + rest.len();
+            let filled = order.lines.len();
+            let mut out = Page::new(self.memory.part_mut(start..start + PAGE), filled);
+            rest = cutter.feed(&time, rest, &mut out, BATCH);
+            order.lines = start..start + out.len();
+            order.service_bytes += (before - cutter.held() - rest.len()) as u64;
+            if order.lines.is_empty() {
+                self.take_back();
+            }
+            self.pump();
+        }
+        rest
+    }
+
+    /// The last order has no line yet.
+    fn take_back(&mut self) {
+        if let Some((order, page)) = self.orders.pop_back() {
+            self.free.extend(page);
+            if let Some(book) = self.books.get_mut(&order.log) {
+                book.orders -= 1;
+                book.missing += order.missing.map_or(0, |(bytes, _)| bytes);
+            }
+        }
+    }
+
+    /// Whether the last order is a page of this log's that has room and was not sent.
+    fn open_page(&mut self, log: u64) -> bool {
+        let waits = self.orders.len() > self.sent;
+        let fits = |order: &Order| order.log == log && order.service_bytes > 0 && order.lines.len() < BATCH;
+        if waits && self.orders.back().is_some_and(|(order, _)| fits(order)) {
+            return true;
+        }
+        let Some(page) = self.free.pop() else {
+            return false;
+        };
+        let order = Order {
+            lines: page * PAGE..page * PAGE,
+            missing: self.books.get_mut(&log).and_then(Book::take_missing),
+            ..Order::empty(log)
+        };
+        self.order(order, Some(page));
+        true
+    }
+
+    fn drop_lines<'a>(&mut self, log: u64, cutter: &mut Cutter, time: &Time, input: &'a [u8]) -> &'a [u8] {
+        self.scratch.resize(PAGE, 0);
+        let before = cutter.held() + input.len();
+        let rest = cutter.feed(time, input, &mut Page::new(&mut self.scratch, 0), BATCH);
+        if let Some(book) = self.books.get_mut(&log) {
+            book.missing += (before - cutter.held() - rest.len()) as u64;
+        }
+        rest
+    }
+
+    fn order(&mut self, order: Order, page: Option<usize>) {
+        if self.orders.is_empty() {
+            self.since = Instant::now();
+        }
+        if let Some(book) = self.books.get_mut(&order.log) {
+            book.orders += 1;
+        }
+        self.orders.push_back((order, page));
+    }
+
+    /// Gives the writer what it can take.
+    fn pump(&mut self) {
+        let Some(writer) = &self.writer else { return };
+        while self.sent < AHEAD.min(self.orders.len()) {
+            let (order, _) = &mut self.orders[self.sent];
+            let Some(book) = self.books.get_mut(&order.log) else {
+                return;
+            };
+            order.open = (!book.open).then(|| (book.place.clone(), book.standing.clone()));
+            if wire::send(&writer.socket, order, &[]).is_err() {
+                // It is dead: this is noticed elsewhere.
+                return;
+            }
+            self.sent += 1;
+        }
+    }
+
+    /// Reads what the writer says; false when it says nothing any more.
+    pub(super) fn on_answers(&mut self) -> bool {
+        while let Some(writer) = &self.writer {
+            match wire::receive_small(&writer.socket, LONGEST_ORDER) {
+                Ok(Some((answer, _))) => self.take_answer(answer),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Ok(None) | Err(_) => return false,
+            }
+        }
+        self.settle_all();
+        true
+    }
+
+    /// Pages were given back: what waits for one gets it, and the writer gets the next orders.
+    fn settle_all(&mut self) {
+        let waiting = self.books.iter().filter(|(_, book)| book.waits());
+        let waiting: Vec<u64> = waiting.map(|(log, _)| *log).collect();
+        waiting.into_iter().for_each(|log| self.settle(log));
+        self.pump();
+    }
+
+    fn take_answer(&mut self, answer: Answer) {
+        if let Answer::Moved(standing) = answer {
+            let log = self.orders.front().map(|(order, _)| order.log);
+            if let Some(book) = log.and_then(|log| self.books.get_mut(&log)) {
+                book.standing = Some(standing);
+            }
+            return;
+        }
+        let Some((order, page)) = self.orders.pop_front() else {
+            return;
+        };
+        self.sent = self.sent.saturating_sub(1);
+        self.since = Instant::now();
+        self.free.extend(page);
+        if let Some(book) = self.books.get_mut(&order.log) {
+            book.orders -= 1;
+            book.on_answer(&order, answer);
+        }
+        if order.close {
+            self.books.remove(&order.log);
+            if self.orders.is_empty() {
+                self.memory.release();
+            }
+        }
+    }
+}
+
+impl Book {
+    fn new(place: LogFile) -> Self {
+        Self {
+            place,
+            standing: None,
+            open: false,
+            orders: 0,
+            missing: 0,
+            owed: (Vec::new(), 0),
+            refused: None,
+            end: End::Open,
+        }
+    }
+
+    fn take_missing(&mut self) -> Option<(u64, String)> {
+        let missing = std::mem::take(&mut self.missing);
+        (missing > 0).then(|| (missing, HUNG.to_owned()))
+    }
+
+    /// Whether something is still to be ordered.
+    fn waits(&self) -> bool {
+        !self.owed.0.is_empty() || self.missing > 0 || self.end == End::Asked
+    }
+
+    fn on_answer(&mut self, order: &Order, answer: Answer) {
+        match (answer, &mut self.standing) {
+            (Answer::Done(standing) | Answer::Moved(standing), _) => {
+                self.standing = Some(standing);
+                self.open = true;
+            }
+            (Answer::Refused(why), None) => self.refused = Some(why),
+            (Answer::Refused(why), Some(standing)) => {
+                let earlier = standing.dropped.take().map_or(0, |(bytes, _)| bytes);
+                let missing = order.missing.as_ref().map_or(0, |(bytes, _)| *bytes);
+                standing.dropped = Some((earlier + missing + order.service_bytes, why));
+            }
+        }
+    }
+}
