@@ -5,6 +5,12 @@ use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
+/// `limit`, longer on a machine that is emulated: `PACTOWN_TEST_PATIENCE` times.
+pub(crate) fn patient(limit: Duration) -> Duration {
+    let factor = std::env::var("PACTOWN_TEST_PATIENCE").ok();
+    limit * factor.and_then(|factor| factor.parse().ok()).unwrap_or(1)
+}
+
 /// `readlink /proc/<pid>/ns/<kind>`.
 pub(crate) fn namespace(pid: i32, kind: &str) -> String {
     let link = fs::read_link(format!("/proc/{pid}/ns/{kind}"));
@@ -39,9 +45,9 @@ pub(crate) fn http_get(address: impl ToSocketAddrs, path: &str) -> Result<String
         .next()
         .ok_or("no address")?;
     let mut stream =
-        TcpStream::connect_timeout(&address, Duration::from_secs(3)).map_err(|e| e.to_string())?;
+        TcpStream::connect_timeout(&address, patient(Duration::from_secs(3))).map_err(|e| e.to_string())?;
     stream
-        .set_read_timeout(Some(Duration::from_secs(10)))
+        .set_read_timeout(Some(patient(Duration::from_secs(10))))
         .map_err(|e| e.to_string())?;
     write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").map_err(|e| e.to_string())?;
     let mut answer = Vec::new();
@@ -57,6 +63,7 @@ pub(crate) fn http_get(address: impl ToSocketAddrs, path: &str) -> Result<String
 /// Waits until `condition` holds; panics with `what` after `limit`.
 #[track_caller]
 pub(crate) fn eventually(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) {
+    let limit = patient(limit);
     let deadline = Instant::now() + limit;
     while !condition() {
         assert!(Instant::now() < deadline, "not within {limit:?}: {what}");

@@ -1,0 +1,43 @@
+#!/bin/sh
+# What qemu.sh runs inside its machine: `guest.sh PROGRAMS short|all|WORD…`, PROGRAMS being the directory of the build.
+# As in cargo's own runs, each test program says how many passed; this one says at the end which programs failed.
+set -u
+programs=$1
+shift
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=dumb
+# Emulation is 10 to 20 times slower: the tests wait so much longer.
+export PACTOWN_TEST_PATIENCE="${PACTOWN_TEST_PATIENCE:-20}"
+failed=
+
+run() {
+    program=$1
+    shift
+    "$programs"/deps/"$program"-* --test-threads=1 "$@" || failed="$failed $program"
+}
+
+# What differs by kernel, cgroup version and init.
+short() {
+    run runtime
+    run suite systemd:: isolation::limits hello who_exceeds_its_memory --include-ignored
+}
+
+# Without those that need npm or the Internet, or hold a stopwatch.
+all() {
+    run runtime --include-ignored
+    run netns --include-ignored
+    run suite --include-ignored \
+        --skip tidy:: --skip storm:: --skip shop --skip python_tool --skip the_first_command --skip layers::builder \
+        --skip pauses_double --skip hangs_fails_its_service_in_time
+}
+
+echo "guest: $(uname -sr), systemd $(systemctl --version | sed -n '1s/systemd \([0-9]*\).*/\1/p'), $(stat -f -c %T /sys/fs/cgroup)"
+case ${1:-short} in
+    short) short ;;
+    all) all ;;
+    *)
+        for program in runtime netns suite; do
+            run "$program" --include-ignored "$@"
+        done
+        ;;
+esac
+[ -z "$failed" ] || { echo "guest: failed:$failed"; exit 1; }
