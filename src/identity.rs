@@ -20,8 +20,8 @@ pub const STORAGE_BASE: u32 = 2_000_000_000;
 
 /// The first range that a sandbox can get.
 const FIRST_BASE: u32 = STORAGE_BASE + RANGE_SIZE;
-/// The last one; what lies above is close to `(uid_t) -1`, which means "no id" to the kernel.
-const LAST_BASE: u32 = u32::MAX - 2 * RANGE_SIZE;
+/// The last one: devpts takes its `gid=` as a signed number on kernels that we support (6.1).
+const LAST_BASE: u32 = i32::MAX.cast_unsigned() - RANGE_SIZE;
 
 /// The host ids of one sandbox: `base` to `base + 65535`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -60,7 +60,7 @@ pub enum IdentityError {
         #[source]
         source: serde_json::Error,
     },
-    /// Thirty thousand sandboxes run already.
+    /// Two thousand sandboxes run already.
     #[error("no free range of ids is left in `{path}`")]
     Exhausted {
         /// The file.

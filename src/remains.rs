@@ -87,6 +87,7 @@ fn remove_groups(instance: &Instance) -> Result<(), RemainsError> {
 
 /// After a crash a sandbox may still be dying: its pid 1 has seen the keeper's end, its children have not.
 fn end_processes(group: &Cgroup) {
+    group.kill();
     for pid in group.processes() {
         let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
     }

@@ -39,7 +39,7 @@ fn after_delete_the_host_is_as_before_even_twice() {
             "sh",
             &[
                 "-c",
-                "ip link add wan0 type veth peer name wan1 && ip addr add 192.0.2.1/24 dev wan0 && ip link set wan0 up && ip link set wan1 up && ip route add default via 192.0.2.254",
+                "ip link add wan0 type veth peer name wan1 && ip link set wan0 addrgenmode none && ip link set wan1 addrgenmode none && ip addr add 192.0.2.1/24 dev wan0 && ip link set wan0 up && ip link set wan1 up && ip route add default via 192.0.2.254",
             ],
         );
         let before = facts();

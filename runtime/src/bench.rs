@@ -22,7 +22,7 @@ pub fn bare(program: &CStr) -> io::Result<()> {
         | libc::CLONE_NEWIPC
         | libc::CLONE_NEWUTS
         | libc::CLONE_NEWCGROUP;
-    match sys::clone3(flags)? {
+    match sys::clone3(flags, None)? {
         Cloned::Child => {
             let _ = nix::unistd::execve(program, &[program], &[c"PATH=/usr/bin:/bin"]);
             sys::exit_now(127)

@@ -9,10 +9,12 @@ mod usage;
 
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::LinuxResources;
+use rustix::fs::{Mode, OFlags};
 
 pub use hierarchy::{Hierarchies, Hierarchy};
 pub use usage::Usage;
@@ -91,18 +93,38 @@ impl Cgroup {
             .collect()
     }
 
-    /// Moves the calling process, which has one thread, in. Called by a sandbox's pid 1 before it has any child:
-    /// children inherit.
+    /// The directory on v2, for `clone3` to make a process in it: never a moment outside, and no move, which keeps every
+    /// fork of the machine waiting for a grace period. `None` where v2 has no controller of ours.
+    pub(crate) fn entrance(&self) -> Result<Option<OwnedFd>> {
+        let Some(root) = self.hierarchies.unified() else {
+            return Ok(None);
+        };
+        let directory = root.join(&self.path);
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::open(&directory, flags, Mode::empty())
+            .during(|| format!("open cgroup `{}`", directory.display()))
+            .map(Some)
+    }
+
+    /// Moves the calling process, which has one thread and was made in the [`Self::entrance`], into the groups of v1.
+    /// Called by a sandbox's pid 1 before it has any child: children inherit.
     pub(crate) fn join(&self) -> Result<()> {
-        for hierarchy in self.hierarchies.all() {
-            // On v1 the one thread moves itself: the kernel then leaves out the lock that keeps every fork of the machine
+        for hierarchy in self.hierarchies.all().iter().filter(|hierarchy| !hierarchy.v2) {
+            // The one thread moves itself: the kernel then leaves out the lock that keeps every fork of the machine
             // waiting, and the grace period that comes with it (`cgroup_procs_write_start`), 10 to 20 ms.
-            let file = if hierarchy.v2 { "cgroup.procs" } else { "tasks" };
             let directory = hierarchy.root.join(&self.path);
-            fs::write(directory.join(file), "0")
+            fs::write(directory.join("tasks"), "0")
                 .during(|| format!("join cgroup `{}`", directory.display()))?;
         }
         Ok(())
+    }
+
+    /// On v2 the kernel ends every process in it at once, also those that are just being forked (`cgroup.kill`,
+    /// cgroup-v2.rst). On v1 it can do no such thing, and nothing happens.
+    pub fn kill(&self) {
+        if let Some(root) = self.hierarchies.unified() {
+            let _ = fs::write(root.join(&self.path).join("cgroup.kill"), "1");
+        }
     }
 
     /// What it has used so far, and its limits; what the kernel does not tell is `None`.

@@ -45,7 +45,9 @@ impl Enter<'_> {
     /// go-between only, a few milliseconds.
     pub(crate) fn start(&self) -> Result<(i32, OwnedFd)> {
         let (mut reports, reporter) = std::io::pipe().during(|| "make the report pipe".to_owned())?;
-        match sys::clone3(0).during(|| "fork the go-between".to_owned())? {
+        let group = self.cgroup.entrance()?;
+        let group = group.as_ref().map(AsFd::as_fd);
+        match sys::clone3(0, group).during(|| "fork the go-between".to_owned())? {
             Cloned::Child => {
                 drop(reports);
                 self.go_between(reporter.into())
@@ -101,7 +103,7 @@ impl Enter<'_> {
             | CloneFlags::CLONE_NEWUTS
             | CloneFlags::CLONE_NEWCGROUP;
         nix::sched::setns(self.init, namespaces).during(|| "join the sandbox's namespaces".to_owned())?;
-        sys::clone3(libc::CLONE_PARENT).during(|| "fork the process".to_owned())
+        sys::clone3(libc::CLONE_PARENT, None).during(|| "fork the process".to_owned())
     }
 
     fn become_program(&self) -> Failure {

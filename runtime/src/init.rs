@@ -54,7 +54,8 @@ pub(crate) fn run(launch: &Launch, operations: &[Operation], reporter: OwnedFd) 
 }
 
 /// Builds the sandbox and starts the service, in an order that matters:
-/// cgroup before its namespace (else that is rooted one level too high); network by path before the mounts (the path is
+/// cgroup before its namespace (else that is rooted one level too high: the kernel roots it at the group of the process
+/// that calls, which for a flag of `clone3` is the keeper, also with `CLONE_INTO_CGROUP`); network by path before the mounts (the path is
 /// the host's, and `/sys` shows the network namespace that mounts it); everything before the service exists.
 fn start(launch: &Launch, operations: &[Operation]) -> Result<Pid> {
     let _ = rustix::thread::set_name(c"pactown:init");
@@ -104,7 +105,7 @@ fn join_network(launch: &Launch) -> Result<()> {
 /// Forks the service; with a pipe that closes when it has executed its program, or tells why it could not.
 fn fork_service(launch: &Launch) -> Result<(Pid, PipeReader)> {
     let (outcome, report) = std::io::pipe().during(|| "make the exec pipe".to_owned())?;
-    match sys::clone3(0).during(|| "fork the service".to_owned())? {
+    match sys::clone3(0, None).during(|| "fork the service".to_owned())? {
         Cloned::Child => {
             drop(outcome);
             let failure = become_service(launch);

@@ -1,7 +1,7 @@
 //! The keeper's side of a launch: one `clone3`, and a pipe to read the rest from. Never waits.
 
 use std::fs;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use oci_spec::runtime::{LinuxIdMapping, LinuxIdMappingBuilder, Spec};
 
@@ -52,7 +52,11 @@ impl Launch<'_> {
     pub(crate) fn start(&self, operations: &[Operation]) -> Result<Launched> {
         let (reports, reporter) = std::io::pipe().during(|| "make the report pipe".to_owned())?;
         let flags = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
-        match sys::clone3(flags).during(|| "create the mount, pid, ipc and uts namespaces".to_owned())? {
+        let group = self.cgroup.entrance()?;
+        let group = group.as_ref().map(AsFd::as_fd);
+        match sys::clone3(flags, group)
+            .during(|| "create the mount, pid, ipc and uts namespaces".to_owned())?
+        {
             Cloned::Child => {
                 let reporter = OwnedFd::from(reporter);
                 sys::close_all_except(3, &init::needed(self, &reporter));

@@ -150,7 +150,7 @@ fn namespaces() -> Result<()> {
 
 /// Makes a process in these new namespaces that ends at once.
 fn born_with(flags: libc::c_int) -> std::io::Result<()> {
-    match sys::clone3(flags)? {
+    match sys::clone3(flags, None)? {
         Cloned::Child => sys::exit_now(0),
         Cloned::Parent(pid, _pidfd) => {
             waitpid(Pid::from_raw(pid), None)?;

@@ -29,23 +29,31 @@ struct CloneArgs {
     cgroup: u64,
 }
 
-/// Makes a child as fork(2) does, with these `CLONE_NEW*` flags (and `CLONE_PARENT`). In a process with
+/// `CLONE_INTO_CGROUP` of linux/sched.h: above the 32 bits that libc's flags have.
+const CLONE_INTO_CGROUP: u64 = 1 << 33;
+
+/// Makes a child as fork(2) does, with these `CLONE_NEW*` flags (and `CLONE_PARENT`), in the cgroup v2 directory
+/// `group` when there is one, else in the caller's. In a process with
 /// one thread the child goes on in ordinary Rust code, which may allocate. In a process with more ([`crate::support`])
 /// the child may only make system calls until it ends: another thread could have held a lock, such as the allocator's.
-pub(crate) fn clone3(flags: libc::c_int) -> io::Result<Cloned> {
+pub(crate) fn clone3(flags: libc::c_int, group: Option<BorrowedFd>) -> io::Result<Cloned> {
     let sibling = flags & libc::CLONE_PARENT != 0;
     let mut pidfd: libc::c_int = -1;
     let mut arguments = CloneArgs {
         flags: u64::from(flags.cast_unsigned()),
         ..CloneArgs::default()
     };
+    if let Some(group) = group {
+        arguments.flags |= CLONE_INTO_CGROUP;
+        arguments.cgroup = u64::from(group.as_raw_fd().cast_unsigned());
+    }
     if !sibling {
         // With CLONE_PARENT the kernel takes the exit signal from the caller and refuses one (clone(2)).
         arguments.flags |= u64::from(libc::CLONE_PIDFD.cast_unsigned());
         arguments.pidfd = (&raw mut pidfd) as u64;
         arguments.exit_signal = u64::from(libc::SIGCHLD.cast_unsigned());
     }
-    // SAFETY: `arguments` is a valid clone_args of the size given and `pidfd` lives across the call. No memory is
+    // SAFETY: `arguments` is a valid clone_args of the size given; `pidfd` and `group` live across the call. No memory is
     // shared with the child (neither CLONE_VM nor a stack), so it is fork(2) with namespaces; the callers of this
     // crate run in single-threaded processes (the keeper and its children), so no lock can be held by another thread,
     // or their child only makes system calls and takes none (`userns::create`, `support`).

@@ -16,7 +16,7 @@ use crate::sys::{self, Cloned};
 pub fn create(uids: &[LinuxIdMapping], gids: &[LinuxIdMapping]) -> Result<OwnedFd> {
     let (ready, mut go) =
         std::io::pipe().during(|| "make a pipe for the user namespace's holder".to_owned())?;
-    match sys::clone3(libc::CLONE_NEWUSER).during(|| "create a user namespace".to_owned())? {
+    match sys::clone3(libc::CLONE_NEWUSER, None).during(|| "create a user namespace".to_owned())? {
         Cloned::Child => {
             drop(go);
             hold(ready)

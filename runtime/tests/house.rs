@@ -13,8 +13,8 @@ use pactown_runtime::error::Failure;
 use pactown_runtime::protocol::{Call, ExitRecord, ExitStatus, LogFile, What};
 use serde_json::json;
 
-/// First host id of the tests' ranges, above every range of the product's.
-const IDS: u32 = 3_000_000_000;
+/// First host id of the tests' ranges, below every range of the product's.
+const IDS: u32 = 1_900_000_000;
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
@@ -33,7 +33,7 @@ impl House {
         );
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let directory = PathBuf::from(format!(
-            "/run/pactown-runtime-test-{}-{number}",
+            "/var/tmp/pactown-runtime-test-{}-{number}",
             std::process::id()
         ));
         fs::create_dir_all(&directory).expect("directory");
@@ -60,6 +60,18 @@ impl House {
     /// Path of the cgroup of a sandbox, relative to a hierarchy's root.
     pub(crate) fn cgroup(&self, id: &str) -> String {
         format!("pactown-runtime-test-{}-{}/{id}", std::process::id(), self.number)
+    }
+
+    /// The directories of that cgroup that exist: in the one hierarchy of v2, or in those of v1.
+    pub(crate) fn groups(&self, id: &str) -> Vec<PathBuf> {
+        let mounts = fs::read_dir("/sys/fs/cgroup").expect("cgroup").flatten();
+        let roots = mounts
+            .map(|entry| entry.path())
+            .chain([PathBuf::from("/sys/fs/cgroup")]);
+        roots
+            .map(|root| root.join(self.cgroup(id)))
+            .filter(|group| group.exists())
+            .collect()
     }
 
     /// A spec that runs a shell script as uid 1000, with everything that the product asks for.

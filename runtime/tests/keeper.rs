@@ -199,12 +199,9 @@ fn when_the_keeper_dies_everything_dies() {
     eventually("the sandbox is gone", || has_ended(init));
     assert!(started.elapsed().as_millis() < 1000);
     let _ = fs::remove_file(house.directory.join("keeper.sock"));
-    for root in fs::read_dir("/sys/fs/cgroup").expect("cgroup").flatten() {
-        let group = root.path().join(house.cgroup("child"));
-        if group.exists() {
-            eventually("the group is empty", || fs::remove_dir(&group).is_ok());
-            fs::remove_dir(group.parent().expect("parent")).expect("the parent is empty");
-        }
+    for group in house.groups("child") {
+        eventually("the group is empty", || fs::remove_dir(&group).is_ok());
+        fs::remove_dir(group.parent().expect("parent")).expect("the parent is empty");
     }
 }
 

@@ -61,6 +61,12 @@ impl Hierarchies {
             .map(|hierarchy| (hierarchy.root.as_path(), hierarchy.v2))
     }
 
+    /// Mount point of v2, where it carries a controller of ours.
+    pub(super) fn unified(&self) -> Option<&Path> {
+        let found = self.0.iter().find(|hierarchy| hierarchy.v2);
+        found.map(|hierarchy| hierarchy.root.as_path())
+    }
+
     pub(super) fn view(&self) -> Vec<(String, &Path)> {
         self.0
             .iter()
@@ -106,8 +112,19 @@ fn enable(directory: &Path, controllers: &[String]) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    fs::write(&file, missing.join(" "))
-        .during(|| format!("enable {} in `{}`", missing.join(" "), file.display()))
+    fs::write(&file, missing.join(" ")).map_err(|error| {
+        let mut failure = Failure::new(
+            FailureKind::Environment,
+            format!("enable {} in `{}`", missing.join(" "), file.display()),
+            &error,
+        );
+        // "No internal processes": only the root of all is free of that rule, the root of a container is not.
+        if error.raw_os_error() == Some(libc::EBUSY) {
+            let why = "there are processes in that group itself: move them into one below it";
+            failure.causes.push(why.to_owned());
+        }
+        failure
+    })
 }
 
 /// Pure: the mount table and a reader of `cgroup.controllers` → the hierarchies used.

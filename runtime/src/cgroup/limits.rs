@@ -51,6 +51,12 @@ fn apply_memory(cgroup: &Cgroup, memory: &LinuxMemory) -> Result<()> {
         &directory.join(if v2 { "memory.max" } else { "memory.limit_in_bytes" }),
         limit,
     )?;
+    if v2 {
+        // A service that has lost one of its processes is no service: all of it ends, and is started anew.
+        let file = directory.join("memory.oom.group");
+        fs::write(&file, "1").during(|| format!("write `{}`", file.display()))?;
+        read_back(&file, 1)?;
+    }
     // Swap would let the limit be exceeded silently. OCI counts memory + swap, as v1 does; v2 counts swap alone.
     // Kernels without swap accounting lack the file: then there is nothing to close.
     let file = directory.join(if v2 {

@@ -42,9 +42,11 @@ impl Sandbox {
         self.exit.is_some()
     }
 
-    /// SIGKILL to pid 1: its pid namespace goes along. By descriptor, so never to a stranger with its number.
+    /// SIGKILL to pid 1: its pid namespace goes along. By descriptor, so never to a stranger with its number. What is
+    /// only on its way into the namespace (`exec`) is in the cgroup.
     pub(super) fn kill(&self) {
         if !self.reaped {
+            self.cgroup.kill();
             let _ = rustix::process::pidfd_send_signal(&self.pidfd, rustix::process::Signal::KILL);
         }
     }
@@ -167,7 +169,13 @@ impl Keeper {
             self.logs.note(sandbox.log, &failure.to_string());
         }
         failpoint::hit("cgroup-deleted")?;
-        let record = record(sandbox.status.unwrap_or(ExitStatus::Unknown), Some(usage));
+        // On v2 the kernel ends pid 1 together with the service that exceeds its memory, and nobody is left to report.
+        let silent = if usage.oom_killed {
+            ExitStatus::Signal(libc::SIGKILL)
+        } else {
+            ExitStatus::Unknown
+        };
+        let record = record(sandbox.status.unwrap_or(silent), Some(usage));
         if sandbox.started {
             self.logs.note(sandbox.log, &ended_text(&record));
         }
