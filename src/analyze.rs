@@ -42,6 +42,8 @@ struct Moments {
     starting: Option<i64>,
     started: Option<i64>,
     ready: Option<i64>,
+    /// The clock asked for it, not the `up`.
+    due: bool,
 }
 
 /// The starts of the services that became ready, in the order in which they did. `needs` are the dependencies of each.
@@ -54,7 +56,7 @@ pub fn starts(events: &[Event], needs: &BTreeMap<ServiceName, Vec<ServiceName>>)
         .filter_map(Event::usec);
     let ups: Vec<i64> = up.collect();
     let start = |name: &str, own: &Moments| {
-        let (began, ready_at) = (own.preparing?, own.ready?);
+        let (began, ready_at) = (own.preparing.filter(|_| !own.due)?, own.ready?);
         let asked = ups
             .iter()
             .rev()
@@ -110,9 +112,17 @@ fn moments(events: &[Event]) -> BTreeMap<&str, Moments> {
         };
         let own = all.entry(service).or_default();
         match event.kind {
+            Kind::Due => {
+                *own = Moments {
+                    due: true,
+                    ..Moments::default()
+                }
+            }
             Kind::Preparing => {
                 *own = Moments {
                     preparing: Some(at),
+                    // Told right before.
+                    due: own.due && own.preparing.is_none(),
                     ..Moments::default()
                 }
             }
@@ -218,6 +228,16 @@ mod tests {
         all.push(event(1810, "late", Kind::Started));
         let needs = BTreeMap::from([("late".to_owned(), vec!["db".to_owned()])]);
         assert_eq!(starts(&all, &needs).last().unwrap().after, None);
+        let mut nightly = all.clone();
+        nightly.push(event(9000, "night", Kind::Due));
+        nightly.push(event(9000, "night", Kind::Preparing));
+        nightly.push(event(9100, "night", Kind::Started));
+        nightly.push(event(9200, "night", Kind::Completed));
+        assert_eq!(
+            starts(&nightly, &needs),
+            starts(&all, &needs),
+            "the clock is no up"
+        );
         all.push(event(1900, "late", Kind::Failed));
         assert_eq!(starts(&all, &needs).last().unwrap().service, "api");
     }

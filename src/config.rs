@@ -12,6 +12,7 @@ use indexmap::IndexMap;
 use crate::diagnostics::{Problem, Problems};
 use report::{Mark, Report};
 
+pub(crate) mod cron;
 mod dependencies;
 mod dotenv;
 pub mod ecosystem;
@@ -25,6 +26,7 @@ mod publish;
 mod report;
 pub(crate) mod restart;
 mod scalars;
+pub(crate) mod schedule;
 mod schema;
 mod service;
 mod storage;

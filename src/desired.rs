@@ -102,6 +102,7 @@ pub(crate) mod tests {
             timeout: Duration::from_secs(60),
             restart: crate::config::ecosystem::Restart::Proven,
             on_unhealthy: crate::config::ecosystem::OnUnhealthy::None,
+            schedule: None,
             stop_signal: 15,
             stop_grace: Duration::from_secs(10),
             sandbox_path: None,

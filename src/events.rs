@@ -16,7 +16,7 @@ use crate::instance::{Instance, LOG_ROOT};
 use crate::logs::{History, Line, Reader};
 
 pub use text::render;
-pub(crate) use text::{ended, lasted};
+pub(crate) use text::{ended, lasted, when};
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -116,6 +116,10 @@ pub enum Kind {
     Stopped,
     /// A job ended with 0.
     Completed,
+    /// The time of a scheduled job has come: what becomes of it.
+    Due,
+    /// The time of a scheduled job came and nothing becomes of it.
+    Skipped,
     /// A new supervisor took over.
     Adopted,
     /// Something to read once.
@@ -145,6 +149,8 @@ impl Kind {
             Self::Stopping => "stopping",
             Self::Stopped => "stopped",
             Self::Completed => "completed",
+            Self::Due => "due",
+            Self::Skipped => "skipped",
             Self::Adopted => "adopted",
             Self::Notice => "notice",
         }

@@ -243,7 +243,7 @@ pub(crate) fn mark(row: &ServiceStatus) -> (&'static str, Style) {
         (Phase::Failed, _) => ("✗", ERROR),
         (Phase::Blocked | Phase::Backoff, _) | (Phase::Running, Health::Unhealthy) => ("!", CAUTION),
         (Phase::Running | Phase::Completed, _) => ("✓", GOOD),
-        (Phase::Stopped | Phase::Stopping, _) => ("·", FAINT),
+        (Phase::Stopped | Phase::Stopping | Phase::Scheduled, _) => ("·", FAINT),
         _ => ("…", FAINT),
     }
 }

@@ -13,6 +13,8 @@ use crate::resolver::{Source, Variable};
 pub enum Verb {
     /// It does not run and shall.
     Start,
+    /// The wall clock will start it.
+    Schedule,
     /// It runs, made from something else than what is wished.
     Restart,
     /// It runs and is no longer wished.
@@ -37,7 +39,7 @@ pub struct Operation {
 pub struct Observed {
     /// What it was made from.
     pub fingerprint: Value,
-    /// It runs, or is a job that has done its work.
+    /// It runs, or is a job that has done its work, or one that waits for its time.
     pub in_place: bool,
 }
 
@@ -54,18 +56,24 @@ pub fn plan(
     observed: &IndexMap<ServiceName, Observed>,
 ) -> Plan {
     let start = |service: &ServiceName| {
+        let config = desired.ecosystem.services.get(service);
+        let schedule = config.and_then(|service| service.schedule.as_ref());
         let (verb, causes) = match observed.get(service).filter(|observed| observed.in_place) {
-            None => (Verb::Start, vec!["not running".to_owned()]),
+            None => match schedule {
+                Some(schedule) => (Verb::Schedule, vec![schedule.cron.clone()]),
+                None => (Verb::Start, vec!["not running".to_owned()]),
+            },
             Some(observed) => {
                 let causes = differences(
                     &observed.fingerprint,
                     fingerprints.get(service).unwrap_or(&Value::Null),
                 );
                 (
-                    if causes.is_empty() {
-                        Verb::Keep
-                    } else {
-                        Verb::Restart
+                    match (causes.is_empty(), schedule) {
+                        (true, _) => Verb::Keep,
+                        // It counts from the next run on.
+                        (false, Some(_)) => Verb::Schedule,
+                        (false, None) => Verb::Restart,
                     },
                     causes,
                 )
@@ -105,6 +113,7 @@ impl Plan {
             .map(|operation| {
                 let verb = match operation.verb {
                     Verb::Start => "start",
+                    Verb::Schedule => "schedule",
                     Verb::Restart => "restart",
                     Verb::Stop => "stop",
                     Verb::Keep => "keep",
@@ -165,6 +174,7 @@ pub fn fingerprint(
         "port": service.port,
         "ports": service.ports.iter().map(|m| json!([m.host, m.host_port, m.port, m.udp])).collect::<Vec<_>>(),
         "health_check": service.health,
+        "schedule": service.schedule,
         "volumes": service.volumes.iter().map(|v| json!([v.name, v.target, v.read_only])).collect::<Vec<_>>(),
         "mounts": service.mounts.iter().map(|m| json!([m.source, m.target, m.writable])).collect::<Vec<_>>(),
         "limits": service.limits,

@@ -16,7 +16,7 @@ pub use render::{Format, render};
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::config::ecosystem::{Dependency, Place, Service};
+    use crate::config::ecosystem::{Dependency, Place, Schedule, Service};
     use crate::desired::Desired;
     use crate::desired::tests::{empty, service as plain};
 
@@ -79,6 +79,24 @@ pub(crate) mod tests {
         assert!(text.contains("lines 1, 2, 3"), "{text}");
         let twice = desired(&[("a", 1, &["a"]), ("x", 2, &["y"]), ("y", 3, &["x"])]);
         assert_eq!(Graph::of(&twice.ecosystem).unwrap_err().0.len(), 2);
+    }
+
+    #[test]
+    fn nothing_waits_for_the_clock() {
+        let mut wish = desired(&[
+            ("web", 1, &["db", "report"]),
+            ("report", 2, &["db"]),
+            ("db", 3, &[]),
+        ]);
+        let schedule = Schedule::new("@daily".to_owned());
+        wish.ecosystem.services["report"].schedule = Some(schedule);
+        let problems = Graph::of(&wish.ecosystem).unwrap_err().to_string();
+        assert_eq!(
+            problems,
+            "/p/saas.pactown.yaml:2:1: nothing can wait for 'report': it is run on a schedule (take it out of 'depends_on', or its 'schedule' away)"
+        );
+        wish.ecosystem.services["web"].depends_on.pop();
+        assert!(Graph::of(&wish.ecosystem).is_ok() && is_job(&wish, "report"));
     }
 
     #[test]

@@ -72,6 +72,8 @@ pub struct ServiceRecord {
     pub process: Option<ProcessRecord>,
     /// How it ended last.
     pub exit: Option<ExitRecord>,
+    /// When the wall clock starts it next, if it does.
+    pub appointment: Option<AppointmentRecord>,
     /// What it was made from.
     pub fingerprint: serde_json::Value,
 }
@@ -85,6 +87,15 @@ pub struct ProcessRecord {
     pub start_time: u64,
     /// Start, microseconds since the Unix epoch.
     pub started_at_usec: u64,
+}
+
+/// Times of a job that the wall clock starts, in seconds since the Unix epoch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppointmentRecord {
+    /// The one that was seen to last.
+    pub last: Option<i64>,
+    /// The next one.
+    pub next: Option<i64>,
 }
 
 impl Instance {

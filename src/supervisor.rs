@@ -6,9 +6,11 @@
 
 mod actions;
 mod adopt;
+mod agenda;
 mod audience;
 mod builder;
 mod chronicle;
+mod clock;
 mod engine;
 mod finish;
 mod inbox;

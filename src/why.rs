@@ -8,10 +8,13 @@ mod log;
 mod names;
 mod witness;
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use crate::config::ecosystem::ServiceName;
 use crate::control::api::{Health, Phase};
+use crate::events;
 
 pub use facts::Facts;
 pub use witness::witness;
@@ -95,15 +98,27 @@ impl Cause {
 /// Why the service of these facts is where it is.
 pub fn diagnose(facts: &Facts) -> Diagnosis {
     match facts.row.state {
-        Phase::Failed => ended::failed(facts),
+        Phase::Failed => failed(facts),
         Phase::Backoff => in_backoff(facts),
         Phase::Blocked => blocked(facts),
         Phase::Waiting | Phase::Preparing | Phase::Starting => waiting(facts),
         Phase::Running => running(facts),
-        Phase::Completed => facts.says(Cause::Completed, "completed: it did what it had to"),
+        Phase::Completed => {
+            let words = format!("completed: it did what it had to{}", facts.next_run());
+            facts.says(Cause::Completed, &words)
+        }
         Phase::Stopping => facts.says(Cause::Waiting, "is stopping"),
         Phase::Stopped => stopped(facts),
+        Phase::Scheduled => facts.says(Cause::Well, &format!("waits for its time{}", facts.next_run())),
     }
+}
+
+/// It failed, and the clock may start it again.
+fn failed(facts: &Facts) -> Diagnosis {
+    let next = facts.next_run();
+    let next = next.trim_start_matches(", ").to_owned();
+    let again = (!next.is_empty()).then_some(next);
+    ended::failed(facts).shows(again.map(|next| format!("run {}; {next}", facts.row.run)))
 }
 
 /// It ends again and again: the cause is that of its last end.
@@ -209,6 +224,15 @@ impl Facts {
             evidence: Vec::new(),
             next: Vec::new(),
         }
+    }
+
+    /// `, next 12:35:00` of a job that the clock starts.
+    fn next_run(&self) -> String {
+        let next = self.row.next_run.as_deref();
+        let now = i64::try_from(self.now_usec).unwrap_or(0);
+        let now = Timestamp::from_microsecond(now).unwrap_or_default();
+        let when = next.map(|next| events::when(next, now, &TimeZone::system()));
+        when.map(|when| format!(", next {when}")).unwrap_or_default()
     }
 
     /// `pactown logs NAME`.

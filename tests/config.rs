@@ -155,8 +155,16 @@ const MALFORMED: &[(&str, &str)] = &[
         "name: x\nservices:\n  a: {restart: sometimes}\n  b: {restart: on-failure:0}\n  c: {restart: [always]}\n  d: {on_unhealthy: explode}\n  e: {depends_on: [{name: a, restart: maybe}]}\n",
     ),
     (
+        "schedules",
+        "name: x\nservices:\n  a: {schedule: daily}\n  b: {schedule: '61 * * * *'}\n  c: {schedule: '* * *'}\n  d: {schedule: [1]}\n  e: {schedule: {timezone: UTC}}\n  f: {schedule: {cron: '0 0 30 2 *', timezone: Europe/Warsw, overlap: skp, jitter: 5s}}\n  g: {cron: '* * * * *'}\n",
+    ),
+    (
+        "a cron expression that YAML takes for an alias",
+        "name: x\nservices:\n  a:\n    schedule: */5 * * * *\n",
+    ),
+    (
         "features that come later",
-        "name: x\nsecrets: {a: b}\nservices:\n  a: {replicas: 2, restart: always, schedule: daily, secrets: [x], security: {a: b}, devices: [/dev/kvm]}\n  b: {target: desktop, framework: electron, build_cmd: make, build_targets: [linux], read_only: false}\n  c: {hooks: {a: b}, on_unhealthy: restart, from: x, auto_restart: sometimes}\n",
+        "name: x\nsecrets: {a: b}\nservices:\n  a: {replicas: 2, restart: always, secrets: [x], security: {a: b}, devices: [/dev/kvm]}\n  b: {target: desktop, framework: electron, build_cmd: make, build_targets: [linux], read_only: false}\n  c: {hooks: {a: b}, on_unhealthy: restart, from: x, auto_restart: sometimes}\n",
     ),
     (
         "variables that are not set",

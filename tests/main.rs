@@ -22,6 +22,7 @@ mod markpact;
 mod network;
 mod python_tool;
 mod readme;
+mod schedule;
 mod storm;
 mod supervision;
 mod tidy;

@@ -113,7 +113,7 @@ fn layer(layer: &LayerPlan) -> String {
 fn observed(wish: &Wish) -> IndexMap<ServiceName, Observed> {
     state::services(&wish.desired.instance)
         .into_iter()
-        .filter(|record| record.process.is_some())
+        .filter(|record| record.process.is_some() || record.appointment.is_some())
         .map(|record| {
             let observed = Observed {
                 fingerprint: record.fingerprint,

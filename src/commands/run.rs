@@ -144,6 +144,8 @@ fn service(name: &str, recipe: &Recipe, port: u16, env: IndexMap<String, String>
         // Its end is the command's end.
         restart: Restart::No,
         on_unhealthy: OnUnhealthy::None,
+        // It is run now.
+        schedule: None,
         stop_signal: nix::libc::SIGTERM,
         stop_grace: Duration::from_secs(10),
         sandbox_path: None,

@@ -207,10 +207,11 @@ impl Up<'_> {
         signals: &mut Signals,
     ) -> Result<Result<(), Error>, Error> {
         let resting = |row: &ServiceStatus| {
-            matches!(
+            let ended = matches!(
                 row.state,
                 Phase::Completed | Phase::Failed | Phase::Blocked | Phase::Stopped
-            )
+            );
+            ended && row.next_run.is_none()
         };
         loop {
             if !view.rows.is_empty() && view.rows.values().all(resting) {

@@ -81,7 +81,7 @@ fn label(context: &Context) -> Result<Option<&str>, Error> {
     })
 }
 
-/// The README of every service; a `health` block counts where the file names no check.
+/// The README of every service; its `health` block and its schedule count where the file names none.
 fn recipes(ecosystem: &mut Ecosystem, problems: &mut Vec<Problem>) -> IndexMap<String, Recipe> {
     let mut recipes = IndexMap::new();
     let file = ecosystem.file.clone();
@@ -99,6 +99,9 @@ fn recipes(ecosystem: &mut Ecosystem, problems: &mut Vec<Problem>) -> IndexMap<S
         }
         if service.health.is_none() && !service.unchecked {
             adopt_health(service, &recipe, problems);
+        }
+        if service.schedule.is_none() {
+            service.schedule.clone_from(&recipe.workload.schedule);
         }
         recipes.insert(name.clone(), recipe);
     }

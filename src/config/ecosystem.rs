@@ -101,6 +101,8 @@ pub struct Service {
     pub restart: Restart,
     /// `on_unhealthy`.
     pub on_unhealthy: OnUnhealthy,
+    /// `schedule`: it is a job that the wall clock starts.
+    pub schedule: Option<Schedule>,
     /// `stop_signal`, a signal number; SIGTERM by default.
     pub stop_signal: i32,
     /// `stop_grace`: time between the stop signal and SIGKILL.
@@ -153,6 +155,41 @@ pub enum OnUnhealthy {
     Restart,
     /// It is stopped.
     Stop,
+}
+
+/// When a job is started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Schedule {
+    /// Five fields of cron, or a nickname such as `@hourly`; checked.
+    pub cron: String,
+    /// IANA name of the time zone; `None` = the host's own.
+    pub timezone: Option<String>,
+    /// What happens when its time comes and the run before has not ended.
+    pub overlap: Overlap,
+}
+
+impl Schedule {
+    /// In the host's time zone, with nothing but defaults.
+    pub fn new(cron: String) -> Self {
+        Self {
+            cron,
+            timezone: None,
+            overlap: Overlap::default(),
+        }
+    }
+}
+
+/// What happens to a run whose time comes before the last one has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Overlap {
+    /// It does not happen.
+    #[default]
+    Skip,
+    /// It begins when the last one has ended. One waits at most.
+    Queue,
+    /// The last one is stopped for it.
+    Replace,
 }
 
 impl Service {

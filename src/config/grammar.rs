@@ -206,7 +206,11 @@ pub(crate) const SERVICE: &[Key] = &[
     )
     .or("\"none\""),
     later("replicas", &["1"], "How many of it run."),
-    later("schedule", &[], "When it is run."),
+    key(
+        "schedule",
+        Shape::Schedule,
+        "When it is run, as a job: five fields of cron, a nickname such as @hourly, or a mapping.",
+    ),
     later("secrets", &[], "Secrets it gets."),
     later("security", &[], "Exceptions from the isolation."),
     later("devices", &[], "Devices it may open."),
@@ -320,6 +324,26 @@ pub(crate) const HEALTH: &[Key] = &[
     .or("0"),
 ];
 
+/// `schedule:` as a mapping.
+pub(crate) const SCHEDULE: &[Key] = &[
+    key(
+        "cron",
+        Shape::Text,
+        "Minute, hour, day of the month, month and weekday, or a nickname.",
+    ),
+    key(
+        "timezone",
+        Shape::Text,
+        "Name of a time zone, as Europe/Warsaw; the host's own by default.",
+    ),
+    key(
+        "overlap",
+        Shape::Choice(&["skip", "queue", "replace"]),
+        "What happens when its time comes before the last run has ended.",
+    )
+    .or("\"skip\""),
+];
+
 /// `limits:`.
 pub(crate) const LIMITS: &[Key] = &[
     key(
@@ -355,6 +379,11 @@ pub(crate) const FOREIGN: &[(&str, &str)] = &[
     ("grace_period", "start_period"),
     ("startup_time", "start_period"),
     ("threshold", "retries"),
+    ("cron", "schedule"),
+    ("expression", "cron"),
+    ("tz", "timezone"),
+    ("time_zone", "timezone"),
+    ("concurrency", "overlap"),
 ];
 
 #[cfg(test)]
@@ -363,7 +392,7 @@ mod tests {
 
     #[test]
     fn keys_are_unique_and_explained() {
-        for table in [TOP, REGISTRY, SERVICE, DEPENDENCY, HEALTH, LIMITS] {
+        for table in [TOP, REGISTRY, SERVICE, DEPENDENCY, HEALTH, SCHEDULE, LIMITS] {
             let mut names: Vec<_> = table.iter().map(|key| key.name).collect();
             names.sort_unstable();
             names.dedup();

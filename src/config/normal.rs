@@ -11,7 +11,7 @@ use super::ecosystem::{
     PortMapping, Probe, Service, Volume,
 };
 use super::interpolate::escaped;
-use super::{health, restart, scalars};
+use super::{health, restart, scalars, schedule};
 
 /// The normal form. An automatic `port` stays null: it follows from `base_port` and the order.
 pub fn normal_form(ecosystem: &Ecosystem) -> Value {
@@ -66,6 +66,7 @@ fn service_form(service: &Service, directory: &Path) -> Value {
         "timeout": duration_form(service.timeout),
         "restart": restart::word(service.restart),
         "on_unhealthy": restart::ON_UNHEALTHY.iter().find(|(_, one)| *one == service.on_unhealthy).map(|(word, _)| word),
+        "schedule": service.schedule.as_ref().map(schedule::form),
         "stop_signal": scalars::signal_text(service.stop_signal),
         "stop_grace": duration_form(service.stop_grace),
         "limits": limits_form(&service.limits),

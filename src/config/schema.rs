@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::grammar::{DEPENDENCY, HEALTH, Key, SERVICE, TOP};
+use super::grammar::{DEPENDENCY, HEALTH, Key, SCHEDULE, SERVICE, TOP};
 
 /// What a key may hold.
 #[derive(Clone, Copy)]
@@ -41,6 +41,8 @@ pub(crate) enum Shape {
     Dependencies,
     /// `health_check:`.
     Health,
+    /// `schedule:`.
+    Schedule,
     /// Shell text or a list of arguments.
     Command,
     /// A status or a range of them.
@@ -126,10 +128,7 @@ fn alternatives(shape: Shape) -> Vec<Value> {
         Shape::Count => vec![json!({"type": "integer", "minimum": 1}), variable()],
         Shape::Number => vec![json!({"type": "number", "exclusiveMinimum": 0}), variable()],
         Shape::Duration => vec![json!({"type": "number", "minimum": 0}), json!({"type": "string"})],
-        Shape::Size => vec![
-            json!({"type": "integer", "minimum": 0}),
-            json!({"type": "string"}),
-        ],
+        Shape::Size => vec![json!({"type": ["integer", "string"], "minimum": 0})],
         Shape::Signal => vec![
             json!({"type": "integer", "minimum": 1, "maximum": 64}),
             json!({"type": "string"}),
@@ -150,6 +149,7 @@ fn alternatives(shape: Shape) -> Vec<Value> {
             json!({"const": false}),
             Value::Object(object(HEALTH, &[])),
         ],
+        Shape::Schedule => vec![json!({"type": "string"}), Value::Object(object(SCHEDULE, &[]))],
         Shape::Headers => vec![json!({
             "type": "object",
             "additionalProperties": {"type": ["string", "number", "boolean"]},
@@ -241,7 +241,7 @@ mod tests {
         let schema = schema();
         let mut found = Vec::new();
         described(&schema, &mut found);
-        for key in [TOP, REGISTRY, SERVICE, DEPENDENCY, HEALTH, LIMITS]
+        for key in [TOP, REGISTRY, SERVICE, DEPENDENCY, HEALTH, SCHEDULE, LIMITS]
             .into_iter()
             .flatten()
         {

@@ -11,7 +11,7 @@ use super::health::Written;
 use super::report::Report;
 use super::top::Context;
 use super::tree::{Key, Node, Value, shortened};
-use super::{dependencies, health, publish, restart, scalars, storage};
+use super::{dependencies, health, publish, restart, scalars, schedule, storage};
 
 /// What is known about a service from the rest of the file.
 pub(crate) struct Surroundings<'a> {
@@ -54,6 +54,9 @@ pub(crate) fn service(key: &Key, node: &Node, around: Surroundings, context: &Co
         timeout: duration("timeout", false).unwrap_or(Duration::from_secs(60)),
         restart: restart::restart(node, report),
         on_unhealthy: restart::on_unhealthy(node, report),
+        schedule: node
+            .get("schedule")
+            .and_then(|value| schedule::schedule(value, report)),
         stop_signal: stop_signal(node, report),
         stop_grace: duration("stop_grace", true).unwrap_or(Duration::from_secs(10)),
         sandbox_path: path("sandbox_path"),

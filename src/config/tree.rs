@@ -130,12 +130,14 @@ fn broken(text: &str, error: &serde_yaml::Error, report: &Report) {
     let error = error.without_snippet();
     let place = error.location().map(|at| place_of(&at)).unwrap_or_default();
     let line = text.lines().nth(place.line.saturating_sub(1)).unwrap_or_default();
+    let cause = what_broke(error);
     let help = match line.trim_start_matches(' ').starts_with('\t') {
         true => "indent with spaces, YAML does not allow tabs",
+        false if cause.contains("unknown anchor") => "text that begins with '*' needs quotes",
         false => "",
     };
     let mark = Mark { place, length: 1 };
-    report.error(mark, format!("not valid YAML: {}", what_broke(error)), help);
+    report.error(mark, format!("not valid YAML: {cause}"), help);
 }
 
 /// The library's words without its hints for programmers.

@@ -122,6 +122,8 @@ pub enum Phase {
     Stopping,
     /// It was stopped, or never started.
     Stopped,
+    /// A job that waits for its time and has no last run to tell of.
+    Scheduled,
 }
 
 /// Health as `ps` says it.
@@ -182,6 +184,8 @@ pub struct ServiceStatus {
     pub restarts: u32,
     /// In `backoff`: when the next start is tried, microseconds since the Unix epoch.
     pub next_try_usec: Option<u64>,
+    /// Of a scheduled job: its next run, RFC 3339 in UTC.
+    pub next_run: Option<String>,
     /// What isolation was not applied (`best-effort`), or loosened.
     pub notices: Vec<String>,
 }
@@ -204,6 +208,7 @@ impl ServiceStatus {
             run: 0,
             restarts: 0,
             next_try_usec: None,
+            next_run: None,
             notices: Vec::new(),
         }
     }

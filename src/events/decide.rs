@@ -77,6 +77,8 @@ fn kinds(before: Option<&ServiceStatus>, after: &ServiceStatus, oom: bool) -> Ve
         Phase::Blocked => kinds.push(Kind::Blocked),
         Phase::Backoff => kinds.push(Kind::Backoff),
         Phase::Stopping => kinds.push(Kind::Stopping),
+        // Its time is told when it comes.
+        Phase::Scheduled => {}
         // Never started: nothing happened.
         Phase::Stopped if old.is_none() => {}
         Phase::Stopped => kinds.push(Kind::Stopped),

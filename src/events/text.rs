@@ -55,6 +55,19 @@ pub(crate) fn ended(code: i32) -> String {
     }
 }
 
+/// `12:35:00`, with the day unless it is today's, in the time of `zone`; what is no time stays as it is.
+pub(crate) fn when(time: &str, now: Timestamp, zone: &TimeZone) -> String {
+    let Ok(moment) = time.parse::<Timestamp>() else {
+        return time.to_owned();
+    };
+    let (moment, now) = (moment.to_zoned(zone.clone()), now.to_zoned(zone.clone()));
+    let form = match moment.date() == now.date() {
+        true => "%H:%M:%S",
+        false => "%Y-%m-%d %H:%M:%S",
+    };
+    moment.strftime(form).to_string()
+}
+
 /// `0.2 s`, `3 min 5 s`: as exact as it matters.
 pub(crate) fn lasted(ms: u64) -> String {
     match ms {
@@ -89,6 +102,14 @@ mod tests {
             ..Event::new(Kind::Up)
         };
         assert_eq!(line(event), "12:00:01.123 -     up");
+    }
+
+    #[test]
+    fn a_day_is_named_unless_it_is_today() {
+        let (now, zone) = ("2026-01-31T22:30:00Z", TimeZone::fixed(jiff::tz::offset(1)));
+        let when = |time: &str| when(time, now.parse().unwrap(), &zone);
+        assert_eq!(when("2026-01-31T22:35:00Z"), "23:35:00");
+        assert_eq!(when("2026-01-31T23:00:00Z"), "2026-02-01 00:00:00");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use crate::config::ecosystem::Restart;
+use crate::config::ecosystem::{Restart, Schedule};
 
 /// A span of lines in the README, both 1-based and inclusive; of the fence lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -101,6 +101,8 @@ pub struct Workload {
     pub args: Vec<String>,
     /// `restart_policy`; the ecosystem file wins.
     pub restart: Option<Restart>,
+    /// `schedule`, which makes it a job; the ecosystem file wins.
+    pub schedule: Option<Schedule>,
 }
 
 /// Service or job.

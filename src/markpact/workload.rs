@@ -4,14 +4,14 @@ use std::fmt;
 
 use indexmap::IndexMap;
 use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_yaml::{Spanned, UserMessageFormatter};
 
 use super::block::Block;
 use super::findings::{Findings, instead, quoted};
 use super::recipe::{Workload, WorkloadKind};
-use crate::config::ecosystem::{Place, Restart};
-use crate::config::restart;
+use crate::config::ecosystem::{Place, Restart, Schedule};
+use crate::config::{cron, restart, schedule};
 
 const KEYS: &[&str] = &[
     "kind",
@@ -39,13 +39,26 @@ pub(super) fn read(blocks: &[Block], findings: &mut Findings<'_>) -> Workload {
         return Workload::default();
     };
     let mut workload = Workload::default();
+    let mut stays = None;
     for (key, value) in mapping(block, findings) {
+        let stays_so = |text: &str| KINDS.contains(&(text, WorkloadKind::Service));
+        let is_service = key.value == "kind" && stays_so(value.value.text());
         let value = Entry {
             key: &key.value,
             at: place(block, &value.referenced),
             value: &value.value,
         };
         value.apply(place(block, &key.referenced), &mut workload, block, findings);
+        if is_service {
+            stays = Some(value.at);
+        }
+    }
+    if workload.schedule.is_some() {
+        workload.kind = WorkloadKind::Job;
+        if let Some(kind) = stays {
+            let help = "write 'kind: job', or take the schedule out";
+            findings.error_at(kind, "what is run on a schedule has to end", help);
+        }
     }
     workload
 }
@@ -113,10 +126,11 @@ impl Entry<'_> {
             "kind" => workload.kind = self.kind(findings),
             "args" => workload.args = self.args(block, findings),
             "restart_policy" => workload.restart = self.restart_policy(findings),
+            "schedule" => workload.schedule = self.schedule(block, findings),
             known if KEYS.contains(&known) => findings.error_at(
                 key,
                 format!("'{known}' of a workload is not supported yet"),
-                "remove it; supported are kind, args and restart_policy",
+                "remove it; supported are kind, args, restart_policy and schedule",
             ),
             unknown => findings.error_at(
                 key,
@@ -130,7 +144,7 @@ impl Entry<'_> {
         let names: Vec<&str> = KINDS.iter().map(|(name, _)| *name).collect();
         let text = match self.value {
             Value::Text(text) => text.as_str(),
-            Value::List(_) | Value::Mapping => "",
+            Value::List(_) | Value::Mapping(_) => "",
         };
         if let Some((_, kind)) = KINDS.iter().find(|(name, _)| *name == text) {
             return *kind;
@@ -169,7 +183,7 @@ impl Entry<'_> {
     fn restart_policy(&self, findings: &mut Findings<'_>) -> Option<Restart> {
         let policy = match self.value {
             Value::Text(text) => restart::policy(text),
-            Value::List(_) | Value::Mapping => None,
+            Value::List(_) | Value::Mapping(_) => None,
         };
         if policy.is_none() {
             let help = "write 'never', 'on-failure', 'on-failure:5', 'always' or 'unless-stopped'";
@@ -179,12 +193,80 @@ impl Entry<'_> {
     }
 }
 
+/// What a schedule is written with, in the mapping form.
+const SCHEDULE: &[&str] = &["cron", "timezone", "overlap"];
+
+impl Entry<'_> {
+    fn schedule(&self, block: &Block, findings: &mut Findings<'_>) -> Option<Schedule> {
+        let entries = match self.value {
+            Value::Text(text) => return self.cron(text, findings).map(Schedule::new),
+            Value::Mapping(entries) => entries,
+            Value::List(_) => &Vec::new(),
+        };
+        let Some((_, cron)) = entries.iter().find(|(key, _)| key.value == "cron") else {
+            let help = "write 'schedule: \"*/5 * * * *\"', or a mapping with 'cron'";
+            findings.error_at(self.at, "a schedule of a workload needs 'cron'", help);
+            return None;
+        };
+        let mut found = Schedule::new(self.cron(cron.value.text(), findings)?);
+        for (key, value) in entries {
+            let text = value.value.text();
+            let at = place(block, &value.referenced);
+            match key.value.as_str() {
+                "cron" => {}
+                "timezone" => match cron::zone(text) {
+                    Ok(_) => found.timezone = Some(text.to_owned()),
+                    Err(fault) => {
+                        findings.error_at(at, format!("{}: {}", quoted(text), fault.message), fault.help)
+                    }
+                },
+                "overlap" => match schedule::OVERLAP.iter().find(|(word, _)| *word == text) {
+                    Some((_, overlap)) => found.overlap = *overlap,
+                    None => {
+                        let words: Vec<&str> = schedule::OVERLAP.iter().map(|(word, _)| *word).collect();
+                        findings.error_at(
+                            at,
+                            format!("unknown overlap {}", quoted(text)),
+                            instead(text, &words),
+                        );
+                    }
+                },
+                unknown => findings.error_at(
+                    place(block, &key.referenced),
+                    format!("unknown key {} of a schedule", quoted(unknown)),
+                    instead(unknown, SCHEDULE),
+                ),
+            }
+        }
+        Some(found)
+    }
+
+    fn cron(&self, text: &str, findings: &mut Findings<'_>) -> Option<String> {
+        if let Err(fault) = cron::parse(text) {
+            let message = format!("{} is no cron expression: {}", quoted(text), fault.message);
+            findings.error_at(self.at, message, fault.help);
+            return None;
+        }
+        Some(text.trim().to_owned())
+    }
+}
+
 /// A value of the block. Scalars are text; what is wrong with the others is said by their key.
 #[derive(Debug)]
 enum Value {
     Text(String),
     List(Vec<Spanned<String>>),
-    Mapping,
+    Mapping(Vec<(Spanned<String>, Spanned<Value>)>),
+}
+
+impl Value {
+    /// Its text; of anything else none.
+    fn text(&self) -> &str {
+        match self {
+            Self::Text(text) => text,
+            Self::List(_) | Self::Mapping(_) => "",
+        }
+    }
 }
 
 impl<'de> Deserialize<'de> for Value {
@@ -239,7 +321,10 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
-        while entries.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Value::Mapping)
+        let mut mapping = Vec::new();
+        while let Some(entry) = entries.next_entry()? {
+            mapping.push(entry);
+        }
+        Ok(Value::Mapping(mapping))
     }
 }

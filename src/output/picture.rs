@@ -43,6 +43,7 @@ fn place(row: &ServiceStatus) -> String {
         .collect();
     match (row.state, addresses.is_empty()) {
         (Phase::Running, false) => addresses.join(" "),
+        (Phase::Scheduled, _) => super::table::cause(row),
         (state, _) => super::table::phase(state).to_owned(),
     }
 }

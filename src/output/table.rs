@@ -2,8 +2,11 @@
 
 use bytesize::ByteSize;
 use comfy_table::{ContentArrangement, Table, presets};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 use crate::control::api::{Health, Phase, Published, ServiceStatus};
+use crate::events;
 
 /// A table with its header; ends with a newline.
 pub(super) fn render(header: &[&str], rows: Vec<Vec<String>>) -> String {
@@ -54,9 +57,14 @@ fn cells(row: &ServiceStatus) -> Vec<String> {
     ]
 }
 
-/// The cause; of what is tried again, when.
-fn cause(row: &ServiceStatus) -> String {
-    let cause = row.cause.clone().unwrap_or_default();
+/// The cause; of what is tried again or run on a schedule, when.
+pub(super) fn cause(row: &ServiceStatus) -> String {
+    let mut cause = row.cause.clone().unwrap_or_default();
+    if let Some(next) = &row.next_run {
+        let when = events::when(next, Timestamp::now(), &TimeZone::system());
+        let comma = if cause.is_empty() { "" } else { ", " };
+        cause.push_str(&format!("{comma}next {when}"));
+    }
     let Some(next) = row.next_try_usec else {
         return cause;
     };
@@ -84,6 +92,7 @@ pub(crate) fn phase(phase: Phase) -> &'static str {
         Phase::Backoff => "backoff",
         Phase::Stopping => "stopping",
         Phase::Stopped => "stopped",
+        Phase::Scheduled => "scheduled",
     }
 }
 

@@ -22,7 +22,7 @@ impl Graph {
     /// The graph of `ecosystem`. Dependencies on something outside of it (an `endpoint`) have no edge.
     ///
     /// # Errors
-    /// Every cycle, as `a → b → a` with the lines of its edges.
+    /// Every cycle, as `a → b → a` with the lines of its edges; everything that would wait for a scheduled job.
     pub fn of(ecosystem: &Ecosystem) -> Result<Self, Problems> {
         let mut graph = DiGraph::new();
         let nodes: Vec<NodeIndex> = ecosystem
@@ -38,11 +38,12 @@ impl Graph {
             }
         }
         let graph = Self { graph };
-        let cycles = graph.cycles(ecosystem);
-        if cycles.is_empty() {
+        let mut problems = graph.cycles(ecosystem);
+        problems.extend(waits_for_the_clock(ecosystem));
+        if problems.is_empty() {
             Ok(graph)
         } else {
-            Err(Problems(cycles))
+            Err(Problems(problems))
         }
     }
 
@@ -170,6 +171,31 @@ impl Graph {
     }
 }
 
+/// Dependencies on jobs that the clock starts: whoever waited for one could wait for a year.
+fn waits_for_the_clock(ecosystem: &Ecosystem) -> impl Iterator<Item = Problem> {
+    let scheduled = |dependency: &&Dependency| {
+        let needed = ecosystem.services.get(&dependency.name);
+        needed.is_some_and(|service| service.schedule.is_some())
+    };
+    let problem = |dependency: &Dependency| Problem {
+        severity: Severity::Error,
+        file: ecosystem.file.clone(),
+        place: dependency.place,
+        length: dependency.name.len(),
+        message: format!(
+            "nothing can wait for '{}': it is run on a schedule",
+            dependency.name
+        ),
+        help: Some("take it out of 'depends_on', or its 'schedule' away".to_owned()),
+        source: None,
+    };
+    let services = ecosystem.services.values();
+    services
+        .flat_map(|service| &service.depends_on)
+        .filter(scheduled)
+        .map(problem)
+}
+
 /// When `dependency` counts: as written, else healthy with a check, completed for a job, started otherwise.
 pub fn condition(dependency: &Dependency, ecosystem: &Ecosystem, recipe: Option<&Recipe>) -> Condition {
     let by_kind = || {
@@ -203,8 +229,12 @@ pub fn restart_policy(desired: &Desired, name: &str) -> Restart {
     }
 }
 
-/// Whether `name` ends by itself: its README says so, or somebody waits for its completion.
+/// Whether `name` ends by itself: its README says so, it is run on a schedule, or somebody waits for its completion.
 pub fn is_job(desired: &Desired, name: &str) -> bool {
+    let service = desired.ecosystem.services.get(name);
+    if service.is_some_and(|service| service.schedule.is_some()) {
+        return true;
+    }
     let declared = desired
         .recipes
         .get(name)

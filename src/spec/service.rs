@@ -133,6 +133,7 @@ mod tests {
                 lines: None,
             }),
             workload: Workload {
+                schedule: None,
                 kind: WorkloadKind::Job,
                 args: args.iter().map(|word| (*word).to_owned()).collect(),
                 restart: None,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use pactown_runtime::protocol::{Call, FailureKind, LogFile, What};
 
+use super::agenda::Appointment;
 use super::engine::{Engine, Message};
 use super::making::{self, Site, Unmade};
 use super::probe::Contact;
@@ -49,6 +50,7 @@ impl Engine {
             }
             Action::Grace(name, run, time) => self.after(time, Event::GraceOver(name, run)),
             Action::Discard(name) => self.discard(name),
+            Action::Due(name, outcome) => self.tell_due(&name, outcome),
             Action::Report(name) => self.report(&name),
             Action::Explain(name) => self.explain(name),
             Action::Forget(name) => self.forget(&name),
@@ -316,6 +318,11 @@ impl Engine {
                 .get(name)
                 .copied()
                 .filter(|_| view.phase == Phase::Backoff),
+            next_run: self
+                .appointments
+                .get(name)
+                .and_then(Appointment::next)
+                .map(|time| time.to_string()),
             notices: Vec::new(),
         })
     }

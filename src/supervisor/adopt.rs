@@ -240,6 +240,7 @@ impl Engine {
                 .filter(differs)
                 .cloned()
                 .collect(),
+            now: Vec::new(),
             sequential: false,
         };
         for name in want.run.iter().chain(&want.renew) {

@@ -66,6 +66,16 @@ impl Chronicle {
         self.evidence.insert(name.to_owned(), (details.to_vec(), witness));
     }
 
+    /// The time of a scheduled job came, or was missed.
+    pub(super) fn turn(&mut self, name: &str, run: Option<u64>, kind: Kind, cause: &str) {
+        self.write(Event {
+            service: Some(name.to_owned()),
+            run,
+            cause: Some(cause.to_owned()),
+            ..Event::new(kind)
+        });
+    }
+
     /// Something happened to the ecosystem as a whole.
     pub(super) fn note(&mut self, kind: Kind, cause: Option<&str>) {
         self.write(Event {

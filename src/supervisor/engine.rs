@@ -10,8 +10,10 @@ use serde_json::Value;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinHandle};
 
+use super::agenda::Appointment;
 use super::audience::Audience;
 use super::chronicle::Chronicle;
+use super::clock::Clock;
 use super::keeper::Keeper;
 use super::making::{Site, Unmade};
 use super::step::{Event, step};
@@ -46,6 +48,8 @@ pub(super) enum Message {
     Closed(u64),
     /// Nobody came back to own an attached run.
     Orphaned,
+    /// A scheduled job may be due, or the wall clock was set.
+    Clock,
     /// The keeper is dead, and every sandbox with it.
     KeeperGone,
 }
@@ -69,6 +73,9 @@ pub(super) struct Engine {
     pub(super) written: HashMap<ServiceName, ServiceRecord>,
     /// When the next start of what failed is tried, microseconds since the Unix epoch.
     pub(super) tries: HashMap<ServiceName, u64>,
+    /// When the wall clock starts each scheduled job next.
+    pub(super) appointments: IndexMap<ServiceName, Appointment>,
+    pub(super) clock: Option<Clock>,
     /// The services that were asked for last, with what they need.
     pub(super) wanted: Vec<ServiceName>,
     /// How each service ended last.
@@ -115,6 +122,8 @@ impl Engine {
             running: HashMap::new(),
             written: HashMap::new(),
             tries: HashMap::new(),
+            appointments: IndexMap::new(),
+            clock: None,
             wanted: Vec::new(),
             exits: HashMap::new(),
             details: HashMap::new(),
@@ -150,6 +159,7 @@ impl Engine {
             Message::Closed(number) => self.closed(number).await,
             Message::Orphaned if self.owner.is_none() && self.attached => self.end_in_order().await,
             Message::Orphaned => {}
+            Message::Clock => self.on_clock().await,
             // Without its parent nothing lives any more, and nothing can be made.
             Message::KeeperGone => self.finished = true,
         }
@@ -158,6 +168,7 @@ impl Engine {
     /// Lets [`step`] decide, and carries it out.
     pub(super) async fn advance(&mut self, event: Event) {
         let actions = step(&mut self.state, event);
+        self.keep_appointments();
         // Before anything is done: a stop that was begun is gone on with by the next supervisor, not taken for a crash.
         self.write_down();
         for action in actions {

@@ -77,6 +77,7 @@ fn one(unit: Option<&Unit>, name: &str, goal: Goal) -> Result<bool, String> {
 fn is_on_its_way(phase: Phase, goal: Goal) -> bool {
     match phase {
         Phase::Waiting | Phase::Preparing | Phase::Starting | Phase::Running | Phase::Backoff => true,
+        Phase::Scheduled => true,
         // Its sandbox has ended with 0 and is being removed.
         Phase::Completed => goal == Goal::Completed,
         Phase::Failed | Phase::Blocked | Phase::Stopping | Phase::Stopped => false,
@@ -95,6 +96,7 @@ mod tests {
         let traits = Traits {
             needs: Vec::new(),
             job,
+            schedule: None,
             checked: !job,
             timeout: Duration::from_secs(60),
             restart: Restart::No,

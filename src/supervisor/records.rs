@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 
+use super::agenda::Appointment;
 use super::engine::Engine;
 use super::tell;
 use crate::error::chain;
@@ -17,7 +18,8 @@ impl Engine {
                 continue;
             };
             // A service that nothing was ever asked of needs no record.
-            let idle = record.process.is_none() && self.state.units[&name].run == 0;
+            let unit = &self.state.units[&name];
+            let idle = record.process.is_none() && unit.run == 0 && !unit.is_armed();
             if self.written.get(&name) == Some(&record) || (idle && !self.written.contains_key(&name)) {
                 continue;
             }
@@ -35,6 +37,7 @@ impl Engine {
             standing: serde_json::to_value(unit.standing()).unwrap_or(Value::Null),
             process: self.running.get(name).copied(),
             exit: self.exits.get(name).cloned(),
+            appointment: self.appointments.get(name).map(Appointment::kept),
             fingerprint: self.fingerprints.get(name).cloned().unwrap_or_default(),
         })
     }

@@ -54,6 +54,7 @@ impl Engine {
             renew: all.filter(|_| request.force_recreate).cloned().collect(),
             desired: *request.desired,
             services: request.services,
+            now: Vec::new(),
             sequential: request.sequential,
             strict_ports: request.strict_ports,
             remove_orphans: request.remove_orphans,
@@ -65,9 +66,12 @@ impl Engine {
                 self.refuse(answer, refusal).await;
             }
             Ok(accepted) => {
+                let mut awaited = accepted.wanted;
+                // Their time may come in a year.
+                awaited.retain(|name| !self.is_scheduled(name));
                 let number = self.stream(
                     answer,
-                    Awaited::Settled(accepted.wanted),
+                    Awaited::Settled(awaited),
                     request.attached,
                     accepted.progress,
                 );
@@ -140,6 +144,7 @@ impl Engine {
             desired,
             services: names.clone(),
             renew: if verb == Verb::Restart { names } else { Vec::new() },
+            now: vec![name],
             sequential: false,
             strict_ports: false,
             remove_orphans: false,
@@ -187,6 +192,12 @@ impl Engine {
         if unused {
             self.end_in_order().await;
         }
+    }
+
+    fn is_scheduled(&self, name: &str) -> bool {
+        let site = self.site.as_ref();
+        let service = site.and_then(|site| site.desired.ecosystem.services.get(name));
+        service.is_some_and(|service| service.schedule.is_some())
     }
 
     fn own(&mut self, number: u64) {

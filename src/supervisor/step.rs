@@ -5,15 +5,18 @@ mod advance;
 mod event;
 mod failure;
 pub(super) mod resume;
+mod schedule;
 
 use std::time::Duration;
 
-use super::unit::{Awaits, CRASH_LOOP, End, Next, Record, Stage, Unit};
+use super::unit::{Awaits, CRASH_LOOP, End, Next, Record, Stage, Turn, Unit};
 use super::units::State;
+use crate::config::ecosystem::ServiceName;
 use advance::{advance, report};
 use failure::{fail, retry, sick, steady, take_along, well};
+use schedule::{disarm, due};
 
-pub(crate) use event::{Action, Event, Want};
+pub(crate) use event::{Action, Due, Event, Want};
 pub(super) use failure::STEADY;
 
 /// Takes one event.
@@ -31,8 +34,10 @@ pub(crate) fn step(state: &mut State, event: Event) -> Vec<Action> {
 fn apply(state: &mut State, event: Event, actions: &mut Vec<Action>) {
     match event {
         Event::Want(want) => take_wish(state, want, actions),
+        Event::Due(name) => due(state, &name, actions),
         Event::Stop(names) => {
             for name in &names {
+                disarm(state, name);
                 close(state, name, &End::Stopped, Next::Stay, actions);
             }
         }
@@ -73,14 +78,29 @@ fn take_wish(state: &mut State, want: Want, actions: &mut Vec<Action>) {
         .cloned()
         .collect();
     for name in &gone {
+        disarm(state, name);
         close(state, name, &End::Stopped, Next::Vanish, actions);
     }
-    for name in &want.renew {
+    // A scheduled job is made anew for its next run; the present one goes on.
+    let waits = |name: &ServiceName| {
+        let own = want.units.iter().find(|(own, _)| own == name);
+        own.is_some_and(|(_, traits)| traits.schedule.is_some()) && !want.now.contains(name)
+    };
+    let waiting: Vec<_> = want.run.iter().filter(|name| waits(name)).cloned().collect();
+    for name in want.renew.iter().filter(|name| !waiting.contains(name)) {
         forgive(state, name);
         close(state, name, &End::Stopped, Next::Start, actions);
         take_along(state, name, actions);
     }
     for (name, traits) in want.units {
+        if state
+            .units
+            .get(&name)
+            .is_some_and(|unit| unit.traits.schedule.is_some() != traits.schedule.is_some())
+        {
+            disarm(state, &name);
+            close(state, &name, &End::Stopped, Next::Stay, actions);
+        }
         match state.units.get_mut(&name) {
             Some(unit) => unit.traits = traits,
             None => drop(state.units.insert(name, Unit::new(traits))),
@@ -90,8 +110,12 @@ fn take_wish(state: &mut State, want: Want, actions: &mut Vec<Action>) {
         let Some(unit) = state.units.get_mut(name) else {
             continue;
         };
+        unit.turn.armed = unit.traits.schedule.is_some();
+        if waiting.contains(name) {
+            continue;
+        }
         // A job that is done stays done; `renew` names it when it must run again.
-        let done = unit.stage == Stage::Rest(End::Completed);
+        let done = unit.stage == Stage::Rest(End::Completed) && !unit.turn.armed;
         if let Stage::Backoff { .. } = unit.stage {
             unit.stage = Stage::Rest(End::Stopped);
         }
@@ -113,6 +137,7 @@ fn down(state: &mut State, kill: bool, grace: Option<Duration>, actions: &mut Ve
     state.ending = true;
     let names: Vec<_> = state.units.keys().cloned().collect();
     for (name, unit) in &mut state.units {
+        unit.turn = Turn::default();
         if let Some(grace) = grace {
             unit.traits.grace = grace;
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::ecosystem::{Condition, OnUnhealthy, Restart, ServiceName};
+use crate::config::ecosystem::{Condition, OnUnhealthy, Restart, Schedule, ServiceName};
 use crate::control::api::{Health, Phase};
 
 /// What a service is, as far as order and time are concerned.
@@ -15,6 +15,8 @@ pub(crate) struct Traits {
     pub(crate) needs: Vec<Need>,
     /// It ends by itself; code 0 is success.
     pub(crate) job: bool,
+    /// The wall clock starts it.
+    pub(crate) schedule: Option<Schedule>,
     /// Its readiness is probed.
     pub(crate) checked: bool,
     /// From its process's start until ready.
@@ -53,12 +55,23 @@ pub(crate) struct Unit {
     pub(crate) stage: Stage,
     /// Number of the present run; what belongs to an earlier one is stale.
     pub(crate) run: u64,
+    /// How it stands with the clock that starts it.
+    pub(crate) turn: Turn,
     /// Its failures in a row and what follows from them.
     pub(crate) record: Record,
     /// The last answer of its check, while it runs and fails it.
     pub(crate) sick: Option<String>,
     /// What was last reported.
     pub(crate) shown: Option<View>,
+}
+
+/// How a job stands with the wall clock that starts it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Turn {
+    /// The clock may start it: somebody brought it up, and nobody has stopped it since.
+    pub(crate) armed: bool,
+    /// Its time came during a run, for whose end it waits.
+    pub(crate) queued: bool,
 }
 
 /// How often a service has failed, since somebody last asked for its start.
@@ -84,6 +97,8 @@ pub(crate) struct Standing {
     pub(crate) next: Next,
     /// Number of its run.
     pub(crate) run: u64,
+    /// How it stands with the clock.
+    pub(crate) turn: Turn,
     /// Its failures.
     pub(crate) record: Record,
     /// The answer of its check, when it fails.
@@ -194,6 +209,7 @@ impl Unit {
             next: Next::Stay,
             stage: Stage::Rest(End::Stopped),
             run: 0,
+            turn: Turn::default(),
             record: Record::default(),
             sick: None,
             shown: None,
@@ -206,6 +222,7 @@ impl Unit {
             stage: self.stage.clone(),
             next: self.next,
             run: self.run,
+            turn: self.turn,
             record: self.record,
             sick: self.sick.clone(),
         }
@@ -225,6 +242,11 @@ impl Unit {
     /// Whether nothing of it exists and nothing will.
     pub(crate) fn is_at_rest(&self) -> bool {
         matches!(self.stage, Stage::Rest(_)) && self.next == Next::Stay
+    }
+
+    /// Whether the clock may start it.
+    pub(crate) fn is_armed(&self) -> bool {
+        self.traits.schedule.is_some() && self.turn.armed
     }
 
     /// Whether it fails again and again.
@@ -253,6 +275,7 @@ impl Unit {
     /// The words for it.
     pub(crate) fn view(&self) -> View {
         let phase = match &self.stage {
+            Stage::Rest(End::Stopped) if self.is_armed() => Phase::Scheduled,
             Stage::Rest(end) => end.phase(),
             Stage::Backoff { .. } => Phase::Backoff,
             Stage::Queued | Stage::Prepared => Phase::Waiting,

@@ -47,6 +47,8 @@ pub(super) struct Wish {
     pub(super) services: Vec<ServiceName>,
     /// Those that start anew whether or not they changed.
     pub(super) renew: Vec<ServiceName>,
+    /// Scheduled jobs that run at once.
+    pub(super) now: Vec<ServiceName>,
     pub(super) sequential: bool,
     pub(super) strict_ports: bool,
     /// What runs and is not in it is stopped; else it goes on.
@@ -82,7 +84,15 @@ impl Engine {
         let (site, notice) = self.survey(wish.desired).await?;
         let prints = fingerprints(&site);
         let mut plan = plan::plan(&site.desired, &wanted, &prints, &self.observed());
-        force(&mut plan, &wish.renew);
+        let (mut renew, mut now) = (wish.renew, wish.now);
+        let scheduled = |name: &ServiceName| {
+            let service = site.desired.ecosystem.services.get(name);
+            service.is_some_and(|service| service.schedule.is_some())
+        };
+        now.retain(scheduled);
+        renew.retain(|name| !scheduled(name) || now.contains(name));
+        force(&mut plan, &renew, Verb::Restart);
+        force(&mut plan, &now, Verb::Start);
         let mut notices: Vec<String> = notice.into_iter().collect();
         notices.extend(orphans.iter().map(|name| orphans::notice(name)));
         notices.extend(self.publish(&site, &wanted, wish.strict_ports).await?);
@@ -96,6 +106,7 @@ impl Engine {
             units: traits(&site.desired, self.no_health),
             run: wanted.clone(),
             renew: plan.with(Verb::Restart),
+            now,
             sequential: wish.sequential,
         };
         notices.extend(site.settings.notices.iter().cloned());
@@ -115,6 +126,7 @@ impl Engine {
     /// What exists, as a plan sees it.
     fn observed(&self) -> IndexMap<ServiceName, Observed> {
         let in_place = |unit: &Unit| match &unit.stage {
+            _ if unit.traits.schedule.is_some() => unit.is_armed(),
             Stage::Rest(end) => *end == super::unit::End::Completed,
             Stage::Closing { .. } => false,
             _ => true,
@@ -311,11 +323,12 @@ pub(super) fn fingerprints(site: &Site) -> IndexMap<ServiceName, Value> {
     site.desired.ecosystem.services.iter().map(one).collect()
 }
 
-/// Makes restarts of what is named and would be kept.
-fn force(plan: &mut Plan, names: &[ServiceName]) {
+/// Has done what is asked for to what is named and would be kept, or wait for its time.
+fn force(plan: &mut Plan, names: &[ServiceName], verb: Verb) {
     for operation in &mut plan.0 {
-        if operation.verb == Verb::Keep && names.contains(&operation.service) {
-            operation.verb = Verb::Restart;
+        let rests = matches!(operation.verb, Verb::Keep | Verb::Schedule);
+        if rests && names.contains(&operation.service) {
+            operation.verb = verb;
             operation.causes = vec!["asked for".to_owned()];
         }
     }
@@ -343,6 +356,7 @@ pub(super) fn traits(desired: &Desired, no_health: bool) -> Vec<(ServiceName, Tr
         let traits = Traits {
             needs,
             job,
+            schedule: service.schedule.clone(),
             checked: service.health.is_some() && !no_health && !job,
             timeout: service.timeout,
             restart: resolver::restart_policy(desired, name),

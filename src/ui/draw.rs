@@ -220,7 +220,7 @@ fn tone(row: &ServiceStatus) -> Color {
         (Phase::Blocked | Phase::Backoff, _) => Color::Yellow,
         (Phase::Running, Health::Starting) => Color::Reset,
         (Phase::Running | Phase::Completed, _) => Color::Green,
-        (Phase::Stopped | Phase::Stopping, _) => Color::DarkGray,
+        (Phase::Stopped | Phase::Stopping | Phase::Scheduled, _) => Color::DarkGray,
         _ => Color::Reset,
     }
 }

@@ -298,6 +298,7 @@ fn word(row: &ServiceStatus) -> &'static str {
         Phase::Backoff => "restarting",
         Phase::Stopping => "stopping",
         Phase::Stopped => "stopped",
+        Phase::Scheduled => "scheduled",
     }
 }
 

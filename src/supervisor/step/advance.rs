@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::schedule::take_turn;
 use super::{Action, close};
 use crate::supervisor::unit::{Awaits, End, Next, Stage, Unit};
 use crate::supervisor::units::{State, Verdict};
@@ -10,9 +11,10 @@ use crate::supervisor::units::{State, Verdict};
 pub(super) fn advance(state: &mut State, actions: &mut Vec<Action>) -> bool {
     let mut moved = false;
     for index in 0..state.units.len() {
-        let Some((name, unit)) = state.units.get_index(index) else {
+        let Some((name, unit)) = state.units.get_index_mut(index) else {
             break;
         };
+        take_turn(unit);
         let (name, stage, next) = (name.clone(), unit.stage.clone(), unit.next);
         moved |= match stage {
             Stage::Rest(_) if next != Next::Stay => leave_rest(state, &name, next, actions),

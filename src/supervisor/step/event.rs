@@ -10,6 +10,8 @@ use crate::supervisor::unit::Traits;
 pub(crate) enum Event {
     /// The user's wish: these services make up the ecosystem.
     Want(Want),
+    /// The time of this scheduled job has come.
+    Due(ServiceName),
     /// These shall stop; each after those of them that depend on it.
     Stop(Vec<ServiceName>),
     /// Everything shall end, and the instance with it.
@@ -82,6 +84,8 @@ pub(crate) struct Want {
     pub(crate) run: Vec<ServiceName>,
     /// Those that run already and must start anew.
     pub(crate) renew: Vec<ServiceName>,
+    /// Scheduled jobs that run at once; the others wait for their time.
+    pub(crate) now: Vec<ServiceName>,
     /// One after another.
     pub(crate) sequential: bool,
 }
@@ -113,6 +117,8 @@ pub(crate) enum Action {
     Grace(ServiceName, u64, Duration),
     /// Remove what the preparation made.
     Discard(ServiceName),
+    /// The time of a scheduled job came: tell what became of it.
+    Due(ServiceName, Due),
     /// Its row changed.
     Report(ServiceName),
     /// It failed: tell why.
@@ -121,4 +127,17 @@ pub(crate) enum Action {
     Forget(ServiceName),
     /// All has ended: the instance is finished.
     Finish,
+}
+
+/// What becomes of a time that has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// A run begins.
+    Starts,
+    /// A run will begin when the last one has ended.
+    Waits,
+    /// The last run is stopped, and one begins.
+    Replaces,
+    /// None begins: the last one has not ended.
+    Skipped,
 }

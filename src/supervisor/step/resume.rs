@@ -23,6 +23,7 @@ pub(crate) enum Tidings {
 pub(crate) fn resume(unit: &mut Unit, standing: Standing, lives: bool, ended: bool) -> Tidings {
     unit.next = standing.next;
     unit.run = standing.run;
+    unit.turn = standing.turn;
     unit.record = standing.record;
     unit.sick = standing.sick;
     let (stage, tidings) = match (standing.stage, lives) {

@@ -1,6 +1,7 @@
 //! Scripted event sequences: no clock, no process.
 
 mod failures;
+mod schedule;
 mod storm;
 
 use super::*;
@@ -20,6 +21,7 @@ fn traits(needs: &[(&str, Condition)]) -> Traits {
             })
             .collect(),
         job: false,
+        schedule: None,
         checked: true,
         timeout: Duration::from_secs(30),
         restart: Restart::Proven,
@@ -57,6 +59,7 @@ fn words(actions: &[Action]) -> Vec<String> {
                 Action::Forget(name) => format!("forget {name}"),
                 Action::Finish => "finish".to_owned(),
                 Action::Retry(name, ..) => format!("retry {name}"),
+                Action::Due(name, outcome) => format!("{outcome:?} {name}"),
                 Action::EndProbe(_) | Action::Grace(..) | Action::Report(_) => return None,
                 Action::Watch(..) | Action::Steady(..) => return None,
             })

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::ecosystem::Overlap;
 use crate::supervisor::step::resume::{Tidings, resume};
 use crate::supervisor::unit::Standing;
 
@@ -24,7 +25,14 @@ impl World {
         for action in actions {
             match action {
                 Action::Prepare(name, run) => assert!(self.preparing.insert((name, run))),
-                Action::Create(name, run) => assert!(self.creating.insert((name, run))),
+                Action::Create(name, run) => {
+                    assert!(!self.alive.contains(&name), "{name} would run twice");
+                    assert!(
+                        self.creating.iter().all(|(other, _)| *other != name),
+                        "{name} is made twice"
+                    );
+                    self.creating.insert((name, run));
+                }
                 Action::Signal(name, _) | Action::Kill(name) => {
                     assert!(self.alive.contains(&name), "only the living are told: {name}");
                     self.told.insert(name);
@@ -119,18 +127,23 @@ proptest! {
     #[test]
     fn any_sequence_of_events_ends_when_everything_is_told_to(
         needs in proptest::collection::vec(proptest::collection::vec(0_usize..6, 0..3), 6),
+        clockwork in proptest::collection::vec(0_usize..6, 6),
         policies in proptest::collection::vec(0_usize..5, 6),
-        script in proptest::collection::vec((0_u8..14, 0_usize..6, any::<bool>()), 0..120),
+        script in proptest::collection::vec((0_u8..16, 0_usize..6, any::<bool>()), 0..120),
     ) {
         let (mut state, mut world) = (State::default(), World::default());
         let names: Vec<String> = (0..6).map(|n| format!("s{n}")).collect();
         let units: Vec<(ServiceName, Traits)> = needs.iter().enumerate().map(|(n, needs)| {
-            let needs: Vec<_> = needs.iter().filter(|m| **m < n).map(|m| (names[*m].as_str(), Condition::Healthy)).collect();
+            let needs: Vec<_> = needs.iter().filter(|m| **m < n && clockwork[**m] > 2).map(|m| (names[*m].as_str(), Condition::Healthy)).collect();
             let mut traits = traits(&needs);
             let all = [Restart::Proven, Restart::No, Restart::OnFailure(Some(2)), Restart::Always, Restart::UnlessStopped];
             traits.restart = all[policies[n]];
             traits.on_unhealthy = [OnUnhealthy::None, OnUnhealthy::Restart, OnUnhealthy::Stop][policies[n] % 3];
             traits.needs.iter_mut().for_each(|need| need.restart = policies[n] > 2);
+            if clockwork[n] < 3 {
+                (traits.job, traits.checked) = (true, false);
+                traits.schedule = super::schedule::scheduled([Overlap::Skip, Overlap::Queue, Overlap::Replace][clockwork[n]]).schedule;
+            }
             (names[n].clone(), traits)
         }).collect();
         for (what, which, flag) in script {
@@ -139,7 +152,7 @@ proptest! {
             let event = match what {
                 0 => Some(Event::Want(Want {
                     units: units[..=which].to_vec(), run: names[..=which].to_vec(),
-                    renew: if flag { vec![names[0].clone()] } else { vec![] }, sequential: flag && which > 3,
+                    renew: if flag { vec![names[0].clone()] } else { vec![] }, now: vec![names[which].clone()], sequential: flag && which > 3,
                 })),
                 1 => Some(Event::Stop(vec![name])),
                 2 => Some(Event::Healthy(name, run)),
@@ -148,6 +161,7 @@ proptest! {
                 5 if world.alive.contains(&name) => Some(world.die(&name)),
                 6 => Some(Event::Sick { name, run, cause: "sick".to_owned() }),
                 7 => Some(Event::Steady(name, run)),
+                9 | 10 => Some(Event::Due(name)),
                 8 if flag => {
                     world.succession(&mut state);
                     None
@@ -162,6 +176,7 @@ proptest! {
         let mut turns = 0;
         while let Some(event) = world.answer(turns, false) {
             world.take(step(&mut state, event));
+            world.take(step(&mut state, Event::Due(names[turns % names.len()].clone())));
             turns += 1;
             prop_assert!(turns < 1000, "{state:?}");
         }
