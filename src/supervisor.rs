@@ -24,6 +24,7 @@ mod publish;
 mod reach;
 mod records;
 mod requests;
+mod stamp;
 mod step;
 mod unit;
 mod units;
@@ -89,11 +90,15 @@ async fn serve(instance: Instance, reader: u32) -> Result<(), String> {
     {
         engine.handle(message).await;
     }
+    let cut_off = engine.cut_off;
     drop(engine);
     let _ = stop.send(());
     // The last lines of the streams are on their way to those who asked; somebody who does not read is not waited for.
     let _ = tokio::time::timeout(FAREWELL, server).await;
-    Ok(())
+    match cut_off {
+        true => Err("the connection to the keeper is lost".to_owned()),
+        false => Ok(()),
+    }
 }
 
 /// Time for the last answers to be read.

@@ -50,7 +50,7 @@ pub(super) enum Message {
     Orphaned,
     /// A scheduled job may be due, or the wall clock was set.
     Clock,
-    /// The keeper is dead, and every sandbox with it.
+    /// The keeper is dead, and every sandbox with it; or it could not tell us something, and a new supervisor has to ask.
     KeeperGone,
 }
 
@@ -101,6 +101,8 @@ pub(super) struct Engine {
     /// Named volumes go with the end.
     pub(super) remove_volumes: bool,
     pub(super) finished: bool,
+    /// The connection to the keeper is lost.
+    pub(super) cut_off: bool,
 }
 
 /// Preparations at the same time until a request says otherwise.
@@ -137,6 +139,7 @@ impl Engine {
             no_health: false,
             remove_volumes: false,
             finished: false,
+            cut_off: false,
         }
     }
 
@@ -160,8 +163,8 @@ impl Engine {
             Message::Orphaned if self.owner.is_none() && self.attached => self.end_in_order().await,
             Message::Orphaned => {}
             Message::Clock => self.on_clock().await,
-            // Without its parent nothing lives any more, and nothing can be made.
-            Message::KeeperGone => self.finished = true,
+            // Nothing can be made without it, and nothing be known.
+            Message::KeeperGone => (self.finished, self.cut_off) = (true, true),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Connections to the keeper: root's only, non-blocking, each with its own `exec` processes.
 
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::SocketFlags;
@@ -12,6 +12,17 @@ use crate::wire;
 pub(super) struct Connection {
     pub(super) socket: OwnedFd,
     pub(super) subscribed: bool,
+}
+
+impl Connection {
+    /// Sends, and never waits. Who cannot be told, also because they do not read, is cut off: they would wait for ever
+    /// for what is lost, and learn of its loss by the end of the connection.
+    fn send(&self, event: &Event, descriptors: &[BorrowedFd]) {
+        if let Err(error) = wire::send(&self.socket, event, descriptors) {
+            let _ = writeln!(io::stderr(), "keeper: a connection is cut off: cannot send: {error}");
+            let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both);
+        }
+    }
 }
 
 impl Keeper {
@@ -59,17 +70,11 @@ impl Keeper {
             .for_each(super::Exec::kill);
     }
 
-    /// Answers a request. Somebody who does not read is cut off, later, by their own closing; we never wait.
+    /// Answers a request.
     pub(super) fn answer(&self, to: (u64, u64), what: What, descriptors: &[BorrowedFd]) {
         if let Some(connection) = self.connections.get(&to.0) {
-            let _ = wire::send(
-                &connection.socket,
-                &Event {
-                    seq: Some(to.1),
-                    what,
-                },
-                descriptors,
-            );
+            let seq = Some(to.1);
+            connection.send(&Event { seq, what }, descriptors);
         }
     }
 
@@ -80,14 +85,11 @@ impl Keeper {
             .values()
             .filter(|connection| connection.subscribed)
         {
-            let _ = wire::send(
-                &connection.socket,
-                &Event {
-                    seq: None,
-                    what: what.clone(),
-                },
-                &[],
-            );
+            let event = Event {
+                seq: None,
+                what: what.clone(),
+            };
+            connection.send(&event, &[]);
         }
     }
 }
