@@ -14,9 +14,12 @@ mod text;
 mod top;
 mod update;
 
+use std::sync::Arc;
+
 use tokio::sync::mpsc;
 
 use crate::control::Client;
+use crate::desired::Desired;
 use crate::error::Error;
 use crate::instance::Instance;
 use crate::output;
@@ -37,15 +40,18 @@ pub(crate) enum Ending {
     Signal(i32),
 }
 
+/// Reads the ecosystem file as it is now: what is started by a key is made from it.
+pub(crate) type Reread = Arc<dyn Fn() -> Result<Desired, Error> + Send + Sync>;
+
 /// `ui`: until the user leaves.
 ///
 /// # Errors
 /// The terminal is gone, or the control API refuses.
-pub(crate) async fn run(instance: &Instance, client: &Client) -> Result<Ending, Error> {
+pub(crate) async fn run(instance: &Instance, client: &Client, reread: Reread) -> Result<Ending, Error> {
     let (sender, mut messages) = mpsc::unbounded_channel();
     let mut screen = Screen::open().map_err(|error| broken(&error))?;
     input::listen(&sender).map_err(|error| broken(&error))?;
-    let mut feed = Feed::start(instance, client, sender);
+    let mut feed = Feed::start(instance, client, reread, sender);
     let mut model = Model::new(&instance.name, output::is_coloured());
     loop {
         model.size = screen.size();

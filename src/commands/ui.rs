@@ -1,6 +1,7 @@
 //! `ui`: everything in one view, beside whatever else runs the ecosystem.
 
 use std::io::IsTerminal;
+use std::sync::Arc;
 
 use super::{Context, follow, privilege, stats, wish};
 use crate::cli;
@@ -11,9 +12,12 @@ use crate::ui::Ending;
 pub(super) fn run(context: &Context, arguments: &cli::UiArguments) -> Result<(), Error> {
     require_terminal(context, "`pactown ps` and `pactown logs -f` print what it shows")?;
     privilege::require_root()?;
-    let (instance, _) = wish::instance(context, arguments.config.as_deref())?;
+    let (instance, file) = wish::instance(context, arguments.config.as_deref())?;
     let session = Session::find(&instance)?.ok_or_else(stats::not_running)?;
-    let ending = follow::block_on(crate::ui::run(&instance, &session.client))?;
+    let label = wish::label(context)?.map(str::to_owned);
+    // A screen has no place for warnings; `pactown validate` shows them.
+    let reread = move || Ok(wish::read(&file, label.as_deref(), &|_| {})?.desired);
+    let ending = follow::block_on(crate::ui::run(&instance, &session.client, Arc::new(reread)))?;
     if ending == Ending::Stopped {
         session.wait_for_end(&instance)?;
     }

@@ -23,15 +23,23 @@ pub(crate) struct Wish {
     pub(crate) warnings: Vec<Problem>,
 }
 
-/// Reads everything. Warnings are shown.
+/// Reads everything. Warnings are shown, also when something else is wrong.
 ///
 /// # Errors
 /// No file, or all problems of the file and its READMEs.
 pub(crate) fn load(context: &Context, named: Option<&Path>) -> Result<Wish, Error> {
     let file = locate(context, named)?;
+    read(&file, label(context)?, &|warnings| context.output.warnings(warnings))
+}
+
+/// The same for those who show nothing.
+///
+/// # Errors
+/// As [`load`].
+pub(crate) fn read(file: &Path, label: Option<&str>, warn: &dyn Fn(&[Problem])) -> Result<Wish, Error> {
     let caller = Caller::detect();
-    let loaded = config::load(&file, &caller.env)?;
-    context.output.warnings(&loaded.warnings);
+    let loaded = config::load(file, &caller.env)?;
+    warn(&loaded.warnings);
     let mut ecosystem = loaded.ecosystem;
     let mut problems = Vec::new();
     let recipes = recipes(&mut ecosystem, &mut problems);
@@ -43,7 +51,7 @@ pub(crate) fn load(context: &Context, named: Option<&Path>) -> Result<Wish, Erro
             return Err(Problems(problems).into());
         }
     };
-    let instance = Instance::new(&ecosystem.name, &ecosystem.file, label(context)?);
+    let instance = Instance::new(&ecosystem.name, &ecosystem.file, label);
     let mut desired = Desired {
         instance,
         ecosystem,
@@ -67,7 +75,7 @@ fn locate(context: &Context, named: Option<&Path>) -> Result<PathBuf, Error> {
 }
 
 /// `--instance`, checked: it becomes part of file and kernel names.
-fn label(context: &Context) -> Result<Option<&str>, Error> {
+pub(crate) fn label(context: &Context) -> Result<Option<&str>, Error> {
     let Some(label) = context.instance.as_deref() else {
         return Ok(None);
     };

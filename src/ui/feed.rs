@@ -2,13 +2,14 @@
 //! requests that its keys mean. Everything comes back as a message.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::MissedTickBehavior;
 
 use super::model::{Action, KEPT, LogLine, Message, Verb};
-use super::text;
+use super::{Reread, text};
 use crate::config::ecosystem::ServiceName;
 use crate::control::Client;
 use crate::control::api::{DownRequest, Health, Phase, Progress, ServiceRequest, ServiceStatus};
@@ -30,6 +31,7 @@ const CAUSES: Duration = Duration::from_secs(3);
 pub(super) struct Feed {
     instance: Instance,
     client: Client,
+    reread: Reread,
     sender: UnboundedSender<Message>,
     watched: Vec<ServiceName>,
     follower: Option<Stopper>,
@@ -37,12 +39,18 @@ pub(super) struct Feed {
 
 impl Feed {
     /// Rows come from now on.
-    pub(super) fn start(instance: &Instance, client: &Client, sender: UnboundedSender<Message>) -> Self {
+    pub(super) fn start(
+        instance: &Instance,
+        client: &Client,
+        reread: Reread,
+        sender: UnboundedSender<Message>,
+    ) -> Self {
         rows(instance.clone(), client.clone(), sender.clone());
         causes(instance.clone(), client.clone(), sender.clone());
         Self {
             instance: instance.clone(),
             client: client.clone(),
+            reread,
             sender,
             watched: Vec::new(),
             follower: None,
@@ -54,8 +62,9 @@ impl Feed {
         match action {
             Action::Service(name, verb) => {
                 let (client, sender) = (self.client.clone(), self.sender.clone());
+                let reread = Arc::clone(&self.reread);
                 tokio::spawn(async move {
-                    let outcome = service(&client, &name, verb).await;
+                    let outcome = service(&client, reread, &name, verb).await;
                     let _ = sender.send(Message::Done(name, verb, outcome));
                 });
             }
@@ -156,10 +165,26 @@ fn graph(desired: &Desired) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
-async fn service(client: &Client, name: &str, verb: Verb) -> Result<(), String> {
+async fn service(client: &Client, reread: Reread, name: &str, verb: Verb) -> Result<(), String> {
     let path = format!("/v1/services/{name}/{}", verb.word());
-    let stream = client.post_stream(&path, &ServiceRequest::default()).await;
+    // As `pactown restart`: a start takes the file as it is now, a stop must work whatever the file says.
+    let desired = match verb {
+        Verb::Stop => None,
+        Verb::Start | Verb::Restart => Some(Box::new(now(reread).await?)),
+    };
+    let request = ServiceRequest {
+        desired,
+        with_dependents: false,
+    };
+    let stream = client.post_stream(&path, &request).await;
     settled(stream.map_err(|error| chain(&error))?).await
+}
+
+/// The file; of its problems the first one, because there is one line for it.
+async fn now(reread: Reread) -> Result<Desired, String> {
+    let read = tokio::task::spawn_blocking(move || reread()).await;
+    let read = read.map_err(|error| error.to_string())?;
+    read.map_err(|error| chain(&error).lines().next().unwrap_or_default().to_owned())
 }
 
 async fn down(client: &Client) -> Result<(), String> {
