@@ -25,12 +25,14 @@ pub mod layers;
 mod node;
 mod python;
 pub mod settings;
+mod tools;
 pub mod upper;
 
 pub use build::make;
 pub use failure::PrepareError;
 pub use layers::Layers;
 pub use settings::BuildSettings;
+pub use tools::Tools;
 
 /// One layer that a service needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

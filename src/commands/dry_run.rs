@@ -8,8 +8,8 @@ use super::wish::Wish;
 use crate::config::ecosystem::ServiceName;
 use crate::error::Error;
 use crate::plan::{self, Observed};
-use crate::prepare::{self, LayerPlan, Layers, settings};
-use crate::{network, resolver, state, toolchain};
+use crate::prepare::{LayerPlan, Layers, Tools};
+use crate::{network, resolver, state};
 
 /// One service of the plan.
 struct Row {
@@ -66,27 +66,21 @@ fn rows(
     wanted: &[ServiceName],
 ) -> (Vec<Row>, IndexMap<ServiceName, serde_json::Value>) {
     let desired = &wish.desired;
-    let directory = desired
-        .ecosystem
-        .file
-        .parent()
-        .unwrap_or(std::path::Path::new("/"));
-    let toolchains = toolchain::discover(&desired.caller, directory);
-    let settings = settings::collect(&desired.caller);
+    let tools = Tools::find(desired);
     let (mut rows, mut prints) = (Vec::new(), IndexMap::new());
     for name in wanted {
         let (Some(service), Some(recipe)) = (desired.ecosystem.services.get(name), desired.recipes.get(name))
         else {
             continue;
         };
-        let layers = prepare::plan(recipe, &toolchains, &settings).unwrap_or_else(|missing| {
+        let layers = tools.layers(recipe).unwrap_or_else(|missing| {
             context.output.notice(&format!(
                 "{name} cannot start here: {missing}; {}",
                 missing.remedy
             ));
             Vec::new()
         });
-        let extras = prepare::extras(&layers, &toolchains).with_named(&service.toolchains);
+        let extras = tools.extras(&layers, service);
         let variables = resolver::variables(desired, service, &extras);
         let print = plan::fingerprint(desired, service, &variables, &layers);
         prints.insert(name.clone(), print);

@@ -14,10 +14,10 @@ use crate::host::HostFacts;
 use crate::identity::IdRange;
 use crate::markpact::{self, Recipe};
 use crate::output;
-use crate::prepare::{self, Extras, LayerPlan, settings};
+use crate::prepare::{Extras, LayerPlan, Tools};
 use crate::resolver::{self, Format};
 use crate::spec::{self, Placement};
-use crate::{network, toolchain};
+use crate::network;
 
 pub(super) fn graph(context: &Context, arguments: &cli::GraphArguments) -> Result<(), Error> {
     let wish = wish::load(context, arguments.config.as_deref())?;
@@ -76,22 +76,15 @@ pub(super) fn env(context: &Context, arguments: &cli::ServiceArguments) -> Resul
 
 /// The layers of a service and what they add, as far as this host's toolchains go.
 fn preparation(desired: &Desired, name: &str) -> Result<(Vec<LayerPlan>, Extras), Error> {
-    let directory = desired
-        .ecosystem
-        .file
-        .parent()
-        .unwrap_or(std::path::Path::new("/"));
-    let toolchains = toolchain::discover(&desired.caller, directory);
-    let settings = settings::collect(&desired.caller);
-    let layers = prepare::plan(&desired.recipes[name], &toolchains, &settings).map_err(|missing| {
+    let tools = Tools::find(desired);
+    let layers = tools.layers(&desired.recipes[name]).map_err(|missing| {
         let hint = Some(missing.remedy.to_owned());
         Error::Environment {
             message: missing.to_string(),
             hint,
         }
     })?;
-    let named = &desired.ecosystem.services[name].toolchains;
-    let extras = prepare::extras(&layers, &toolchains).with_named(named);
+    let extras = tools.extras(&layers, &desired.ecosystem.services[name]);
     Ok((layers, extras))
 }
 

@@ -23,19 +23,16 @@ use crate::instance::{FALLBACK_ROOT, Instance};
 use crate::markpact::Recipe;
 use crate::prepare::layers::LayerError;
 use crate::prepare::upper::{self, Place};
-use crate::prepare::{self, BuildContext, BuildSettings, Layers, PrepareError};
+use crate::prepare::{self, BuildContext, Layers, PrepareError, Tools};
 use crate::spec::{self, Placement};
-use crate::toolchain::Toolchains;
 use crate::{network, resolver};
 
 /// Everything that one wish is made with; the same for all its services.
 pub(super) struct Site {
     /// The wish.
     pub(super) desired: Desired,
-    /// Toolchains of the host.
-    pub(super) toolchains: Toolchains,
-    /// Settings for builds.
-    pub(super) settings: BuildSettings,
+    /// Toolchains of the host, and settings for builds.
+    pub(super) tools: Tools,
     /// The host.
     pub(super) host: HostFacts,
     /// Addresses of the services.
@@ -172,12 +169,12 @@ impl Site {
     /// the user.
     pub(super) fn make(&self, name: &str, on_line: &mut dyn FnMut(&str)) -> Result<Vec<String>, Unmade> {
         let (service, recipe) = self.subject(name)?;
-        let plans = prepare::plan(recipe, &self.toolchains, &self.settings).map_err(PrepareError::from)?;
+        let plans = self.tools.layers(recipe).map_err(PrepareError::from)?;
         let context = BuildContext {
             readme: &recipe.readme,
             host: &self.host,
-            toolchains: &self.toolchains,
-            settings: &self.settings,
+            toolchains: &self.tools.toolchains,
+            settings: &self.tools.settings,
         };
         let mut layers = prepare::make(
             &Layers::system(),
@@ -190,7 +187,7 @@ impl Site {
         )?;
         // Files on top: what a README says wins over what an installer wrote.
         layers.sort_by_key(|layer| plans.first().is_none_or(|files| !layer.ends_with(&files.key)));
-        let extras = prepare::extras(&plans, &self.toolchains).with_named(&service.toolchains);
+        let extras = self.tools.extras(&plans, service);
         let notices = self.directories(service, recipe)?;
         let ids = Ledger::system().allocate(&self.key(name))?;
         let node = network::node(&self.desired.ecosystem, service, &self.addresses, ids);

@@ -30,10 +30,9 @@ use crate::error::chain;
 use crate::host::HostFacts;
 use crate::network;
 use crate::plan::{self, Observed, Plan, Verb};
-use crate::prepare::{self, settings};
+use crate::prepare::Tools;
 use crate::resolver::{self, Graph};
 use crate::state::{self, NetworkRecord};
-use crate::toolchain;
 
 /// The keeper's name for the name forwarder; no service can have it.
 pub(super) const FORWARDER: &str = ".forwarder";
@@ -109,7 +108,7 @@ impl Engine {
             now,
             sequential: wish.sequential,
         };
-        notices.extend(site.settings.notices.iter().cloned());
+        notices.extend(site.tools.settings.notices.iter().cloned());
         self.site = Some(Arc::new(site));
         self.wanted.clone_from(&wanted);
         self.remember_environment();
@@ -253,14 +252,9 @@ fn survey(
     keeper: Keeper,
     builder: Builder,
 ) -> Site {
-    let directory = desired
-        .ecosystem
-        .file
-        .parent()
-        .unwrap_or(std::path::Path::new("/"));
+    let tools = Tools::find(&desired);
     Site {
-        toolchains: toolchain::discover(&desired.caller, directory),
-        settings: settings::collect(&desired.caller),
+        tools,
         host: HostFacts::read(),
         addresses,
         nameservers,
@@ -313,9 +307,9 @@ fn forward(wires: &Wires, keeper: &Keeper, upstreams: &[IpAddr]) -> Result<(), S
 pub(super) fn fingerprints(site: &Site) -> IndexMap<ServiceName, Value> {
     let one = |(name, service): (&ServiceName, &Service)| {
         let recipe = site.desired.recipes.get(name);
-        let layers = recipe.and_then(|recipe| prepare::plan(recipe, &site.toolchains, &site.settings).ok());
+        let layers = recipe.and_then(|recipe| site.tools.layers(recipe).ok());
         let layers = layers.unwrap_or_default();
-        let extras = prepare::extras(&layers, &site.toolchains).with_named(&service.toolchains);
+        let extras = site.tools.extras(&layers, service);
         let variables = resolver::variables(&site.desired, service, &extras);
         let print = plan::fingerprint(&site.desired, service, &variables, &layers);
         (name.clone(), print)
