@@ -13,6 +13,8 @@ pub const LOG_ROOT: &str = "/var/log/pactown";
 pub const LAYER_ROOT: &str = "/var/cache/pactown/layers";
 /// Where upper directories go when the project's file system cannot hold an id-mapped upper.
 pub const FALLBACK_ROOT: &str = "/var/lib/pactown";
+/// What a README that is run on its own writes, until it ends.
+pub const SCRATCH_ROOT: &str = "/var/lib/pactown/.run";
 
 /// One copy of an ecosystem on this machine.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -58,6 +60,11 @@ impl Instance {
     /// `/run/pactown/<name>`: sockets, bundles, namespace files.
     pub fn run_dir(&self) -> PathBuf {
         Path::new(RUN_ROOT).join(&self.name)
+    }
+
+    /// What it writes when it is a README on its own.
+    pub fn scratch(&self) -> PathBuf {
+        Path::new(SCRATCH_ROOT).join(&self.name)
     }
 
     /// Bundle of one sandbox (`config.json`, `etc/`, `exit.json`).

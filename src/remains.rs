@@ -10,7 +10,7 @@ use pactown_netns::{Network, NetworkSpec, Subnet};
 use pactown_runtime::cgroup::{Cgroup, Hierarchies};
 
 use crate::identity::{IdentityError, Ledger};
-use crate::instance::{Instance, LAYER_ROOT, RUN_ROOT};
+use crate::instance::{Instance, LAYER_ROOT, RUN_ROOT, SCRATCH_ROOT};
 use crate::prepare::upper::Place;
 use crate::spec;
 use crate::state::{self, InstanceRecord};
@@ -43,7 +43,8 @@ pub enum RemainsError {
 pub fn remove(instance: &Instance) -> Result<(), RemainsError> {
     Network::delete(&network(instance)).map_err(RemainsError::Network)?;
     remove_groups(instance)?;
-    remove_scratch(instance);
+    remove_work(instance);
+    remove_scratch(&instance.scratch())?;
     Ledger::system()
         .release_instance(&instance.name)
         .map_err(RemainsError::Ids)?;
@@ -102,7 +103,7 @@ fn directories(path: &Path) -> Vec<String> {
 }
 
 /// Work directories of overlays; made again at the next start, so a failure is of no account.
-fn remove_scratch(instance: &Instance) {
+fn remove_work(instance: &Instance) {
     let Ok(Some(record)) = state::read::<InstanceRecord>(&instance.record()) else {
         return;
     };
@@ -116,6 +117,32 @@ fn remove_scratch(instance: &Instance) {
             let _ = place.remove_work();
         }
     }
+}
+
+/// What a README on its own wrote; of anything else there is nothing.
+fn remove_scratch(path: &Path) -> Result<(), RemainsError> {
+    match fs::remove_dir_all(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            let path = path.to_owned();
+            Err(RemainsError::File { path, source })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes what READMEs on their own wrote whose keepers were killed. The caller holds the machine's lock: nobody is
+/// starting the same one just now.
+pub fn sweep_scratch() -> Result<(), RemainsError> {
+    abandoned_scratch().iter().try_for_each(|path| remove_scratch(path))
+}
+
+fn abandoned_scratch() -> Vec<PathBuf> {
+    let root = Path::new(SCRATCH_ROOT);
+    let names = directories(root).into_iter();
+    names
+        .filter(|name| !is_alive(&Path::new(RUN_ROOT).join(name)))
+        .map(|name| root.join(name))
+        .collect()
 }
 
 /// Under the machine's lock: who makes the same instance anew at this moment waits until its old directory is gone.
@@ -160,6 +187,7 @@ pub fn leaks() -> Vec<String> {
     found.extend(ids_without_instance(&living));
     found.extend(processes_without_instance(&living));
     found.extend(half_made_layers());
+    found.extend(abandoned_scratch().iter().map(|path| format!("scratch {}", path.display())));
     found.sort();
     found
 }

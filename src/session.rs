@@ -144,6 +144,7 @@ fn start_unless_alive(instance: &Instance, reader: u32) -> Result<bool, Error> {
     if remains::is_alive(&directory) {
         return Ok(false);
     }
+    remains::sweep_scratch().map_err(|error| internal("remove what earlier runs left", error))?;
     if directory.exists() {
         drop(_lock);
         end_by_force(instance)?;

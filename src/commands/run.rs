@@ -14,7 +14,7 @@ use crate::control::api::{DownRequest, Phase, ServiceStatus, UpRequest};
 use crate::control::client::ProgressStream;
 use crate::desired::{Caller, Desired};
 use crate::error::Error;
-use crate::instance::{FALLBACK_ROOT, Instance};
+use crate::instance::{Instance, SCRATCH_ROOT};
 use crate::markpact;
 use crate::markpact::Recipe;
 use crate::markpact::recipe::WorkloadKind;
@@ -65,18 +65,15 @@ fn in_front(context: &Context, readme: &Path, options: Options) -> Result<(), Er
     privilege::require_root()?;
     let desired = desired(recipe, &options)?;
     preflight::check(context, &desired)?;
-    let root = desired.ecosystem.sandbox_root.clone();
     make_room()?;
-    let outcome = follow::block_on(attend(context, &desired, options.limit));
-    // A README on its own keeps nothing.
-    let _ = std::fs::remove_dir_all(root);
-    outcome
+    // It keeps nothing: what it writes goes with the rest of the instance.
+    follow::block_on(attend(context, &desired, options.limit))
 }
 
 /// The directory above is root's; only what is below becomes the invoking user's.
 fn make_room() -> Result<(), Error> {
-    std::fs::create_dir_all(FALLBACK_ROOT).map_err(|error| Error::Environment {
-        message: format!("cannot make `{FALLBACK_ROOT}`: {error}"),
+    std::fs::create_dir_all(SCRATCH_ROOT).map_err(|error| Error::Environment {
+        message: format!("cannot make `{SCRATCH_ROOT}`: {error}"),
         hint: None,
     })
 }
@@ -101,7 +98,7 @@ fn desired(recipe: Recipe, options: &Options) -> Result<Desired, Error> {
         description: String::new(),
         base_port: PORT,
         // Root's own directory: in one that everybody may write, somebody could have laid a link for us to follow.
-        sandbox_root: Path::new(FALLBACK_ROOT).join(&instance.name),
+        sandbox_root: instance.scratch(),
         network: "pactown-net".to_owned(),
         strict_ports: false,
         loopback_compat: true,

@@ -32,7 +32,8 @@ impl Ledger {
                 &["ids.lock", "forwarding.lock", "lock"],
             ),
         );
-        add("fallback", entries("/var/lib/pactown", &[]));
+        add("fallback", entries("/var/lib/pactown", &[".run"]));
+        add("scratch", entries("/var/lib/pactown/.run", &[]));
         add(
             "half-layer",
             entries("/var/cache/pactown/layers", &[])
