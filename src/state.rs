@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use std::net::Ipv4Addr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use indexmap::IndexMap;
 use pactown_netns::NetworkSpec;
@@ -87,6 +88,16 @@ pub struct ProcessRecord {
     pub start_time: u64,
     /// Start, microseconds since the Unix epoch.
     pub started_at_usec: u64,
+}
+
+impl ProcessRecord {
+    /// How long it has run, by a clock that nobody can set and that goes on while the machine sleeps.
+    pub fn age(&self) -> Duration {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let now = Duration::try_from(now).unwrap_or_default();
+        let ticks = rustix::param::clock_ticks_per_second().max(1);
+        now.saturating_sub(Duration::from_millis(self.start_time.saturating_mul(1000) / ticks))
+    }
 }
 
 /// Times of a job that the wall clock starts, in seconds since the Unix epoch.

@@ -153,6 +153,34 @@ fn unsafe_lives_in_sys() {
     none("unsafe outside of sys.rs", &offenders);
 }
 
+/// The time of day can be set: nothing is measured or waited for by it. What is written down has its stamp from one file,
+/// and only scheduled jobs follow it, by another.
+#[test]
+fn timers_do_not_follow_the_wall_clock() {
+    const WALL: &[&str] = &[
+        "SystemTime",
+        "UNIX_EPOCH",
+        "Timestamp::now",
+        "Zoned::now",
+        "CLOCK_REALTIME",
+        "ClockId::Realtime",
+        "TimerfdClockId::Realtime",
+    ];
+    const MAY: &[&str] = &["src/supervisor/clock.rs", "src/supervisor/stamp.rs"];
+    let mut offenders = Vec::new();
+    for (name, text) in sources(&["src/supervisor", "src/supervisor.rs", "src/health", "src/health.rs", "runtime/src/keeper"]) {
+        for (number, line) in product(&text).lines().enumerate().filter(|_| !MAY.contains(&name.as_str())) {
+            let code = line.split("//").next().unwrap_or("");
+            // A stamp that something is taken from is a measurement.
+            let measured = code.contains("now_usec()") && code.contains("_sub(");
+            if measured || WALL.iter().any(|word| code.contains(word)) {
+                offenders.push(format!("{name}:{}", number + 1));
+            }
+        }
+    }
+    none("timers that follow the wall clock", &offenders);
+}
+
 /// What the model of a view must not know: where it comes from and how it is shown.
 const PURE_VIEW: &[&str] = &[
     "tokio",

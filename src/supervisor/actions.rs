@@ -11,12 +11,13 @@ use super::agenda::Appointment;
 use super::engine::{Engine, Message};
 use super::making::{self, Site, Unmade};
 use super::probe::Contact;
+use super::stamp::now_usec;
 use super::step::{Action, Event};
 use super::unit::Stage;
 use crate::config::ecosystem::{HealthCheck, Probe, Service, ServiceName};
 use crate::control::api::{Phase, Progress, ServiceStatus};
 use crate::state::ProcessRecord;
-use crate::{health, logs, prepare};
+use crate::{health, logs};
 
 /// A log file is rotated beyond this size, in bytes.
 const LOG_BYTES: u64 = 10 << 20;
@@ -95,7 +96,7 @@ impl Engine {
         }
         let Some(site) = &self.site else { return };
         let recipe = site.desired.recipes.get(name);
-        let plans = recipe.and_then(|recipe| prepare::plan(recipe, &site.toolchains, &site.settings).ok());
+        let plans = recipe.and_then(|recipe| site.tools.layers(recipe).ok());
         for plan in plans.into_iter().flatten() {
             self.keeper.tell(Call::Kill {
                 id: plan.build_name(),
@@ -178,10 +179,7 @@ impl Engine {
             return;
         };
         let inside = self.contact(&name);
-        let started = self
-            .running
-            .get(&name)
-            .map_or(0, |process| process.started_at_usec);
+        let process = self.running.get(&name).copied();
         // Of one that was sick when the last supervisor died, the recovery comes first.
         let unit = self.state.units.get(&name);
         let mut is_sick = unit.is_some_and(|unit| unit.sick.is_some());
@@ -189,7 +187,7 @@ impl Engine {
         let task = tokio::task::spawn_local(async move {
             loop {
                 if !std::mem::take(&mut is_sick) {
-                    let age = Duration::from_micros(now_usec().saturating_sub(started));
+                    let age = process.map(|process| process.age()).unwrap_or_default();
                     let cause = health::until_unhealthy(&check, address.into(), &inside, age).await;
                     let name = service.clone();
                     let sick = Event::Sick { name, run, cause };
@@ -342,9 +340,4 @@ fn broken(cause: &dyn std::fmt::Display) -> Unmade {
         details: Vec::new(),
         exit: 125,
     }
-}
-
-pub(super) fn now_usec() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    u64::try_from(since.unwrap_or_default().as_micros()).unwrap_or(u64::MAX)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use pactown_netns::resolver::{self as names, Resolver};
 use pactown_runtime::protocol::{Call, ExitRecord, Listed};
 
-use super::actions::now_usec;
+use super::stamp::now_usec;
 use super::builder::Builder;
 use super::engine::{Engine, Message};
 use super::keepsake;
@@ -21,9 +21,8 @@ use crate::config::ecosystem::ServiceName;
 use crate::control::server::Refusal;
 use crate::events::Kind;
 use crate::host::HostFacts;
-use crate::prepare::settings;
+use crate::prepare::Tools;
 use crate::state::{self, InstanceRecord, NetworkRecord, ProcessRecord, ServiceRecord};
-use crate::toolchain;
 
 /// How long an attached run waits for its command to come back.
 const RETURN: Duration = Duration::from_secs(5);
@@ -79,11 +78,6 @@ impl Engine {
 
     fn site_of(&self, record: &InstanceRecord, network: &NetworkRecord, wires: &Wires) -> Site {
         let desired = record.desired.clone();
-        let directory = desired
-            .ecosystem
-            .file
-            .parent()
-            .unwrap_or(std::path::Path::new("/"));
         let nameservers: Vec<IpAddr> = match names::detect() {
             Resolver::Direct(servers) => servers,
             Resolver::Forwarded(_) => vec![wires.router().into()],
@@ -92,8 +86,7 @@ impl Engine {
         let root =
             making::root(&desired).map_or_else(|_| crate::spec::sandbox_root(&desired), |(root, _)| root);
         Site {
-            toolchains: toolchain::discover(&desired.caller, directory),
-            settings: settings::collect(&desired.caller),
+            tools: Tools::find(&desired),
             host: HostFacts::read(),
             addresses: network.addresses.clone(),
             builder: Builder::new(self.instance.clone(), wires.clone(), nameservers.clone()),

@@ -49,7 +49,7 @@ impl Chronicle {
     /// A service's row is this now; `last` is how it ended last.
     pub(super) fn row(&mut self, row: &ServiceStatus, last: Option<&ExitRecord>) {
         let before = self.rows.insert(row.name.clone(), row.clone());
-        for mut event in decide(before.as_ref(), row, last, super::actions::now_usec()) {
+        for mut event in decide(before.as_ref(), row, last, super::stamp::now_usec()) {
             if matches!(event.kind, Kind::Failed | Kind::Backoff)
                 && let Some((details, witness)) = self.evidence.remove(&row.name)
             {
@@ -85,7 +85,7 @@ impl Chronicle {
     }
 
     fn write(&mut self, mut event: Event) {
-        event.ts = events::time_of(super::actions::now_usec());
+        event.ts = events::time_of(super::stamp::now_usec());
         if let Err(error) = self.append(&event) {
             // Tried anew with the next event: a full disk may be cleaned meanwhile.
             self.file = None;
