@@ -133,7 +133,9 @@ fn remove_scratch(path: &Path) -> Result<(), RemainsError> {
 /// Removes what READMEs on their own wrote whose keepers were killed. The caller holds the machine's lock: nobody is
 /// starting the same one just now.
 pub fn sweep_scratch() -> Result<(), RemainsError> {
-    abandoned_scratch().iter().try_for_each(|path| remove_scratch(path))
+    abandoned_scratch()
+        .iter()
+        .try_for_each(|path| remove_scratch(path))
 }
 
 fn abandoned_scratch() -> Vec<PathBuf> {
@@ -187,7 +189,11 @@ pub fn leaks() -> Vec<String> {
     found.extend(ids_without_instance(&living));
     found.extend(processes_without_instance(&living));
     found.extend(half_made_layers());
-    found.extend(abandoned_scratch().iter().map(|path| format!("scratch {}", path.display())));
+    found.extend(
+        abandoned_scratch()
+            .iter()
+            .map(|path| format!("scratch {}", path.display())),
+    );
     found.sort();
     found
 }

@@ -206,8 +206,9 @@ fn wait_for(process: &OwnedFd, patience: Duration) -> io::Result<bool> {
     }
 }
 
-/// Waits until somebody listens on `socket`, at most `patience`.
+/// Waits until somebody listens on `socket`, at most `patience`; not at all when nobody will, which a mark beside it says.
 fn appears(socket: &Path, patience: Duration) -> bool {
+    let hopeless = || socket.with_file_name("damage").exists();
     let answers = || match std::os::unix::net::UnixStream::connect(socket) {
         Ok(_) => true,
         Err(error) => error.kind() == io::ErrorKind::PermissionDenied,
@@ -226,7 +227,7 @@ fn appears(socket: &Path, patience: Duration) -> bool {
         let left = end.saturating_duration_since(Instant::now());
         let mut fds = [PollFd::new(watch.as_fd(), PollFlags::POLLIN)];
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
-        if watched.is_err() || left.is_zero() || !matches!(poll(&mut fds, timeout), Ok(1)) {
+        if hopeless() || watched.is_err() || left.is_zero() || !matches!(poll(&mut fds, timeout), Ok(1)) {
             return answers();
         }
         let _ = watch.read_events();
@@ -239,6 +240,14 @@ fn appears(socket: &Path, patience: Duration) -> bool {
 
 /// The error when the keeper lives and nobody answers for it.
 pub(crate) fn silent(instance: &Instance) -> Error {
+    if let Some(damage) = state::damage(instance) {
+        return Error::Environment {
+            message: format!("nobody watches '{}': {damage}", instance.name),
+            hint: Some(
+                "its services go on; `pactown down` ends them, and `pactown up` starts them anew".to_owned(),
+            ),
+        };
+    }
     Error::Environment {
         message: format!("the supervisor of '{}' does not answer", instance.name),
         hint: Some(format!(

@@ -96,7 +96,9 @@ impl ProcessRecord {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
         let now = Duration::try_from(now).unwrap_or_default();
         let ticks = rustix::param::clock_ticks_per_second().max(1);
-        now.saturating_sub(Duration::from_millis(self.start_time.saturating_mul(1000) / ticks))
+        now.saturating_sub(Duration::from_millis(
+            self.start_time.saturating_mul(1000) / ticks,
+        ))
     }
 }
 
@@ -118,6 +120,11 @@ impl Instance {
     /// `<run_dir>/network.json`.
     pub fn network_record(&self) -> PathBuf {
         self.run_dir().join("network.json")
+    }
+
+    /// `<run_dir>/damage`: why no supervisor can take over, while it is so.
+    pub fn damage(&self) -> PathBuf {
+        self.run_dir().join("damage")
     }
 
     /// `<run_dir>/services/<name>.json`.
@@ -159,6 +166,31 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StateError> {
             .map(Some)
             .map_err(|error| failed("understand", path, error.into())),
     }
+}
+
+/// Reads a record without which no supervisor can take over. One that is not understood is laid aside, for a person to
+/// look at, and `instance` is marked: commands say so at once.
+///
+/// # Errors
+/// The text for them, in one line.
+pub fn read_or_lay_aside<T: DeserializeOwned>(instance: &Instance, path: &Path) -> Result<Option<T>, String> {
+    let error = match read(path) {
+        Ok(record) => return Ok(record),
+        Err(error) => error,
+    };
+    let aside = path.with_extension("json.damaged");
+    let said = match fs::rename(path, &aside) {
+        Ok(()) => format!("`{}` cannot be understood: {}", aside.display(), error.source),
+        Err(_) => crate::error::chain(&error),
+    };
+    // Without the mark, commands would wait for a supervisor in vain, and then say less.
+    let _ = write_text(&instance.damage(), said.as_bytes(), 0o600);
+    Err(said)
+}
+
+/// Why no supervisor can take over; `None` when one can.
+pub fn damage(instance: &Instance) -> Option<String> {
+    fs::read_to_string(instance.damage()).ok()
 }
 
 /// Removes a record; one that is gone is fine.

@@ -13,11 +13,11 @@ use crate::error::Error;
 use crate::host::HostFacts;
 use crate::identity::IdRange;
 use crate::markpact::{self, Recipe};
+use crate::network;
 use crate::output;
 use crate::prepare::{Extras, LayerPlan, Tools};
 use crate::resolver::{self, Format};
 use crate::spec::{self, Placement};
-use crate::network;
 
 pub(super) fn graph(context: &Context, arguments: &cli::GraphArguments) -> Result<(), Error> {
     let wish = wish::load(context, arguments.config.as_deref())?;

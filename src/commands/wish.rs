@@ -29,7 +29,9 @@ pub(crate) struct Wish {
 /// No file, or all problems of the file and its READMEs.
 pub(crate) fn load(context: &Context, named: Option<&Path>) -> Result<Wish, Error> {
     let file = locate(context, named)?;
-    read(&file, label(context)?, &|warnings| context.output.warnings(warnings))
+    read(&file, label(context)?, &|warnings| {
+        context.output.warnings(warnings)
+    })
 }
 
 /// The same for those who show nothing.

@@ -7,11 +7,11 @@ use std::time::Duration;
 use pactown_netns::resolver::{self as names, Resolver};
 use pactown_runtime::protocol::{Call, ExitRecord, Listed};
 
-use super::stamp::now_usec;
 use super::builder::Builder;
 use super::engine::{Engine, Message};
 use super::keepsake;
 use super::making::{self, Site};
+use super::stamp::now_usec;
 use super::step::resume::{Tidings, resume};
 use super::step::{Action, Event, STEADY, Want};
 use super::unit::{Stage, Unit};
@@ -32,9 +32,13 @@ const SOON: Duration = Duration::from_millis(100);
 impl Engine {
     /// Takes over what the records and the keeper know. A fresh instance has neither.
     pub(super) async fn adopt(&mut self) -> Result<(), String> {
-        let read = |error: state::StateError| crate::error::chain(&error);
-        let record: Option<InstanceRecord> = state::read(&self.instance.record()).map_err(read)?;
-        let network: Option<NetworkRecord> = state::read(&self.instance.network_record()).map_err(read)?;
+        if let Some(damage) = state::damage(&self.instance) {
+            return Err(damage);
+        }
+        let record: Option<InstanceRecord> =
+            state::read_or_lay_aside(&self.instance, &self.instance.record())?;
+        let network: Option<NetworkRecord> =
+            state::read_or_lay_aside(&self.instance, &self.instance.network_record())?;
         let Some(network) = network else {
             return Ok(());
         };

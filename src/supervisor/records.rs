@@ -58,3 +58,118 @@ impl Engine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde::de::DeserializeOwned;
+
+    use super::*;
+    use crate::resolver::tests::desired;
+    use crate::state::{InstanceRecord, ProcessRecord};
+    use crate::supervisor::step::resume::resume;
+    use crate::supervisor::step::{Event, Want, step};
+    use crate::supervisor::unit::{End, Stage, Unit};
+    use crate::supervisor::units::State;
+    use crate::supervisor::wish;
+
+    /// Every shortened form of the text, and as many as `flips` with one bit turned; what still can be read.
+    fn damaged<T: DeserializeOwned>(record: &impl serde::Serialize, flips: usize) -> Vec<T> {
+        let text = serde_json::to_vec(record).expect("text");
+        let cut = (0..text.len()).map(|length| text[..length].to_vec());
+        let flipped = (0..flips).map(|nth| {
+            let mut text = text.clone();
+            // Strides without a common factor with most lengths: all places come, in no order.
+            let at = (nth * 7919) % text.len();
+            text[at] ^= 1 << (nth % 8);
+            text
+        });
+        let all = cut.chain(flipped);
+        all.filter_map(|text| serde_json::from_slice(&text).ok())
+            .collect()
+    }
+
+    const FLIPS: usize = 10_000;
+
+    #[test]
+    fn a_damaged_record_of_a_service_is_refused_or_harmless() {
+        let traits = wish::traits(&desired(&[("db", 1, &[])]), false);
+        let mut unit = Unit::new(traits[0].1.clone());
+        (unit.run, unit.stage) = (3, Stage::Running { ready: true });
+        let record = ServiceRecord {
+            name: "db".to_owned(),
+            standing: serde_json::to_value(unit.standing()).expect("standing"),
+            process: Some(ProcessRecord {
+                pid: 4242,
+                start_time: 77,
+                started_at_usec: 1_000_000,
+            }),
+            exit: None,
+            appointment: Some(crate::state::AppointmentRecord::default()),
+            fingerprint: Value::Null,
+        };
+        let read: Vec<ServiceRecord> = damaged(&record, FLIPS);
+        assert!(!read.is_empty() && read.len() < FLIPS);
+        for record in read {
+            let Ok(standing) = serde_json::from_value(record.standing) else {
+                continue;
+            };
+            let mut heir = Unit::new(traits[0].1.clone());
+            resume(&mut heir, standing, true, false);
+            let mut state = State::default();
+            state.units.insert("db".to_owned(), heir);
+            step(&mut state, Event::Stop(vec!["db".to_owned()]));
+            record.process.map(|process| process.age());
+        }
+    }
+
+    #[test]
+    fn a_damaged_record_of_the_instance_is_refused_or_harmless() {
+        let record = InstanceRecord {
+            desired: desired(&[("web", 8000, &["api"]), ("api", 8001, &[])]),
+            wanted: vec!["api".to_owned(), "web".to_owned()],
+            no_health: false,
+            attached: false,
+            ending: false,
+        };
+        for record in damaged::<InstanceRecord>(&record, FLIPS) {
+            let want = Want {
+                units: wish::traits(&record.desired, record.no_health),
+                run: record.wanted,
+                ..Want::default()
+            };
+            let mut state = State::default();
+            step(&mut state, Event::Want(want));
+            let grace = Some(Duration::ZERO);
+            step(&mut state, Event::Down { kill: true, grace });
+            assert!(
+                state
+                    .units
+                    .values()
+                    .all(|unit| !matches!(unit.stage, Stage::Rest(End::Completed)))
+            );
+        }
+    }
+
+    #[test]
+    fn a_damaged_record_of_the_network_is_refused_or_of_the_same_shape() {
+        let subnet = "10.89.0.0/24";
+        let text = format!(
+            r#"{{"spec":{{"instance":"x-1","tag":"0123abcd","directory":"/run/pactown/x-1/netns","subnet":{}}},"addresses":{{"db":"10.89.0.2"}},"builds":["10.89.0.200"],"published":{{"db":[{{"host":"127.0.0.1","host_port":8000,"port":8000,"transport":"tcp"}}]}}}}"#,
+            serde_json::to_string(&pactown_netns::Subnet {
+                network: std::net::Ipv4Addr::new(10, 89, 0, 0),
+                prefix: 24,
+            })
+            .expect(subnet),
+        );
+        let record: NetworkRecord = serde_json::from_str(&text).expect("a record");
+        for record in damaged::<NetworkRecord>(&record, FLIPS) {
+            let again = serde_json::to_vec(&record).expect("text");
+            assert_eq!(
+                serde_json::from_slice::<NetworkRecord>(&again).expect("the same"),
+                record
+            );
+        }
+    }
+}

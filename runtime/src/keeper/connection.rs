@@ -19,7 +19,10 @@ impl Connection {
     /// for what is lost, and learn of its loss by the end of the connection.
     fn send(&self, event: &Event, descriptors: &[BorrowedFd]) {
         if let Err(error) = wire::send(&self.socket, event, descriptors) {
-            let _ = writeln!(io::stderr(), "keeper: a connection is cut off: cannot send: {error}");
+            let _ = writeln!(
+                io::stderr(),
+                "keeper: a connection is cut off: cannot send: {error}"
+            );
             let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both);
         }
     }
