@@ -10,7 +10,7 @@ mod injected;
 mod leftovers;
 mod loops;
 mod pulled;
-mod records;
+pub(super) mod records;
 mod silent;
 mod stubborn;
 

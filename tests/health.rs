@@ -2,8 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::observe::eventually;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::faults::records::run_directory;
+use crate::support::observe::{eventually, processes};
 use crate::support::town::{Machine, Town};
+
+const SOON: Duration = Duration::from_secs(15);
 
 /// A README that runs this shell text.
 fn readme(script: &str) -> String {
@@ -240,5 +246,61 @@ services:
     assert_eq!(waited.status.code(), Some(0), "{waited:?}");
     let waited = hopeless.wait_with_output().expect("wait");
     assert_eq!(waited.status.code(), Some(1), "{waited:?}");
+    machine.assert_clean();
+}
+
+/// Both clocks of a time namespace begin elsewhere; the time of day is the machine's everywhere, and may be what it likes.
+#[test]
+fn no_clock_that_jumps_makes_a_service_sick() {
+    let machine = Machine::take();
+    let yaml = "
+name: jump
+services:
+  young: {readme: s.md, health_check: {exec: 'test ! -e /tmp/bad', interval: 50ms, retries: 1, start_period: 1h}}
+  old: {readme: s.md, health_check: {exec: 'test ! -e /tmp/bad', interval: 50ms, retries: 1, start_period: 100ms}}
+";
+    let town = Town::new("jump", yaml, &[("s.md", &readme("exec sleep 1000"))]);
+    let elsewhere = std::process::Command::new("unshare")
+        .args(["-T", "--fork", "--monotonic", "100000", "--boottime", "200000"])
+        .args([env!("CARGO_BIN_EXE_pactown"), "up", "-d"])
+        .current_dir(town.path())
+        .output()
+        .expect("unshare");
+    assert!(elsewhere.status.success(), "{elsewhere:?}");
+    // As if the time of day had been set by two hours, ahead and back, since they were started.
+    let two_hours = 7_200_000_000_i64;
+    for jump in [two_hours, -2 * two_hours] {
+        let supervisor = processes("pactown:super", "jump-")[0];
+        kill(Pid::from_raw(supervisor), Signal::SIGSTOP).expect("stop");
+        for name in ["young", "old"] {
+            let path = run_directory("jump-").join(format!("services/{name}.json"));
+            let mut record: serde_json::Value =
+                serde_json::from_slice(&std::fs::read(&path).expect("record")).expect("json");
+            let started = record["process"]["started_at_usec"].as_i64().expect("a time");
+            record["process"]["started_at_usec"] = (started - jump).into();
+            std::fs::write(&path, record.to_string()).expect("record");
+        }
+        kill(Pid::from_raw(supervisor), Signal::SIGKILL).expect("kill");
+        eventually("another supervisor is there", SOON, || {
+            let now = processes("pactown:super", "jump-");
+            now.len() == 1 && now[0] != supervisor && town.run(&["ps"]).status.success()
+        });
+        assert!(town.all_healthy(), "{:?}", town.services());
+        for name in ["young", "old"] {
+            town.inside(name, "touch /tmp/bad");
+        }
+        eventually("its start is over", SOON, || {
+            town.service("old")["health"] == "unhealthy"
+        });
+        assert_health(&town, "young", "healthy");
+        for name in ["young", "old"] {
+            town.inside(name, "rm /tmp/bad");
+        }
+        eventually("both are well", SOON, || town.all_healthy());
+    }
+    for row in town.services() {
+        assert_eq!((&row["restarts"], &row["run"]), (&0.into(), &1.into()), "{row}");
+    }
+    town.ok(&["down"]);
     machine.assert_clean();
 }

@@ -311,9 +311,29 @@ fn views_draw_and_give_the_terminal_back() {
     ui.press("w");
     ui.shows("supervisor");
     let before = town.service("hoarder")["run"].clone();
+    town.edit(
+        "saas.pactown.yaml",
+        "hoarder.md}",
+        "hoarder.md, env: {LEVEL: high}}",
+    );
     ui.press("r");
     ui.shows("restart done");
     assert_ne!(town.service("hoarder")["run"], before, "r restarts");
+    assert_eq!(
+        town.inside("hoarder", "echo $LEVEL"),
+        "high",
+        "from the file as it is now"
+    );
+    town.edit("saas.pactown.yaml", "env: {LEVEL: high}", "evn: {}");
+    let before = town.service("hoarder")["run"].clone();
+    ui.press("r");
+    ui.shows("unknown key 'evn'");
+    assert_eq!(
+        town.service("hoarder")["run"],
+        before,
+        "a broken file changes nothing"
+    );
+    town.edit("saas.pactown.yaml", ", evn: {}", "");
     ui.press("s");
     eventually("s stops", Duration::from_secs(15), || {
         town.service("hoarder")["state"] == "stopped"

@@ -173,7 +173,6 @@ fn timers_do_not_follow_the_wall_clock() {
         "src/supervisor.rs",
         "src/health",
         "src/health.rs",
-        "runtime/src/keeper",
     ]) {
         for (number, line) in product(&text)
             .lines()

@@ -15,6 +15,7 @@ use crate::control::Client;
 use crate::control::api::{DownRequest, Health, Phase, Progress, ServiceRequest, ServiceStatus};
 use crate::control::client::ProgressStream;
 use crate::desired::Desired;
+use crate::diagnostics::{Problem, Problems};
 use crate::error::{Error, chain};
 use crate::instance::Instance;
 use crate::logs::{Follower, History, Line, Reader, Stopper, Stream};
@@ -184,7 +185,16 @@ async fn service(client: &Client, reread: Reread, name: &str, verb: Verb) -> Res
 async fn now(reread: Reread) -> Result<Desired, String> {
     let read = tokio::task::spawn_blocking(move || reread()).await;
     let read = read.map_err(|error| error.to_string())?;
-    read.map_err(|error| chain(&error).lines().next().unwrap_or_default().to_owned())
+    read.map_err(|error| match &error {
+        Error::Problems(Problems(problems)) => problems.first().map(short).unwrap_or_default(),
+        error => chain(error),
+    })
+}
+
+/// The folder is known here, and would leave no room.
+fn short(problem: &Problem) -> String {
+    let file = problem.file.file_name().unwrap_or_default().to_string_lossy();
+    format!("{file}:{}: {}", problem.place.line, problem.message)
 }
 
 async fn down(client: &Client) -> Result<(), String> {

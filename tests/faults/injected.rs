@@ -83,3 +83,26 @@ fn a_call_that_fails_once_is_told_and_leaves_nothing() {
     }
     assert!(failed > 3, "the faults were felt");
 }
+
+#[test]
+fn an_answer_of_the_keeper_that_is_lost_keeps_nobody_waiting() {
+    // Each process sends its own: of the keeper, the numbers are those of its answers.
+    let times: &[u32] = if is_long() {
+        &[1, 2, 3, 4, 5, 6, 7, 8]
+    } else {
+        &[2, 5]
+    };
+    for nth in times {
+        let machine = Machine::take();
+        let town = Town::new("inject", YAML, &[("s.md", SERVER)]);
+        let (code, told, healthy) = up_with(&town, "sendmsg", *nth);
+        println!("sendmsg {nth}: {code} {told}");
+        assert!(
+            !told.contains("not ready within"),
+            "{nth}: it waited in vain: {told}"
+        );
+        assert!(code != 0 || healthy, "{nth}: {told}");
+        assert_eq!(town.ok(&["doctor", "--leaks"]).trim(), "none", "{nth}");
+        machine.assert_clean();
+    }
+}

@@ -5,8 +5,11 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use nix::sys::signal::Signal;
+
 use super::records::{Bystander, run_directory};
-use super::{born, readme};
+use super::{SOON, born, readme, signal, the};
+use crate::support::observe::{eventually, processes};
 use crate::support::town::{Machine, Town};
 
 const YAML: &str = "
@@ -102,4 +105,43 @@ fn leftovers_of_an_earlier_boot_are_removed_and_strangers_left_alone() {
         assert_eq!(town.ok(&["doctor", "--leaks"]).trim(), "none");
         machine.assert_clean();
     }
+}
+
+#[test]
+fn what_a_readme_on_its_own_wrote_goes_with_the_next_start() {
+    let machine = Machine::take();
+    let town = Town::new("alone", YAML, &[("s.md", &readme("exec sleep 1000"))]);
+    town.write(
+        "alone/README.md",
+        &readme("echo precious > kept; echo begun; exec sleep 1000"),
+    );
+    let mut command = town.spawn(&["run", "alone/README.md"]);
+    let scratch = Path::new("/var/lib/pactown/.run");
+    let wrote = || shell(&format!("find {} -name kept", scratch.display()));
+    eventually("it has written", SOON, || scratch.exists() && !wrote().is_empty());
+    // All of them, before one can clean up behind another.
+    signal(the("pactown:super", "alone-"), Signal::SIGSTOP);
+    command.kill().expect("kill");
+    command.wait().expect("wait");
+    for comm in ["pactown:keeper", "pactown:super"] {
+        signal(the(comm, "alone-"), Signal::SIGKILL);
+    }
+    eventually("all have ended", SOON, || {
+        ["pactown:keeper", "pactown:super"]
+            .iter()
+            .all(|comm| processes(comm, "alone-").is_empty())
+    });
+    let (listed, _) = town.expect(1, &["doctor", "--leaks"]);
+    assert!(
+        listed.contains(&format!("scratch {}", scratch.display())),
+        "{listed}"
+    );
+    // Any start removes the files; the README's own next one everything.
+    town.ok(&["up", "-d"]);
+    assert_eq!(wrote(), "");
+    town.ok(&["down"]);
+    town.write("alone/README.md", &readme("test ! -e kept"));
+    town.ok(&["run", "alone/README.md"]);
+    assert_eq!(town.ok(&["doctor", "--leaks"]).trim(), "none");
+    machine.assert_clean();
 }

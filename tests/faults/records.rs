@@ -54,7 +54,7 @@ impl Drop for Bystander {
 
 /// The run directory of the one instance whose name begins so.
 #[track_caller]
-pub(super) fn run_directory(instance: &str) -> PathBuf {
+pub(crate) fn run_directory(instance: &str) -> PathBuf {
     let entries = fs::read_dir("/run/pactown").expect("run").flatten();
     let named = |path: &PathBuf| {
         path.file_name()
@@ -188,7 +188,9 @@ fn damaged_records_are_survived() {
             let log = fs::read_to_string(directory.join("keeper.log")).unwrap_or_default();
             assert!(!log.contains("panicked"), "{file}, {kind}: {log}");
             town.ok(&["down"]);
-            assert_eq!(processes("pactown:", "damage-"), Vec::<i32>::new());
+            for comm in ["pactown:keeper", "pactown:super"] {
+                assert_eq!(processes(comm, "damage-"), Vec::<i32>::new(), "{comm}");
+            }
             stranger.unharmed();
             machine.assert_clean();
         }
