@@ -97,6 +97,15 @@ impl Cause {
 
 /// Why the service of these facts is where it is.
 pub fn diagnose(facts: &Facts) -> Diagnosis {
+    let diagnosis = by_state(facts);
+    let status = facts.row.status_text.as_ref();
+    let says = status.map(|status| format!("it says '{status}'"));
+    // The check's last answer may have told it already.
+    let says = says.filter(|says| !diagnosis.cause.contains(says.as_str()));
+    diagnosis.shows(says)
+}
+
+fn by_state(facts: &Facts) -> Diagnosis {
     match facts.row.state {
         Phase::Failed => failed(facts),
         Phase::Backoff => in_backoff(facts),

@@ -304,3 +304,56 @@ services:
     town.ok(&["down"]);
     machine.assert_clean();
 }
+
+#[test]
+fn what_a_service_says_of_itself_is_shown_and_gives_it_time_to_stop() {
+    let machine = Machine::take();
+    let yaml = "
+name: says
+services:
+  tidy: {readme: tidy.md, health_check: {notify: true}, stop_grace: 1s}
+  liar: {readme: liar.md, health_check: {notify: true}, stop_grace: 200ms}
+";
+    let program = |on_term: &str| {
+        readme(&format!(
+            "exec python3 -u -c '
+import os, signal, socket, time
+said = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+def say(text): said.sendto(text.encode(), os.environ[\"NOTIFY_SOCKET\"])
+def end(*_):
+    {on_term}
+    os._exit(0)
+signal.signal(signal.SIGTERM, end)
+say(\"STATUS=serving 3 people\\nREADY=1\")
+while True: time.sleep(1000)
+'"
+        ))
+    };
+    let flush = "for left in 3, 2, 1:
+        say(f\"STOPPING=1\\nSTATUS=flushing, {left} left\\nEXTEND_TIMEOUT_USEC=2000000\")
+        time.sleep(0.7)
+    print(\"flushed\")";
+    let lie = "say(\"STOPPING=1\\nEXTEND_TIMEOUT_USEC=3600000000\")
+    time.sleep(1000)";
+    let town = Town::new(
+        "says",
+        yaml,
+        &[("tidy.md", &program(flush)), ("liar.md", &program(lie))],
+    );
+    town.ok(&["up", "-d"]);
+    let says = |town: &Town, text: &str| town.service("tidy")["status_text"] == *text;
+    assert!(says(&town, "serving 3 people"));
+    assert!(town.ok(&["ps"]).contains("'serving 3 people'"));
+    assert!(town.ok(&["why", "tidy"]).contains("it says 'serving 3 people'"));
+    let mut stop = town.spawn(&["stop", "tidy", "liar"]);
+    eventually("its words are heard while it stops", SOON, || {
+        says(&town, "flushing, 2 left")
+    });
+    assert!(stop.wait().expect("the command").success());
+    // Longer than its grace, and it ended by itself; the other one was not let wait for an hour.
+    assert!(town.ok(&["logs", "tidy"]).contains("flushed"));
+    assert_eq!(town.service("tidy")["exit_code"], 0);
+    assert_eq!(town.service("liar")["exit_code"], 137);
+    town.ok(&["down"]);
+    machine.assert_clean();
+}

@@ -164,6 +164,8 @@ pub struct ServiceStatus {
     pub health: Health,
     /// Why it is not running or not healthy, one line.
     pub cause: Option<String>,
+    /// What it says of itself (`STATUS=` of sd_notify), while it runs.
+    pub status_text: Option<String>,
     /// Host pid of the sandbox's pid 1.
     pub pid: Option<i32>,
     /// Sandbox address.
@@ -198,6 +200,7 @@ impl ServiceStatus {
             state: Phase::Stopped,
             health: Health::None,
             cause: None,
+            status_text: None,
             pid: None,
             address: None,
             ports: Vec::new(),

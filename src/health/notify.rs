@@ -28,7 +28,17 @@ struct Message {
     ready: bool,
     watchdog: bool,
     stopping: bool,
+    extend: Option<Duration>,
     status: Option<String>,
+}
+
+/// What those outside of its health check may want to know.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Said {
+    /// `STATUS=`, its last one.
+    pub(crate) status: Option<String>,
+    /// `EXTEND_TIMEOUT_USEC=`: how much longer it needs from the moment of the message; how many it has sent, and the last.
+    pub(crate) extend: Option<(u32, Duration)>,
 }
 
 impl Message {
@@ -44,6 +54,9 @@ impl Message {
                 ("READY", "1") => message.ready = true,
                 ("WATCHDOG", "1") => message.watchdog = true,
                 ("STOPPING", "1") => message.stopping = true,
+                ("EXTEND_TIMEOUT_USEC", time) => {
+                    message.extend = time.parse().ok().map(Duration::from_micros);
+                }
                 ("STATUS", status) => message.status = Some(shown(status)),
                 _ => {}
             }
@@ -65,7 +78,7 @@ struct Heard {
     stopping: bool,
     overdue: bool,
     watchdog: Option<Instant>,
-    status: Option<String>,
+    said: Said,
 }
 
 impl Heard {
@@ -78,8 +91,12 @@ impl Heard {
         if message.watchdog || message.ready {
             self.overdue = false;
         }
+        if let Some(time) = message.extend {
+            let count = self.said.extend.map_or(0, |(count, _)| count);
+            self.said.extend = Some((count.wrapping_add(1), time));
+        }
         if let Some(status) = message.status {
-            self.status = (!status.is_empty()).then_some(status);
+            self.said.status = (!status.is_empty()).then_some(status);
         }
     }
 }
@@ -138,7 +155,23 @@ impl Inbox {
 
     /// The last status.
     pub(crate) fn status(&self) -> Option<String> {
-        self.heard.borrow().status.clone()
+        self.heard.borrow().said.status.clone()
+    }
+
+    /// Hands on what is said, each time that it differs, until this is dropped.
+    pub(crate) async fn listen_to(&self, mut told: impl FnMut(Said)) {
+        let mut heard = self.heard.subscribe();
+        let mut last = Said::default();
+        loop {
+            let said = heard.borrow_and_update().said.clone();
+            if said != last {
+                last.clone_from(&said);
+                told(said);
+            }
+            if heard.changed().await.is_err() {
+                return;
+            }
+        }
     }
 }
 
@@ -166,6 +199,15 @@ mod tests {
         assert!(message.ready && message.watchdog && !message.stopping);
         assert_eq!(message.status.as_deref(), Some("Accepting [1mconnections"));
         assert!(parse("STOPPING=1").stopping);
+        let extend = |text: &str| parse(text).extend;
+        assert_eq!(
+            extend("EXTEND_TIMEOUT_USEC=1500000"),
+            Some(Duration::from_millis(1500))
+        );
+        assert_eq!(
+            (extend("EXTEND_TIMEOUT_USEC=-1"), extend("EXTEND_TIMEOUT_USEC=")),
+            (None, None)
+        );
         for nothing in [
             "",
             "READY",

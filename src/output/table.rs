@@ -59,7 +59,12 @@ fn cells(row: &ServiceStatus) -> Vec<String> {
 
 /// The cause; of what is tried again or run on a schedule, when.
 pub(super) fn cause(row: &ServiceStatus) -> String {
-    let mut cause = row.cause.clone().unwrap_or_default();
+    // What is wrong says more than what it says of itself.
+    let mut cause = match (&row.cause, &row.status_text) {
+        (Some(cause), _) => cause.clone(),
+        (None, Some(status)) => format!("'{status}'"),
+        (None, None) => String::new(),
+    };
     if let Some(next) = &row.next_run {
         let when = events::when(next, Timestamp::now(), &TimeZone::system());
         let comma = if cause.is_empty() { "" } else { ", " };

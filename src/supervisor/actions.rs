@@ -14,7 +14,7 @@ use super::probe::Contact;
 use super::stamp::now_usec;
 use super::step::{Action, Event};
 use super::unit::Stage;
-use crate::config::ecosystem::{HealthCheck, Probe, Service, ServiceName};
+use crate::config::ecosystem::{HealthCheck, ServiceName};
 use crate::control::api::{Phase, Progress, ServiceStatus};
 use crate::state::ProcessRecord;
 use crate::{health, logs};
@@ -40,7 +40,10 @@ impl Engine {
                     probe.abort();
                 }
             }
-            Action::Signal(id, signal) => self.keeper.tell(Call::Signal { id, signal }),
+            Action::Signal(id, signal) => {
+                self.stopping(&id);
+                self.keeper.tell(Call::Signal { id, signal });
+            }
             Action::Kill(id) => self.keeper.tell(Call::Kill { id }),
             Action::Watch(name, run) => self.watch(name, run),
             Action::Steady(name, run, time) => self.after(time, Event::Steady(name, run)),
@@ -49,7 +52,7 @@ impl Engine {
                 self.tries.insert(name.clone(), now_usec().saturating_add(usec));
                 self.after(time, Event::Retry(name, run));
             }
-            Action::Grace(name, run, time) => self.after(time, Event::GraceOver(name, run)),
+            Action::Grace(name, run, time) => self.grace(name, run, time),
             Action::Discard(name) => self.discard(name),
             Action::Due(name, outcome) => self.tell_due(&name, outcome),
             Action::Report(name) => self.report(&name),
@@ -148,7 +151,7 @@ impl Engine {
             };
             self.running.insert(name.clone(), process);
             self.exits.remove(&name);
-            self.listen_unasked(&name);
+            self.hear(&name, run);
         }
         self.advance(Event::Created(name, run)).await;
     }
@@ -166,9 +169,6 @@ impl Engine {
                 Err(answer) => Message::Late(service, run, answer),
             };
             let _ = messages.send(message);
-            if let Probe::Notify { .. } = check.probe {
-                inside.listen().await;
-            }
         });
         self.probes.insert(name, task.abort_handle());
     }
@@ -214,19 +214,8 @@ impl Engine {
     }
 
     fn contact(&self, name: &str) -> Contact {
-        Contact::new(self.keeper.socket(), name, self.instance.log_file(name))
-    }
-
-    /// Hears a service that notifies though nobody asks how it is.
-    pub(super) fn listen_unasked(&mut self, name: &str) {
-        let checked = self.state.units.get(name).is_some_and(|unit| unit.traits.checked);
-        let site = self.site.as_ref();
-        let service = site.and_then(|site| site.desired.ecosystem.services.get(name));
-        if service.is_some_and(Service::notifies) && !checked {
-            let inside = self.contact(name);
-            let task = tokio::task::spawn_local(async move { inside.listen().await });
-            self.probes.insert(name.to_owned(), task.abort_handle());
-        }
+        let ear = self.ears.get(name).map(|(ear, _)| Arc::clone(ear));
+        Contact::new(self.keeper.socket(), name, self.instance.log_file(name), ear)
     }
 
     pub(super) fn after(&self, time: Duration, event: Event) {
@@ -300,6 +289,7 @@ impl Engine {
             state: view.phase,
             health: view.health,
             cause: view.cause,
+            status_text: self.ears.get(name).and_then(|(ear, _)| ear.status()),
             pid: running.map(|record| record.pid),
             address: network.and_then(|network| Some((*network.addresses.get(name)?).into())),
             ports: network

@@ -149,6 +149,7 @@ impl Engine {
                 started_at_usec,
             };
             self.running.insert(name.clone(), process);
+            self.hear(&name, run);
         }
         self.written.insert(name.clone(), record);
         match (tidings, pid) {
@@ -206,9 +207,8 @@ impl Engine {
             match stage {
                 Stage::Running { ready: false } if traits.checked => self.probe(name, run, traits.timeout),
                 Stage::Running { ready: true } => {
-                    match traits.checked {
-                        true => self.watch(name.clone(), run),
-                        false => self.listen_unasked(&name),
+                    if traits.checked {
+                        self.watch(name.clone(), run);
                     }
                     self.after(STEADY, Event::Steady(name, run));
                 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
 use indexmap::IndexMap;
 use pactown_runtime::protocol::ExitRecord;
@@ -14,6 +15,7 @@ use super::agenda::Appointment;
 use super::audience::Audience;
 use super::chronicle::Chronicle;
 use super::clock::Clock;
+use super::inbox::Ear;
 use super::keeper::Keeper;
 use super::making::{Site, Unmade};
 use super::step::{Event, step};
@@ -23,6 +25,7 @@ use crate::config::ecosystem::ServiceName;
 use crate::control::api::Progress;
 use crate::control::server::Request;
 use crate::events::Kind;
+use crate::health::notify::Said;
 use crate::instance::Instance;
 use crate::state::{NetworkRecord, ProcessRecord, ServiceRecord};
 
@@ -40,6 +43,8 @@ pub(super) enum Message {
     NotCreated(ServiceName, u64, Unmade),
     /// A service was not ready in time: the probe's last answer.
     Late(ServiceName, u64, String),
+    /// A service said something of itself.
+    Said(ServiceName, u64, Said),
     /// A line of a build.
     Line(ServiceName, String),
     /// A sandbox or helper has ended.
@@ -90,6 +95,12 @@ pub(super) struct Engine {
     pub(super) attached: bool,
     /// Probes under way.
     pub(super) probes: HashMap<ServiceName, AbortHandle>,
+    /// What hears those that notify.
+    pub(super) ears: HashMap<ServiceName, (Arc<Ear>, AbortHandle)>,
+    /// Since when each was told to end, and its last wish for more time that was heard since.
+    pub(super) stopping_since: HashMap<ServiceName, (Instant, Option<u32>)>,
+    /// Timers of those that were told to end.
+    pub(super) graces: HashMap<ServiceName, AbortHandle>,
     /// Preparations that were given up.
     pub(super) abandoned: HashMap<ServiceName, Arc<AtomicBool>>,
     /// Removals under way: a new start of the same service comes after them.
@@ -133,6 +144,9 @@ impl Engine {
             owner: None,
             attached: false,
             probes: HashMap::new(),
+            ears: HashMap::new(),
+            stopping_since: HashMap::new(),
+            graces: HashMap::new(),
             abandoned: HashMap::new(),
             discards: HashMap::new(),
             workers: Arc::new(Semaphore::new(WORKERS)),
@@ -157,6 +171,7 @@ impl Engine {
             Message::Created(name, run, pid) => self.created(name, run, pid).await,
             Message::NotCreated(name, run, unmade) => self.unmade(name, run, unmade).await,
             Message::Late(name, run, answer) => self.late(name, run, &answer).await,
+            Message::Said(name, run, said) => self.said(name, run, said).await,
             Message::Line(service, line) => self.audience.tell(&Progress::Build { service, line }),
             Message::Exited(id, record) => self.exited(id, record).await,
             Message::Closed(number) => self.closed(number).await,
@@ -230,6 +245,7 @@ impl Engine {
             return;
         }
         self.running.remove(&id);
+        self.hear_no_more(&id);
         let (code, cause) = (record.status.code(), ended(&record));
         self.exits.insert(id.clone(), record);
         self.advance(Event::Exited {

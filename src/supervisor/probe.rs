@@ -4,71 +4,36 @@
 
 use std::fs::File;
 use std::os::fd::AsFd;
-use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use oci_spec::runtime::{Process, ProcessBuilder};
 use pactown_runtime::client::Client;
 use pactown_runtime::protocol::{Call, ExitStatus, What};
-use tokio::sync::OnceCell;
 
-use super::inbox;
+use super::inbox::Ear;
 use crate::health::Inside;
-use crate::health::notify::Inbox;
 use crate::logs::{self, Follower, Line, Stopper, Stream};
 
-/// One run of one sandbox. Kept as long as the run: what it says on its socket is heard by nobody else.
+/// One run of one sandbox.
 pub(super) struct Contact {
     socket: PathBuf,
     sandbox: String,
     log: PathBuf,
-    inbox: OnceCell<Inbox>,
+    ear: Option<Arc<Ear>>,
 }
 
 impl Contact {
     /// The present run of `sandbox` of the keeper at `socket`, which writes to `log`.
-    pub(super) fn new(socket: &Path, sandbox: &str, log: PathBuf) -> Self {
+    pub(super) fn new(socket: &Path, sandbox: &str, log: PathBuf, ear: Option<Arc<Ear>>) -> Self {
         Self {
             socket: socket.to_owned(),
             sandbox: sandbox.to_owned(),
             log,
-            inbox: OnceCell::new(),
+            ear,
         }
     }
-
-    /// Its socket, which the keeper holds: read from the first call on.
-    async fn inbox(&self) -> Result<&Inbox, String> {
-        let open = || async {
-            let (socket, key) = (self.socket.clone(), inbox::key(&self.sandbox));
-            let held = tokio::task::spawn_blocking(move || held(&socket, key)).await;
-            let datagrams = held.map_err(|error| error.to_string())??;
-            Inbox::listen(datagrams).map_err(|error| error.to_string())
-        };
-        self.inbox.get_or_try_init(open).await
-    }
-
-    /// Hears what it says, for ever: a service whose words nobody takes would wait in the middle of them.
-    pub(super) async fn listen(&self) {
-        match self.inbox().await {
-            Ok(_) => std::future::pending().await,
-            Err(cause) => super::tell(&format!(
-                "{}: its notifications are not heard: {cause}",
-                self.sandbox
-            )),
-        }
-    }
-}
-
-fn held(socket: &Path, key: String) -> Result<UnixDatagram, String> {
-    let client = Client::connect(socket).map_err(|error| error.to_string())?;
-    let (_, descriptors) = client
-        .call(Call::Held { key }, &[])
-        .map_err(|failure| failure.to_string())?;
-    let first = descriptors.into_iter().next();
-    first
-        .map(UnixDatagram::from)
-        .ok_or_else(|| "its socket is gone".to_owned())
 }
 
 /// Ends the command when the probe is given up.
@@ -101,20 +66,23 @@ impl Inside for Contact {
     }
 
     async fn notified(&self) -> Result<(), String> {
-        self.inbox().await?.ready().await;
+        let ear = self.ear.as_ref().ok_or("it has no socket")?;
+        ear.inbox().await?.ready().await;
         Ok(())
     }
 
     async fn silent(&self, limit: Duration) -> String {
-        match self.inbox().await {
-            Ok(inbox) => inbox.silent(limit).await,
-            // Not the service's fault: nothing is known against it.
-            Err(_) => std::future::pending().await,
+        if let Some(ear) = &self.ear
+            && let Ok(inbox) = ear.inbox().await
+        {
+            return inbox.silent(limit).await;
         }
+        // Not the service's fault: nothing is known against it.
+        std::future::pending().await
     }
 
     fn said(&self) -> Option<String> {
-        self.inbox.get()?.status()
+        self.ear.as_ref()?.status()
     }
 }
 

@@ -56,6 +56,12 @@ fn apply(state: &mut State, event: Event, actions: &mut Vec<Action>) {
         Event::Steady(name, run) => steady(state, &name, run),
         Event::Retry(name, run) => retry(state, &name, run),
         Event::Late { name, run, cause } => late(state, &name, run, cause, actions),
+        Event::Extended {
+            name,
+            run,
+            time,
+            elapsed,
+        } => extended(state, &name, run, time, elapsed, actions),
         Event::GraceOver(name, run) => grace_over(state, &name, run, actions),
         Event::Exited { name, code, cause } => exited(state, &name, code, cause, actions),
     }
@@ -135,19 +141,14 @@ fn forgive(state: &mut State, name: &str) {
 
 fn down(state: &mut State, kill: bool, grace: Option<Duration>, actions: &mut Vec<Action>) {
     state.ending = true;
+    state.strict |= grace.is_some();
     let names: Vec<_> = state.units.keys().cloned().collect();
     for (name, unit) in &mut state.units {
         unit.turn = Turn::default();
         if let Some(grace) = grace {
             unit.traits.grace = grace;
         }
-        let told = matches!(
-            unit.stage,
-            Stage::Closing {
-                awaits: Awaits::Exit,
-                ..
-            }
-        );
+        let told = unit.is_told_to_end();
         if kill && told {
             actions.push(Action::Kill(name.clone()));
         }
@@ -277,17 +278,29 @@ fn late(state: &mut State, name: &str, run: u64, cause: String, actions: &mut Ve
     }
 }
 
+/// So many times its grace may a stop last when the service keeps saying that it needs longer.
+const EXTENSION: u32 = 10;
+
+fn extended(
+    state: &mut State,
+    name: &str,
+    run: u64,
+    time: Duration,
+    elapsed: Duration,
+    actions: &mut Vec<Action>,
+) {
+    if state.strict || state.hurry {
+        return;
+    }
+    if let Some(unit) = present(state, name, run).filter(|unit| unit.is_told_to_end()) {
+        let most = unit.traits.grace.saturating_mul(EXTENSION);
+        let time = time.min(most.saturating_sub(elapsed));
+        actions.push(Action::Grace(name.to_owned(), run, time));
+    }
+}
+
 fn grace_over(state: &mut State, name: &str, run: u64, actions: &mut Vec<Action>) {
-    let waits = |unit: &Unit| {
-        matches!(
-            unit.stage,
-            Stage::Closing {
-                awaits: Awaits::Exit,
-                ..
-            }
-        )
-    };
-    if present(state, name, run).is_some_and(|unit| waits(unit)) {
+    if present(state, name, run).is_some_and(|unit| unit.is_told_to_end()) {
         actions.push(Action::Kill(name.to_owned()));
     }
 }

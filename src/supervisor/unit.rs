@@ -249,6 +249,17 @@ impl Unit {
         self.traits.schedule.is_some() && self.turn.armed
     }
 
+    /// Whether it was told to end and has not.
+    pub(crate) fn is_told_to_end(&self) -> bool {
+        matches!(
+            self.stage,
+            Stage::Closing {
+                awaits: Awaits::Exit,
+                ..
+            }
+        )
+    }
+
     /// Whether it fails again and again.
     pub(crate) fn is_looping(&self) -> bool {
         self.record.failures >= CRASH_LOOP

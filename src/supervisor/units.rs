@@ -15,6 +15,8 @@ pub(crate) struct State {
     pub(crate) sequential: bool,
     /// Everything is to end, and the instance with it.
     pub(crate) ending: bool,
+    /// Somebody said how long the end may take: nobody gets longer.
+    pub(crate) strict: bool,
     /// Everything is to end by SIGKILL, without order.
     pub(crate) hurry: bool,
 }

@@ -46,16 +46,30 @@ impl Ledger {
         Self(lines)
     }
 
+    /// Whether `after` differs in what others of this machine may have made or removed meanwhile, and in nothing else: network
+    /// namespaces and mounts that are not at pactown's paths.
+    pub(crate) fn differs_by_others(&self, after: &Self) -> bool {
+        let mut differences = self.0.symmetric_difference(&after.0).peekable();
+        differences.peek().is_some() && differences.all(|line| of_others(line))
+    }
+
     /// Panics with the difference unless `self` (before) equals `after`.
     #[track_caller]
     pub(crate) fn assert_unchanged(&self, after: &Self) {
         let left: Vec<_> = after.0.difference(&self.0).collect();
-        let lost: Vec<_> = self.0.difference(&after.0).collect();
+        let lost = self.0.difference(&after.0);
+        // What others had made before is theirs to remove.
+        let lost: Vec<_> = lost.filter(|line| !of_others(line)).collect();
         assert!(
             left.is_empty() && lost.is_empty(),
             "left behind: {left:#?}\ntaken away: {lost:#?}"
         );
     }
+}
+
+fn of_others(line: &str) -> bool {
+    let kind = line.starts_with("netns ") || line.starts_with("mount ");
+    kind && !line.contains("/run/pactown") && !line.contains("/var/cache/pactown/")
 }
 
 fn listing(program: &str, arguments: &[&str]) -> Vec<String> {

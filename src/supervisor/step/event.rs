@@ -62,6 +62,17 @@ pub(crate) enum Event {
         /// One line, the probe's last answer.
         cause: String,
     },
+    /// It is ending, and says that it needs longer.
+    Extended {
+        /// The service.
+        name: ServiceName,
+        /// Its run.
+        run: u64,
+        /// From now on.
+        time: Duration,
+        /// Since it was told to end.
+        elapsed: Duration,
+    },
     /// Its grace is over.
     GraceOver(ServiceName, u64),
     /// It ended.
@@ -113,7 +124,7 @@ pub(crate) enum Action {
     Signal(ServiceName, i32),
     /// SIGKILL. Answer: `Exited`.
     Kill(ServiceName),
-    /// Answer `GraceOver` after this time.
+    /// Answer `GraceOver` after this time, and not after the one that was said before.
     Grace(ServiceName, u64, Duration),
     /// Remove what the preparation made.
     Discard(ServiceName),

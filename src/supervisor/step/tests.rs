@@ -218,6 +218,35 @@ fn stopping_goes_backwards_and_the_stubborn_are_killed() {
 }
 
 #[test]
+fn who_asks_for_longer_while_it_stops_gets_it_up_to_ten_times_its_grace() {
+    let mut state = running();
+    step(&mut state, Event::Stop(vec![name("api")]));
+    let ask = |state: &mut State, seconds, elapsed| {
+        let got = step(
+            state,
+            Event::Extended {
+                name: name("api"),
+                run: 1,
+                time: Duration::from_secs(seconds),
+                elapsed: Duration::from_secs(elapsed),
+            },
+        );
+        got.into_iter().find_map(|action| match action {
+            Action::Grace(_, _, time) => Some(time.as_secs()),
+            _ => None,
+        })
+    };
+    assert_eq!(ask(&mut state, 30, 5), Some(30));
+    assert_eq!(ask(&mut state, 3600, 40), Some(60), "its grace is 10 s");
+    assert_eq!(ask(&mut state, 3600, 140), Some(0));
+    let grace = Some(Duration::from_secs(1));
+    step(&mut state, Event::Down { kill: false, grace });
+    assert_eq!(ask(&mut state, 30, 5), None, "somebody said how long it may take");
+    let mut state = running();
+    assert_eq!(ask(&mut state, 30, 5), None, "it was not told to end");
+}
+
+#[test]
 fn a_second_ctrl_c_kills_all() {
     let mut state = running();
     let down = |kill| Event::Down { kill, grace: None };
