@@ -72,7 +72,7 @@ pub(crate) fn start(memory: &SharedMemory) -> io::Result<(i32, OwnedFd)> {
         None,
     )?;
     rustix::io::ioctl_fionbio(&ours, true)?;
-    match sys::clone3(0)? {
+    match sys::clone3(0, None)? {
         Cloned::Child => {
             let _ = rustix::thread::set_name(c"pactown:logs");
             // Above all the end of the life pipe: it says that the keeper lives.
