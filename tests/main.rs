@@ -20,6 +20,7 @@ mod live;
 mod logs;
 mod markpact;
 mod network;
+mod probes;
 mod python_tool;
 mod readme;
 mod schedule;

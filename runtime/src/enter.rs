@@ -16,6 +16,7 @@ use rustix::pty::OpenptFlags;
 use crate::cgroup::Cgroup;
 use crate::error::{During, Failure, Result};
 use crate::init::stdio;
+use crate::landlock::Rules;
 use crate::program::Program;
 use crate::protocol::FailureKind;
 use crate::report::{Report, Reporter};
@@ -32,6 +33,8 @@ pub(crate) struct Enter<'a> {
     pub(crate) userns: BorrowedFd<'a>,
     /// Its filter.
     pub(crate) seccomp: &'a Filter,
+    /// What its programs may do with files.
+    pub(crate) landlock: &'a Rules,
     /// The program.
     pub(crate) program: &'a Program,
     /// stdin, stdout, stderr.
@@ -117,7 +120,7 @@ impl Enter<'_> {
             Ok(())
         };
         match prepare() {
-            Ok(()) => self.program.run(self.userns, self.seccomp),
+            Ok(()) => self.program.run(self.userns, self.landlock, self.seccomp),
             Err(failure) => failure,
         }
     }

@@ -16,6 +16,7 @@ use oci_spec::runtime::LinuxNamespaceType;
 
 use crate::error::{During, Failure, Result};
 use crate::launch::Launch;
+use crate::layer::Layer;
 use crate::mounts::Operation;
 use crate::protocol::ExitStatus;
 use crate::report::{Report, Reporter};
@@ -89,6 +90,7 @@ fn join_network(launch: &Launch) -> Result<()> {
         .find(|namespace| namespace.typ() == LinuxNamespaceType::Network)
     {
         None => Ok(()),
+        Some(_) if Layer::Network.is_off() => Ok(()),
         Some(namespace) => match namespace.path() {
             None => nix::sched::unshare(CloneFlags::CLONE_NEWNET)
                 .during(|| "create a network namespace".to_owned()),
@@ -134,7 +136,7 @@ fn become_service(launch: &Launch) -> Failure {
         stdio(&launch.stdio)
     };
     match prepare() {
-        Ok(()) => launch.program.run(launch.userns, launch.seccomp),
+        Ok(()) => launch.program.run(launch.userns, launch.landlock, launch.seccomp),
         Err(failure) => failure,
     }
 }

@@ -8,6 +8,7 @@ use oci_spec::runtime::{LinuxIdMapping, LinuxIdMappingBuilder, Spec};
 use crate::cgroup::Cgroup;
 use crate::error::{During, Result};
 use crate::init;
+use crate::landlock::Rules;
 use crate::mounts::{self, IdMap, Operation};
 use crate::program::Program;
 use crate::rootfs::Root;
@@ -22,6 +23,8 @@ pub(crate) struct Launch<'a> {
     pub(crate) program: &'a Program,
     /// Compiled filter.
     pub(crate) seccomp: &'a Filter,
+    /// What its programs may do with files.
+    pub(crate) landlock: &'a Rules,
     /// Its root, filled, see [`crate::rootfs::skeleton`].
     pub(crate) skeleton: BorrowedFd<'a>,
     /// Its groups; they exist.

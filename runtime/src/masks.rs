@@ -9,13 +9,16 @@ use rustix::mount::OpenTreeFlags;
 
 use crate::beneath;
 use crate::error::{During, Result};
+use crate::layer::Layer;
 use crate::rootfs::{QUIET, RDONLY, attach_at};
 use crate::stage::Stage;
 use crate::sys;
 
 /// Hides `maskedPaths` and closes `readonlyPaths` for writing. Paths that do not exist need no hiding.
 pub(crate) fn apply(spec: &Spec, new_root: BorrowedFd, stage: &Stage) -> Result<()> {
-    let Some(linux) = spec.linux() else { return Ok(()) };
+    let Some(linux) = spec.linux().as_ref().filter(|_| !Layer::Masks.is_off()) else {
+        return Ok(());
+    };
     let covers = Covers::new(stage)?;
     for path in linux.masked_paths().iter().flatten() {
         let Ok(point) = beneath::open(new_root, Path::new(path)) else {

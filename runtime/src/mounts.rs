@@ -99,7 +99,11 @@ pub(crate) fn split(operations: Vec<Operation>) -> (Vec<Operation>, Vec<Operatio
 }
 
 impl Operation {
-    /// An entry of a directory, not a mount.
+    /// A mount, not an entry of a directory.
+    pub(crate) fn is_mount(&self) -> bool {
+        !self.is_entry()
+    }
+
     fn is_entry(&self) -> bool {
         matches!(self.what, What::Symlink { .. } | What::File { .. })
     }

@@ -2,7 +2,7 @@
 //! and by `exec`, so that both are held in the same way.
 
 use std::ffi::CString;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
@@ -14,6 +14,8 @@ use nix::unistd::{Gid, Uid};
 use oci_spec::runtime::{PosixRlimit, PosixRlimitType, Process};
 
 use crate::error::{During, Failure, Result};
+use crate::landlock::Rules;
+use crate::layer::Layer;
 use crate::protocol::FailureKind;
 use crate::seccomp::Filter;
 use crate::sys;
@@ -81,24 +83,49 @@ impl Program {
     /// 1. limits, while the host's rules for raising them still apply;
     /// 2. the user namespace, last of all namespaces: so it owns none of the others, and root in it has no power there;
     /// 3. the bounding set while CAP_SETPCAP is still there; then groups, gid, uid, each of which needs the one before;
-    /// 4. the remaining sets; `no_new_privs`; the filter, which would refuse several of the calls above;
+    /// 4. the remaining sets; a keyring of its own; `no_new_privs`; the Landlock domain, whose rules were made while every
+    ///    place could be opened; the filter, which would refuse several of the calls above;
     /// 5. descriptors: close-on-exec, so that the status pipe tells of the `execve`.
-    pub(crate) fn run(&self, userns: BorrowedFd, seccomp: &Filter) -> Failure {
-        match self.give_up(userns, seccomp) {
+    pub(crate) fn run(&self, userns: BorrowedFd, landlock: &Rules, seccomp: &Filter) -> Failure {
+        match self.give_up(userns, landlock, seccomp) {
             Ok(()) => self.execute(),
             Err(failure) => failure,
         }
     }
 
-    fn give_up(&self, userns: BorrowedFd, seccomp: &Filter) -> Result<()> {
+    fn give_up(&self, userns: BorrowedFd, landlock: &Rules, seccomp: &Filter) -> Result<()> {
+        let domain = landlock.prepare()?;
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(self.umask));
         for limit in &self.rlimits {
             setrlimit(resource(limit.typ())?, limit.soft(), limit.hard())
                 .during(|| format!("set the limit {:?}", limit.typ()))?;
         }
-        nix::sched::setns(userns, CloneFlags::CLONE_NEWUSER)
-            .during(|| "join the user namespace".to_owned())?;
-        caps::clear(None, CapSet::Bounding).during(|| "empty the bounding set".to_owned())?;
+        if !Layer::UserNamespace.is_off() {
+            nix::sched::setns(userns, CloneFlags::CLONE_NEWUSER)
+                .during(|| "join the user namespace".to_owned())?;
+        }
+        self.become_user()?;
+        match nix::unistd::chdir(&self.cwd) {
+            // Its directory belongs to an id of the namespace that was left out.
+            Err(_) if Layer::UserNamespace.is_off() => {}
+            entered => entered.during(|| format!("enter `{}`", self.cwd.display()))?,
+        }
+        own_keyring()?;
+        rustix::thread::set_no_new_privs(true).during(|| "set no_new_privs".to_owned())?;
+        sys::reset_signals();
+        sys::cloexec_from(3);
+        if let Some(domain) = domain {
+            sys::landlock_restrict(domain.as_fd()).during(|| "enter the Landlock domain".to_owned())?;
+        }
+        seccomp.load().during(|| "load the seccomp filter".to_owned())
+    }
+
+    /// Its user and group, without any capability.
+    fn become_user(&self) -> Result<()> {
+        let drop_all = !Layer::Capabilities.is_off();
+        if drop_all {
+            caps::clear(None, CapSet::Bounding).during(|| "empty the bounding set".to_owned())?;
+        }
         nix::unistd::setgroups(&[]).during(|| "drop the supplementary groups".to_owned())?;
         let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
         nix::unistd::setresgid(gid, gid, gid).during(|| format!("become group {gid}"))?;
@@ -109,13 +136,11 @@ impl Program {
             CapSet::Effective,
             CapSet::Permitted,
         ] {
-            caps::clear(None, set).during(|| format!("empty the {set:?} set"))?;
+            if drop_all {
+                caps::clear(None, set).during(|| format!("empty the {set:?} set"))?;
+            }
         }
-        nix::unistd::chdir(&self.cwd).during(|| format!("enter `{}`", self.cwd.display()))?;
-        rustix::thread::set_no_new_privs(true).during(|| "set no_new_privs".to_owned())?;
-        sys::reset_signals();
-        sys::cloexec_from(3);
-        seccomp.load().during(|| "load the seccomp filter".to_owned())
+        Ok(())
     }
 
     /// `execvpe`: with a slash the path itself, else the first that works of PATH.
@@ -142,6 +167,15 @@ impl Program {
             FailureKind::NotExecutable
         };
         Failure::new(kind, format!("execute `{name}`"), worst.desc())
+    }
+}
+
+/// A session keyring that nothing outside shares: keyrings know no namespaces (keyrings(7)). Where the kernel has none, or
+/// a container around us refuses them, there is nothing to share.
+fn own_keyring() -> Result<()> {
+    match sys::join_session_keyring() {
+        Err(error) if [Some(libc::ENOSYS), Some(libc::EPERM)].contains(&error.raw_os_error()) => Ok(()),
+        other => other.during(|| "join a session keyring".to_owned()),
     }
 }
 

@@ -16,6 +16,7 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, O
 use crate::beneath;
 use crate::cgroup::Cgroup;
 use crate::error::{During, Failure, Result};
+use crate::layer::Layer;
 use crate::masks;
 use crate::mounts::{IdMap, Operation, Overlay, What};
 use crate::protocol::FailureKind;
@@ -57,13 +58,12 @@ pub(crate) fn build(root: &Root, operations: &[Operation]) -> Result<()> {
     }
     masks::apply(root.spec, new_root.as_fd(), &stage)?;
     stage.remove(new_root.as_fd())?;
-    if root
+    let read_only = root
         .spec
         .root()
         .as_ref()
-        .and_then(oci_spec::runtime::Root::readonly)
-        .unwrap_or(false)
-    {
+        .and_then(oci_spec::runtime::Root::readonly);
+    if read_only.unwrap_or(false) && !Layer::ReadOnly.is_off() {
         // Last: until here mount points were still being made in it.
         sys::mount_setattr(new_root.as_fd(), RDONLY, None, false)
             .during(|| "make the root read-only".to_owned())?;
@@ -167,6 +167,10 @@ fn clone_tree(
 ) -> Result<OwnedFd> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
+    let attributes = match Layer::ReadOnly.is_off() {
+        true => attributes & !RDONLY,
+        false => attributes,
+    };
     let tree =
         rustix::mount::open_tree(CWD, source, flags).during(|| format!("open `{}`", source.display()))?;
     let userns = match map {

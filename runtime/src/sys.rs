@@ -234,6 +234,88 @@ pub(crate) fn load_filter(program: &[libc::sock_filter]) -> io::Result<()> {
     }
 }
 
+/// The version of the Landlock interface (landlock_create_ruleset(2)); 0 = there is none.
+pub(crate) fn landlock_version() -> u32 {
+    const VERSION: libc::c_int = 1;
+    // SAFETY: with this flag the kernel takes no pointer and makes nothing.
+    let version = unsafe {
+        libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            std::ptr::null::<u8>(),
+            0,
+            VERSION,
+        )
+    };
+    u32::try_from(version).unwrap_or(0)
+}
+
+/// A new Landlock ruleset: from now on the rights in `handled` need a rule. `scoped` closes kinds of IPC.
+pub(crate) fn landlock_create(handled: u64, scoped: u64) -> io::Result<OwnedFd> {
+    // `struct landlock_ruleset_attr`: files, network, scopes. A kernel that knows less takes zeros behind what it knows.
+    let attributes: [u64; 3] = [handled, 0, scoped];
+    // SAFETY: `attributes` has the size given and lives across the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            attributes.as_ptr(),
+            size_of_val(&attributes),
+            0,
+        )
+    };
+    match libc::c_int::try_from(result) {
+        // SAFETY: the kernel has just made this descriptor for us (close-on-exec); nobody else owns it.
+        Ok(ruleset) if ruleset >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(ruleset) }),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// `struct landlock_path_beneath_attr`, packed as the kernel has it.
+#[repr(C, packed)]
+struct PathBeneath {
+    allowed: u64,
+    parent: i32,
+}
+
+/// Allows `rights` at and below `place` (landlock_add_rule(2), `LANDLOCK_RULE_PATH_BENEATH`).
+pub(crate) fn landlock_allow(ruleset: BorrowedFd, place: BorrowedFd, rights: u64) -> io::Result<()> {
+    const PATH_BENEATH: libc::c_int = 1;
+    let rule = PathBeneath {
+        allowed: rights,
+        parent: place.as_raw_fd(),
+    };
+    // SAFETY: `rule` is a valid attribute that lives across the call; the descriptors are borrowed.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_landlock_add_rule,
+            ruleset.as_raw_fd(),
+            PATH_BENEATH,
+            &raw const rule,
+            0,
+        )
+    };
+    result_of(result)
+}
+
+/// Puts the calling thread into a domain of these rules, for ever. `no_new_privs` must be set.
+pub(crate) fn landlock_restrict(ruleset: BorrowedFd) -> io::Result<()> {
+    // SAFETY: takes no pointer.
+    result_of(unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0) })
+}
+
+/// Gives the calling thread a new, empty session keyring (keyctl(2), `KEYCTL_JOIN_SESSION_KEYRING`).
+pub(crate) fn join_session_keyring() -> io::Result<()> {
+    const JOIN: libc::c_int = 1;
+    // SAFETY: a null name asks for an anonymous keyring; no other pointer is taken.
+    result_of(unsafe { libc::syscall(libc::SYS_keyctl, JOIN, std::ptr::null::<u8>()) })
+}
+
+fn result_of(result: libc::c_long) -> io::Result<()> {
+    match result {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
 /// Ends the process at once: no destructors, no atexit handlers. For children that must not run the parent's.
 pub(crate) fn exit_now(code: i32) -> ! {
     // SAFETY: `_exit` never returns and touches no memory of ours.

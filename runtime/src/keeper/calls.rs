@@ -145,6 +145,7 @@ impl Keeper {
             spec: &prepared.spec,
             program: &prepared.program,
             seccomp: &prepared.seccomp,
+            landlock: &prepared.landlock,
             skeleton: prepared.skeleton.as_fd(),
             cgroup,
             stdio: [null.as_fd(), out_writer.as_fd(), err_writer.as_fd()],

@@ -10,6 +10,8 @@ use super::sandbox::Exec;
 use super::{Keeper, Source};
 use crate::enter::{self, Enter};
 use crate::error::{During, Failure, Result};
+use crate::landlock::Rules;
+use crate::mounts;
 use crate::program::Program;
 use crate::protocol::FailureKind;
 
@@ -37,6 +39,7 @@ impl Keeper {
         let pidfd = init.1.during(|| step.clone())?;
         let cgroup = sandbox.cgroup.clone();
         let seccomp = self.filter(&spec)?;
+        let landlock = Rules::of(&spec, &mounts::operations(&spec)?);
         let namespace = self
             .namespaces
             .get(id)
@@ -57,6 +60,7 @@ impl Keeper {
             cgroup: &cgroup,
             userns: namespace.descriptor.as_fd(),
             seccomp: &seccomp,
+            landlock: &landlock,
             program: &program,
             stdio,
             terminal,

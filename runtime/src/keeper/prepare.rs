@@ -10,6 +10,7 @@ use oci_spec::runtime::{LinuxIdMapping, Process, Spec};
 use super::Keeper;
 use crate::error::{During, Failure, Result};
 use crate::failpoint;
+use crate::landlock::Rules;
 use crate::launch;
 use crate::mounts::{self, IdMap, Operation};
 use crate::program::Program;
@@ -31,6 +32,7 @@ pub(super) struct Prepared {
     pub(super) spec: Spec,
     pub(super) program: Program,
     pub(super) seccomp: Rc<Filter>,
+    pub(super) landlock: Rules,
     /// A detached tmpfs, see [`rootfs::skeleton`].
     pub(super) skeleton: OwnedFd,
     /// What is mounted onto the skeleton.
@@ -61,6 +63,7 @@ impl Keeper {
         }
         let operations = mounts::operations(&spec)?;
         self.make_namespaces(id, &spec, &operations)?;
+        let landlock = Rules::of(&spec, &operations);
         let (fixed, mounts) = mounts::split(operations);
         Ok(Prepared {
             bundle: bundle.to_owned(),
@@ -68,6 +71,7 @@ impl Keeper {
             spec,
             program,
             seccomp,
+            landlock,
             mounts,
         })
     }
