@@ -5,6 +5,7 @@
 
 mod flood;
 mod flushed;
+mod hung;
 mod hungry;
 mod injected;
 mod leftovers;
