@@ -3,6 +3,7 @@
 //!
 //! It knows no networks and no policy, and decides nothing: it does what it is asked, and tells what happened.
 
+mod book;
 mod calls;
 mod connection;
 mod exec;

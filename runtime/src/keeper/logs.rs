@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::book::{Book, End};
 use crate::cri::{self, Cutter, Page, Time};
-use crate::log::Standing;
 use crate::protocol::LogFile;
 use crate::sys::SharedMemory;
 use crate::wire;
@@ -20,7 +20,6 @@ use crate::writer::{self, Answer, LONGEST_ORDER, Order};
 
 /// How long the disk may take to write one page until lines are dropped.
 const PATIENCE: Duration = Duration::from_secs(1);
-const HUNG: &str = "the disk did not answer for more than a second";
 
 /// Bytes read in one turn of one stream, so that a flood starves nobody.
 pub(super) const TURN: usize = 256 * 1024;
@@ -57,33 +56,6 @@ struct Writer {
     pid: i32,
     socket: OwnedFd,
     started: Instant,
-}
-
-/// What is known of one log.
-struct Book {
-    place: LogFile,
-    standing: Option<Standing>,
-    /// Whether this writer has opened it.
-    open: bool,
-    /// Orders under way.
-    orders: usize,
-    /// Bytes of the service's that found no page.
-    missing: u64,
-    /// Lines of the keeper's own, and last lines of a stream, that wait for a page; with the service's bytes among them.
-    owed: (Vec<u8>, u64),
-    /// Why it cannot be opened.
-    refused: Option<String>,
-    end: End,
-}
-
-/// Whether a log goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
-    Open,
-    /// Nothing comes any more.
-    Asked,
-    /// The writer is told to let go of it.
-    Ordered,
 }
 
 impl Logs {
@@ -405,46 +377,6 @@ impl Logs {
             self.books.remove(&order.log);
             if self.orders.is_empty() {
                 self.memory.release();
-            }
-        }
-    }
-}
-
-impl Book {
-    fn new(place: LogFile) -> Self {
-        Self {
-            place,
-            standing: None,
-            open: false,
-            orders: 0,
-            missing: 0,
-            owed: (Vec::new(), 0),
-            refused: None,
-            end: End::Open,
-        }
-    }
-
-    fn take_missing(&mut self) -> Option<(u64, String)> {
-        let missing = std::mem::take(&mut self.missing);
-        (missing > 0).then(|| (missing, HUNG.to_owned()))
-    }
-
-    /// Whether something is still to be ordered.
-    fn waits(&self) -> bool {
-        !self.owed.0.is_empty() || self.missing > 0 || self.end == End::Asked
-    }
-
-    fn on_answer(&mut self, order: &Order, answer: Answer) {
-        match (answer, &mut self.standing) {
-            (Answer::Done(standing) | Answer::Moved(standing), _) => {
-                self.standing = Some(standing);
-                self.open = true;
-            }
-            (Answer::Refused(why), None) => self.refused = Some(why),
-            (Answer::Refused(why), Some(standing)) => {
-                let earlier = standing.dropped.take().map_or(0, |(bytes, _)| bytes);
-                let missing = order.missing.as_ref().map_or(0, |(bytes, _)| *bytes);
-                standing.dropped = Some((earlier + missing + order.service_bytes, why));
             }
         }
     }
