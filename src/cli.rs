@@ -262,7 +262,7 @@ pub struct AttachArguments {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  pactown start web\n  pactown start api web")]
 pub struct StartArguments {
-    /// Services
+    /// Services; a scheduled job is run now
     #[arg(required = true, value_name = "SERVICE")]
     pub services: Vec<String>,
 }

@@ -153,9 +153,9 @@ impl Inbox {
         }
     }
 
-    /// The last status.
-    pub(crate) fn status(&self) -> Option<String> {
-        self.heard.borrow().said.status.clone()
+    /// What it has said so far.
+    pub(crate) fn said(&self) -> Said {
+        self.heard.borrow().said.clone()
     }
 
     /// Hands on what is said, each time that it differs, until this is dropped.
@@ -244,7 +244,7 @@ mod tests {
             service.send(b"STATUS=warming up").unwrap();
             service.send(b"READY=1").unwrap();
             inbox.ready().await;
-            assert_eq!(inbox.status().as_deref(), Some("warming up"));
+            assert_eq!(inbox.said().status.as_deref(), Some("warming up"));
         });
     }
 

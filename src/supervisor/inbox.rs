@@ -81,7 +81,12 @@ impl Ear {
 
     /// The last status.
     pub(super) fn status(&self) -> Option<String> {
-        self.inbox.get()?.status()
+        self.inbox.get()?.said().status
+    }
+
+    /// How often it has asked for more time.
+    fn extensions(&self) -> Option<u32> {
+        Some(self.inbox.get()?.said().extend?.0)
     }
 }
 
@@ -152,9 +157,10 @@ impl Engine {
 
     /// It was told to end: from now on it may say that it needs longer.
     pub(super) fn stopping(&mut self, name: &str) {
-        self.stopping_since
-            .entry(name.to_owned())
-            .or_insert((Instant::now(), None));
+        // What it asked for before meant something else.
+        let before = self.ears.get(name).and_then(|(ear, _)| ear.extensions());
+        let since = self.stopping_since.entry(name.to_owned());
+        since.or_insert((Instant::now(), before));
     }
 
     /// Sends [`Event::GraceOver`] after this time, in the place of one that was to be sent.

@@ -93,7 +93,7 @@ fn take_wish(state: &mut State, want: Want, actions: &mut Vec<Action>) {
         own.is_some_and(|(_, traits)| traits.schedule.is_some()) && !want.now.contains(name)
     };
     let waiting: Vec<_> = want.run.iter().filter(|name| waits(name)).cloned().collect();
-    for name in want.renew.iter().filter(|name| !waiting.contains(name)) {
+    for name in want.renew.iter().filter(|name| !waits(name)) {
         forgive(state, name);
         close(state, name, &End::Stopped, Next::Start, actions);
         take_along(state, name, actions);
@@ -293,7 +293,10 @@ fn extended(
         return;
     }
     if let Some(unit) = present(state, name, run).filter(|unit| unit.is_told_to_end()) {
-        let most = unit.traits.grace.saturating_mul(EXTENSION);
+        let grace = unit.traits.grace;
+        let most = grace.saturating_mul(EXTENSION);
+        // Never less than it had.
+        let time = time.max(grace.saturating_sub(elapsed));
         let time = time.min(most.saturating_sub(elapsed));
         actions.push(Action::Grace(name.to_owned(), run, time));
     }

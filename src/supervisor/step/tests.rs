@@ -237,6 +237,7 @@ fn who_asks_for_longer_while_it_stops_gets_it_up_to_ten_times_its_grace() {
         })
     };
     assert_eq!(ask(&mut state, 30, 5), Some(30));
+    assert_eq!(ask(&mut state, 1, 2), Some(8), "never less than it had");
     assert_eq!(ask(&mut state, 3600, 40), Some(60), "its grace is 10 s");
     assert_eq!(ask(&mut state, 3600, 140), Some(0));
     let grace = Some(Duration::from_secs(1));
