@@ -17,6 +17,7 @@ mod inbox;
 mod keeper;
 mod keepsake;
 mod making;
+mod mender;
 mod orphans;
 mod ports;
 mod probe;

@@ -324,20 +324,61 @@ fn keepers(instance: &str) -> Vec<String> {
 #[test]
 fn ten_ups_at_once_start_everything_once() {
     let machine = Machine::take();
-    let town = day();
-    let children: Vec<_> = (0..10).map(|_| town.spawn(&["up", "-d"])).collect();
-    for child in children {
-        let output = child.wait_with_output().expect("wait");
+    let long = std::env::var("PACTOWN_FAULTS").is_ok_and(|form| form == "long");
+    for _ in 0..if long { 50 } else { 1 } {
+        let town = day();
+        let children: Vec<_> = (0..10).map(|_| town.spawn(&["up", "-d"])).collect();
+        for child in children {
+            let output = child.wait_with_output().expect("wait");
+            assert!(
+                output.status.success(),
+                "{}{}",
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr)
+            );
+        }
+        assert_eq!(keepers("day-").len(), 1);
         assert!(
-            output.status.success(),
-            "{}{}",
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr)
+            town.services().iter().all(|row| row["run"] == 1),
+            "each was started once"
         );
+        town.ok(&["down"]);
+        machine.assert_clean();
     }
-    assert_eq!(keepers("day-").len(), 1);
-    town.ok(&["down"]);
-    machine.assert_clean();
+}
+
+/// Whoever comes last has his way, and everybody gets an answer.
+#[test]
+fn ups_restarts_and_downs_at_once_end_in_one_state_or_the_other() {
+    let machine = Machine::take();
+    let long = std::env::var("PACTOWN_FAULTS").is_ok_and(|form| form == "long");
+    for _ in 0..if long { 50 } else { 3 } {
+        let town = day();
+        let commands = [
+            &["up", "-d"][..],
+            &["down"],
+            &["restart", "api"],
+            &["up", "-d"],
+            &["down"],
+        ];
+        let children = commands.map(|arguments| town.spawn(arguments));
+        let started = std::time::Instant::now();
+        for child in children {
+            let output = child.wait_with_output().expect("wait");
+            let told = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(output.status.code().is_some_and(|code| code < 125), "{told}");
+            assert!(!told.contains("panicked"), "{told}");
+        }
+        assert!(
+            started.elapsed() < Duration::from_secs(30),
+            "{:?}",
+            started.elapsed()
+        );
+        assert!(keepers("day-").len() <= 1);
+        town.ok(&["up", "-d"]);
+        town.ok(&["down"]);
+        machine.assert_clean();
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ pub const FAILPOINTS: &[&str] = &[
     "policy-in-router",
     "policy-on-host",
     "forwarding-enabled",
+    "mended",
     "node-namespace-created",
     "node-link-created",
     "node-configured",

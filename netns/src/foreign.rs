@@ -3,7 +3,8 @@
 //! does the filtering.
 
 use crate::error::Result;
-use crate::nft::Session;
+use crate::nft::batch::{attributes_of, text};
+use crate::nft::{DELETE_RULE, NEW_CHAIN, Session};
 use crate::ruleset::{Action, Match, Rule};
 
 const TABLE: &str = "filter";
@@ -36,4 +37,22 @@ pub(crate) fn close(rules: &Session, uplink: &str) -> Result<()> {
         rules.remove_mentioning(TABLE, CHAIN, uplink)?;
     }
     Ok(())
+}
+
+/// The kind of an nftables message; `None` for other subsystems of netlink.
+pub(crate) fn rule_message(kind: u16) -> Option<u8> {
+    const NF_TABLES: u8 = 10;
+    let [subsystem, kind] = kind.to_be_bytes();
+    (subsystem == NF_TABLES).then_some(kind)
+}
+
+/// Whether an nftables message tells that the chain was made, or a rule of it removed.
+pub(crate) fn concerns(kind: u8, body: &[u8]) -> bool {
+    let name = match kind {
+        NEW_CHAIN => 3,
+        DELETE_RULE => 2,
+        _ => return false,
+    };
+    let row = attributes_of(body.get(4..).unwrap_or_default());
+    text(&row, 1).as_deref() == Some(TABLE) && text(&row, name).as_deref() == Some(CHAIN)
 }

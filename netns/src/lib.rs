@@ -14,6 +14,7 @@ mod forwarding;
 pub mod leftovers;
 mod link;
 mod namespace;
+mod netlink;
 mod network;
 mod nft;
 pub mod port;
@@ -22,6 +23,7 @@ pub mod resolver;
 pub mod ruleset;
 pub mod subnet;
 pub mod support;
+mod watch;
 
 pub use anchors::Anchors;
 pub use error::{Error, Result};
@@ -29,3 +31,4 @@ pub use network::Network;
 pub use request::{
     Edge, Egress, HostPort, LoopbackForward, NetworkSpec, Node, Policy, Publication, Subnet, Transport,
 };
+pub use watch::Watch;

@@ -5,13 +5,19 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use futures_util::TryStreamExt;
 use rtnetlink::packet_route::address::AddressAttribute;
-use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute, State};
+use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkFlags, LinkMessage, State};
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteScope};
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 use tokio::runtime::Runtime;
 
 use crate::error::{During, Error, Result};
 use crate::request::Subnet;
+
+/// The destination of a default route.
+pub(crate) const EVERYTHING: Subnet = Subnet {
+    network: Ipv4Addr::UNSPECIFIED,
+    prefix: 0,
+};
 
 /// A route netlink socket. It stays in the namespace in which it was opened, whatever thread uses it.
 pub(crate) struct Links {
@@ -56,6 +62,10 @@ impl Links {
 
     /// Index of a link; `None` when there is none of this name.
     pub(crate) fn index(&self, name: &str) -> Result<Option<u32>> {
+        Ok(self.get(name)?.map(|link| link.header.index))
+    }
+
+    fn get(&self, name: &str) -> Result<Option<LinkMessage>> {
         let found = self.runtime.block_on(
             self.handle
                 .link()
@@ -65,7 +75,7 @@ impl Links {
                 .try_next(),
         );
         match found {
-            Ok(link) => Ok(link.map(|link| link.header.index)),
+            Ok(link) => Ok(link),
             Err(rtnetlink::Error::NetlinkError(message)) if message.raw_code() == -libc::ENODEV => Ok(None),
             Err(error) => Err(error).during(|| format!("look for the link `{name}`")),
         }
@@ -155,36 +165,92 @@ impl Links {
     /// Networks of every IPv4 address and route of the namespace, all tables; and the index of the default route's link.
     pub(crate) fn networks(&self) -> Result<(Vec<Subnet>, Option<u32>)> {
         let (mut found, mut default) = (Vec::new(), None);
+        found.extend(self.addresses()?.into_iter().map(|(_, network)| network));
+        for (link, network) in self.routes()? {
+            match network.prefix {
+                0 => default = default.or(link),
+                _ => found.push(network),
+            }
+        }
+        Ok((found, default))
+    }
+
+    /// Whether a link is there and up, has this address, and these routes lead over it.
+    pub(crate) fn stands(&self, name: &str, address: Ipv4Addr, routes: &[Subnet]) -> Result<bool> {
+        let Some(index) = self.index_when_up(name)? else {
+            return Ok(false);
+        };
+        let addresses = self.addresses()?;
+        let found = self.routes()?;
+        let has_route = |route: &Subnet| found.contains(&(Some(index), *route));
+        let has_address = addresses.contains(&(index, Subnet::host_only(address)));
+        Ok(has_address && routes.iter().all(has_route))
+    }
+
+    /// Names of the links that are up.
+    pub(crate) fn up_names(&self) -> Result<Vec<String>> {
+        let links = self
+            .runtime
+            .block_on(self.handle.link().get().execute().try_collect::<Vec<_>>());
+        let links = links.during(|| "list the links".to_owned())?;
+        let is_up = |link: &LinkMessage| link.header.flags.contains(LinkFlags::Up);
+        let name = |link: LinkMessage| {
+            link.attributes.into_iter().find_map(|attribute| match attribute {
+                LinkAttribute::IfName(name) => Some(name),
+                _ => None,
+            })
+        };
+        Ok(links.into_iter().filter(is_up).filter_map(name).collect())
+    }
+
+    fn index_when_up(&self, name: &str) -> Result<Option<u32>> {
+        let found = self.get(name)?;
+        Ok(found
+            .filter(|link| link.header.flags.contains(LinkFlags::Up))
+            .map(|link| link.header.index))
+    }
+
+    /// Every IPv4 address, with the index of its link.
+    fn addresses(&self) -> Result<Vec<(u32, Subnet)>> {
         let addresses = self
             .runtime
             .block_on(self.handle.address().get().execute().try_collect::<Vec<_>>());
+        let mut found = Vec::new();
         for address in addresses.during(|| "list the addresses".to_owned())? {
             for attribute in &address.attributes {
                 if let AddressAttribute::Address(IpAddr::V4(ip)) = attribute {
-                    found.push(Subnet::containing(*ip, address.header.prefix_len));
+                    let network = Subnet::containing(*ip, address.header.prefix_len);
+                    found.push((address.header.index, network));
                 }
             }
         }
+        Ok(found)
+    }
+
+    /// Every IPv4 route of all tables, with the index of its link.
+    fn routes(&self) -> Result<Vec<(Option<u32>, Subnet)>> {
         let all = self
             .handle
             .route()
             .get(RouteMessageBuilder::<Ipv4Addr>::new().build());
         let routes = self.runtime.block_on(all.execute().try_collect::<Vec<_>>());
+        let mut found = Vec::new();
         for route in routes.during(|| "list the routes".to_owned())? {
-            let destination = route.attributes.iter().find_map(|attribute| match attribute {
-                RouteAttribute::Destination(RouteAddress::Inet(ip)) => Some(*ip),
-                _ => None,
-            });
-            let link = route.attributes.iter().find_map(|attribute| match attribute {
-                RouteAttribute::Oif(index) => Some(*index),
-                _ => None,
-            });
+            let (mut destination, mut link) = (None, None);
+            for attribute in &route.attributes {
+                match attribute {
+                    RouteAttribute::Destination(RouteAddress::Inet(ip)) => destination = Some(*ip),
+                    RouteAttribute::Oif(index) => link = Some(*index),
+                    _ => {}
+                }
+            }
+            let prefix = route.header.destination_prefix_length;
             match destination {
-                Some(ip) => found.push(Subnet::containing(ip, route.header.destination_prefix_length)),
-                None if route.header.destination_prefix_length == 0 => default = default.or(link),
+                Some(ip) => found.push((link, Subnet::containing(ip, prefix))),
+                None if prefix == 0 => found.push((link, EVERYTHING)),
                 None => {}
             }
         }
-        Ok((found, default))
+        Ok(found)
     }
 }

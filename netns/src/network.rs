@@ -1,22 +1,19 @@
 //! One instance's network in the kernel: router, uplink, nodes, rules. Made, adopted, changed and removed here.
 
+mod mend;
+
 use std::fs::{self, File};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use crate::anchors::{Anchors, ROUTER};
 use crate::error::{Collected, During, Result};
-use crate::link::Links;
+use crate::link::{EVERYTHING, Links};
 use crate::namespace::{self, sysctl};
 use crate::nft::Session;
 use crate::request::{Egress, NetworkSpec, Node, Policy, Subnet};
 use crate::ruleset::{self, INSIDE, UPLINK_INSIDE};
 use crate::{failpoint, foreign, forwarding};
-
-const DEFAULT_ROUTE: Subnet = Subnet {
-    network: Ipv4Addr::UNSPECIFIED,
-    prefix: 0,
-};
 
 /// A network that exists. Dropping it removes nothing: [`Network::remove`] does.
 pub struct Network {
@@ -25,6 +22,8 @@ pub struct Network {
     host: Links,
     router: Links,
     mtu: u32,
+    /// Links of the host that must forward; none while no packet is forwarded.
+    forwarding: Vec<String>,
 }
 
 impl Network {
@@ -43,6 +42,7 @@ impl Network {
             host,
             router: namespace::within(&anchors.router, Links::open)?,
             anchors,
+            forwarding: Vec::new(),
         };
         network.join_to_the_host()?;
         Ok(network)
@@ -58,6 +58,8 @@ impl Network {
         let (name, subnet) = (self.spec.uplink(), self.spec.subnet);
         namespace::bind(&self.anchors.router, &self.spec.directory.join(ROUTER))?;
         if self.host.index(&name)?.is_none() {
+            // Somebody may have given the other end a name of his own.
+            self.router.delete(UPLINK_INSIDE)?;
             self.host
                 .add_veth(&name, UPLINK_INSIDE, &self.anchors.router, self.mtu)?;
         }
@@ -74,7 +76,7 @@ impl Network {
             .route(UPLINK_INSIDE, Subnet::host_only(subnet.uplink()), None)?;
         self.host.route(&name, subnet, Some(subnet.router()))?;
         self.router
-            .route(UPLINK_INSIDE, DEFAULT_ROUTE, Some(subnet.uplink()))?;
+            .route(UPLINK_INSIDE, EVERYTHING, Some(subnet.uplink()))?;
         failpoint::hit("uplink-configured").during(|| "configure the uplink".to_owned())
     }
 
@@ -127,22 +129,37 @@ impl Network {
     }
 
     /// Puts `policy` in the place of the one before: one transaction in the router, one on the host.
-    pub fn apply(&self, policy: &Policy) -> Result<()> {
+    pub fn apply(&mut self, policy: &Policy) -> Result<()> {
         let (rules, host) = (&self.anchors.router_rules, &self.anchors.host_rules);
         rules.replace(&ruleset::router(&self.spec, policy))?;
         failpoint::hit("policy-in-router").during(|| "load the router's rules".to_owned())?;
         host.replace(&ruleset::host(&self.spec, policy))?;
         failpoint::hit("policy-on-host").during(|| "load the host's rules".to_owned())?;
-        if needs_forwarding(policy) {
-            forwarding::enable(&self.spec, &self.forwarding_links(policy)?)?;
-            foreign::open(host, &self.spec.uplink())?;
-        }
+        self.forwarding = self.forwarding_links(policy)?;
+        self.forward()?;
+        self.make_exceptions()?;
         failpoint::hit("forwarding-enabled").during(|| "enable forwarding".to_owned())
+    }
+
+    /// Lets packets pass between the uplink and the outside, where any shall.
+    fn forward(&self) -> Result<()> {
+        if self.forwarding.is_empty() {
+            return Ok(());
+        }
+        forwarding::enable(&self.spec, &self.forwarding)
+    }
+
+    /// Has other firewalls let them pass, too; whether that was needed.
+    fn make_exceptions(&self) -> Result<bool> {
+        Ok(!self.forwarding.is_empty() && foreign::open(&self.anchors.host_rules, &self.spec.uplink())?)
     }
 
     /// Links that must forward: the uplink, the one that leads outside, and for ports that are published beyond loopback
     /// every link over which a client may come.
     fn forwarding_links(&self, policy: &Policy) -> Result<Vec<String>> {
+        if !needs_forwarding(policy) {
+            return Ok(Vec::new());
+        }
         let mut links = vec![self.spec.uplink()];
         links.extend(outside(&self.host)?.0);
         if policy
@@ -225,14 +242,19 @@ fn configure(node: &Node, router: Ipv4Addr) -> Result<()> {
         &format!("{} {}", node.ping_groups.0, node.ping_groups.1),
         false,
     )?;
-    sysctl(&format!("ipv4/conf/{INSIDE}/route_localnet"), "1", false)?;
     let links = Links::open()?;
     links.up("lo")?;
-    links.address(INSIDE, node.address)?;
     Session::open()?.replace(&ruleset::sandbox(node))?;
+    configure_link(&links, node.address, router)
+}
+
+/// The end of its link in a node, whose rules are in force.
+fn configure_link(links: &Links, address: Ipv4Addr, router: Ipv4Addr) -> Result<()> {
+    sysctl(&format!("ipv4/conf/{INSIDE}/route_localnet"), "1", false)?;
+    links.address(INSIDE, address)?;
     links.up(INSIDE)?;
     links.route(INSIDE, Subnet::host_only(router), None)?;
-    links.route(INSIDE, DEFAULT_ROUTE, Some(router))
+    links.route(INSIDE, EVERYTHING, Some(router))
 }
 
 /// Links of the host that lead outside (those with the default route), and the MTU that fits through them.

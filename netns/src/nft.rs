@@ -1,7 +1,7 @@
 //! Tables → the kernel: nfnetlink batches, each one transaction (linux/netfilter/nf_tables.h). The only file that knows
 //! how expressions are encoded.
 
-mod batch;
+pub(crate) mod batch;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -17,11 +17,11 @@ use batch::{text, value};
 const NEW_TABLE: u8 = 0;
 const GET_TABLE: u8 = 1;
 const DELETE_TABLE: u8 = 2;
-const NEW_CHAIN: u8 = 3;
+pub(crate) const NEW_CHAIN: u8 = 3;
 const GET_CHAIN: u8 = 4;
 const NEW_RULE: u8 = 6;
 const GET_RULE: u8 = 7;
-const DELETE_RULE: u8 = 8;
+pub(crate) const DELETE_RULE: u8 = 8;
 /// Registers of the virtual machine.
 const REG_1: u32 = 1;
 const REG_2: u32 = 2;
@@ -48,7 +48,7 @@ pub(crate) struct Session {
 impl Session {
     /// Opens a socket in the calling thread's namespace.
     pub(crate) fn open() -> Result<Self> {
-        let socket = batch::open(0).during(|| "open an nftables socket".to_owned())?;
+        let socket = batch::open().during(|| "open an nftables socket".to_owned())?;
         Ok(Self::of(socket))
     }
 

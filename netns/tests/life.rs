@@ -44,7 +44,7 @@ fn after_delete_the_host_is_as_before_even_twice() {
         );
         let before = facts();
         let spec = spec(directory, "0a0b0c0d");
-        let network = Network::create(&spec).expect("create");
+        let mut network = Network::create(&spec).expect("create");
         let api = node(&spec, "api", 10, &[8000]);
         network.attach(&api).expect("attach");
         let policy = Policy {
@@ -94,7 +94,7 @@ fn two_instances_share_forwarding_and_the_last_one_restores_it() {
         };
         let specs = [spec(directory, "10000001"), spec(directory, "20000002")];
         for spec in &specs {
-            let network = Network::create(spec).expect("create");
+            let mut network = Network::create(spec).expect("create");
             let egress = vec![(spec.subnet.host(10).expect("address"), Egress::All)];
             network
                 .apply(&Policy {
@@ -114,7 +114,7 @@ fn two_instances_share_forwarding_and_the_last_one_restores_it() {
 fn the_kernel_has_the_rules_that_were_asked_for() {
     on_a_host(|directory| {
         let spec = spec(directory, "0a0b0c0d");
-        let network = Network::create(&spec).expect("create");
+        let mut network = Network::create(&spec).expect("create");
         let (web, api) = (node(&spec, "web", 10, &[80]), node(&spec, "api", 11, &[8000]));
         let policy = Policy {
             edges: vec![Edge {
@@ -164,7 +164,7 @@ fn dockers_chain_lets_the_uplink_through_while_it_lives() {
         run("sh", &["-c", &format!("echo '{docker}' | nft -f -")]);
         let before = run("nft", &["list", "table", "ip", "filter"]);
         let spec = spec(directory, "0a0b0c0d");
-        let network = Network::create(&spec).expect("create");
+        let mut network = Network::create(&spec).expect("create");
         let policy = Policy {
             egress: vec![(spec.subnet.host(10).expect("address"), Egress::All)],
             ..Policy::default()

@@ -11,7 +11,7 @@ use crate::host::{hear, heard, node, on_a_host, publication, refused, run, serve
 fn declared_edges_pass_and_everything_else_is_refused_at_once() {
     on_a_host(|directory| {
         let spec = spec(directory, "0a0b0c0d");
-        let network = Network::create(&spec).expect("create");
+        let mut network = Network::create(&spec).expect("create");
         let (web, api, db) = (
             node(&spec, "web", 10, &[8000]),
             node(&spec, "api", 11, &[8000]),
@@ -69,7 +69,7 @@ fn published_ports_answer_on_the_host_and_nowhere_else() {
             ],
         );
         let spec = spec(directory, "0a0b0c0d");
-        let network = Network::create(&spec).expect("create");
+        let mut network = Network::create(&spec).expect("create");
         let (one, two) = (node(&spec, "one", 10, &[8000]), node(&spec, "two", 11, &[8000]));
         let paths = [&one, &two].map(|node| network.attach(node).expect("attach"));
         serve(&paths[0], "0.0.0.0", 8000, "one");
@@ -107,7 +107,7 @@ fn published_ports_answer_on_the_host_and_nowhere_else() {
 fn the_host_is_closed_unless_a_port_is_opened() {
     on_a_host(|directory| {
         let spec = spec(directory, "0a0b0c0d");
-        let network = Network::create(&spec).expect("create");
+        let mut network = Network::create(&spec).expect("create");
         let node = node(&spec, "one", 10, &[]);
         let path = network.attach(&node).expect("attach");
         let open = TcpListener::bind("0.0.0.0:7001").expect("bind");
@@ -136,7 +136,7 @@ fn the_host_is_closed_unless_a_port_is_opened() {
 fn localhost_inside_leads_to_a_dependency() {
     on_a_host(|directory| {
         let spec = spec(directory, "0a0b0c0d");
-        let network = Network::create(&spec).expect("create");
+        let mut network = Network::create(&spec).expect("create");
         let api = node(&spec, "api", 10, &[8003]);
         let mut web = node(&spec, "web", 11, &[8000]);
         web.loopback = vec![LoopbackForward {
@@ -186,7 +186,7 @@ fn egress_is_all_or_nothing_or_a_list() {
         serve(&wan, "0.0.0.0", 80, "outside");
         serve(&wan, "0.0.0.0", 81, "outside too");
         let spec = spec(directory, "0a0b0c0d");
-        let network = Network::create(&spec).expect("create");
+        let mut network = Network::create(&spec).expect("create");
         let nodes = [
             node(&spec, "all", 10, &[]),
             node(&spec, "none", 11, &[]),
@@ -227,7 +227,7 @@ fn egress_is_all_or_nothing_or_a_list() {
 fn fifty_nodes_are_attached_quickly_and_their_rules_load_at_once() {
     on_a_host(|directory| {
         let spec = spec(directory, "0a0b0c0d");
-        let network = Network::create(&spec).expect("create");
+        let mut network = Network::create(&spec).expect("create");
         let nodes: Vec<_> = (0..50)
             .map(|number| node(&spec, &format!("n{number}"), 10 + number, &[8000]))
             .collect();

@@ -71,7 +71,7 @@ impl Engine {
     }
 
     /// Rules, too: the last supervisor may have died between those of the router and those of the host.
-    async fn take_over_the_network(&self) -> Result<(), Refusal> {
+    async fn take_over_the_network(&mut self) -> Result<(), Refusal> {
         let anchors = keepsake::recall_anchors(self.keeper.socket()).unwrap_or_default();
         self.plug_in(anchors).await?;
         match &self.site {

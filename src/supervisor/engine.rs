@@ -51,6 +51,8 @@ pub(super) enum Message {
     Exited(String, ExitRecord),
     /// Somebody stopped reading a stream.
     Closed(u64),
+    /// Something that the user should read once.
+    Notice(String),
     /// Nobody came back to own an attached run.
     Orphaned,
     /// A scheduled job may be due, or the wall clock was set.
@@ -69,6 +71,8 @@ pub(super) struct Engine {
     /// What the present wish is made with.
     pub(super) site: Option<Arc<Site>>,
     pub(super) wires: Option<Wires>,
+    /// What others take away of the network is put back.
+    pub(super) tended: bool,
     pub(super) network: Option<NetworkRecord>,
     /// What each service was last made from.
     pub(super) fingerprints: IndexMap<ServiceName, Value>,
@@ -130,6 +134,7 @@ impl Engine {
             state: State::default(),
             site: None,
             wires: None,
+            tended: false,
             network: None,
             fingerprints: IndexMap::new(),
             running: HashMap::new(),
@@ -175,6 +180,10 @@ impl Engine {
             Message::Line(service, line) => self.audience.tell(&Progress::Build { service, line }),
             Message::Exited(id, record) => self.exited(id, record).await,
             Message::Closed(number) => self.closed(number).await,
+            Message::Notice(text) => {
+                self.chronicle.note(Kind::Notice, Some(&text));
+                self.audience.tell(&Progress::Notice { text });
+            }
             Message::Orphaned if self.owner.is_none() && self.attached => self.end_in_order().await,
             Message::Orphaned => {}
             Message::Clock => self.on_clock().await,

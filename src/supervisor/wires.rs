@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::mpsc;
 
-use pactown_netns::{Anchors, Error, Network, NetworkSpec, Node, Policy, Result};
+use pactown_netns::{Anchors, Error, Network, NetworkSpec, Node, Policy, Result, Watch};
 
 type Job = Box<dyn FnOnce(&mut Option<Network>) + Send>;
 
@@ -70,6 +70,16 @@ impl Wires {
         self.with(move |network| network.apply(&policy))
     }
 
+    /// Hears it when other programs may have changed something of the network.
+    pub(super) fn watch(&self) -> Result<Watch> {
+        self.with(|network| network.watch())
+    }
+
+    /// Puts back what other programs have taken away, and says what that was; `None` when there is no network any more.
+    pub(super) fn mend(&self) -> Result<Option<Vec<String>>> {
+        self.ask(|slot| slot.as_ref().map(Network::mend).transpose())
+    }
+
     /// Sockets for a name forwarder.
     pub(super) fn forwarder_sockets(&self) -> Result<(UdpSocket, TcpListener)> {
         self.with(|network| network.forwarder_sockets())
@@ -91,7 +101,7 @@ impl Wires {
 
     fn with<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Network) -> Result<T> + Send + 'static,
+        work: impl FnOnce(&mut Network) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         self.ask(move |slot| match slot {
             Some(network) => work(network),

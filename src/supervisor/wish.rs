@@ -17,6 +17,7 @@ use super::engine::Engine;
 use super::keeper::Keeper;
 use super::keepsake;
 use super::making::{self, Site};
+use super::mender;
 use super::orphans;
 use super::requests::refusal;
 use super::step::Want;
@@ -171,14 +172,18 @@ impl Engine {
     }
 
     /// Makes or finds router and uplink; the keeper holds what they hang on.
-    pub(super) async fn plug_in(&self, anchors: Option<Anchors>) -> Result<(), Refusal> {
+    pub(super) async fn plug_in(&mut self, anchors: Option<Anchors>) -> Result<(), Refusal> {
         let Some(wires) = self.wires.clone() else {
             return Ok(());
         };
-        let made = blocking(move || wires.create(anchors)).await?;
+        let network = wires.clone();
+        let made = blocking(move || network.create(anchors)).await?;
         let anchors = made.map_err(|error| refusal(&chain(&error), 3))?;
         // A keeper that is gone takes this process along.
         let _ = keepsake::give_anchors(&self.keeper, &anchors);
+        if !std::mem::replace(&mut self.tended, true) {
+            mender::start(wires, self.messages.clone());
+        }
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
@@ -82,7 +83,7 @@ fn rules_stay_whoever_flushes_them_and_whoever_dies() {
                 for pid in processes("pactown:super", "flushed-") {
                     signal(pid, Signal::SIGKILL);
                 }
-                std::thread::sleep(std::time::Duration::from_millis(100));
+                std::thread::sleep(Duration::from_millis(100));
             }
         });
         let failed = (0..requests)
@@ -98,6 +99,52 @@ fn rules_stay_whoever_flushes_them_and_whoever_dies() {
     assert_eq!(told.trim(), "begun", "what is forbidden stays so");
     eventually("another supervisor is there", SOON, || {
         town.run(&["ps"]).status.success()
+    });
+    town.ok(&["down"]);
+    machine.assert_clean();
+}
+
+fn notices(town: &Town) -> Vec<String> {
+    let events = town.ok(&["events", "--json"]);
+    let causes = events.lines().filter_map(|line| {
+        let event: serde_json::Value = serde_json::from_str(line).expect("json");
+        Some(event["cause"].as_str()?.to_owned())
+    });
+    causes.filter(|cause| cause.contains("another program")).collect()
+}
+
+#[test]
+fn a_link_that_is_taken_away_is_put_back_and_told_and_not_fought_for() {
+    let machine = Machine::take();
+    let town = Town::new("flushed", YAML, &[("s.md", SERVER)]);
+    town.ok(&["up", "-d"]);
+    let published = town.address("api");
+    let take = "link=$(ip -o link | grep -o 'pt[0-9a-f]\\{8\\}' | head -1); ip link delete $link; echo $link";
+    let take = || {
+        let output = Command::new("sh").args(["-ec", take]).output().expect("sh");
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    };
+    let link = take();
+    eventually("it answers again", Duration::from_secs(5), || {
+        http_get(&published, "/").is_ok()
+    });
+    let told = notices(&town);
+    assert_eq!(
+        told,
+        [format!("another program took away the link `{link}`; restored")]
+    );
+    let end = std::time::Instant::now() + Duration::from_secs(4);
+    let mut taken = 0;
+    while std::time::Instant::now() < end {
+        taken += usize::from(!take().is_empty());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let told = notices(&town);
+    assert!((5..=8).contains(&taken), "put back {taken} times");
+    assert_eq!(told.len(), 5, "{told:?}");
+    assert!(told[4].contains("goes on"), "{told:?}");
+    eventually("after a pause it answers again", SOON, || {
+        http_get(&published, "/").is_ok()
     });
     town.ok(&["down"]);
     machine.assert_clean();

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use super::{SERVER, SOON, born, group, python, readme, signal};
+use super::{SERVER, SOON, born, group, is_long, python, readme, signal};
 use crate::support::observe::{children, eventually};
 use crate::support::town::{Machine, Town};
 
@@ -122,6 +122,59 @@ services:
     eventually("it recovers", SOON, || {
         town.service("shown")["health"] == "healthy"
     });
+    town.ok(&["down"]);
+    machine.assert_clean();
+}
+
+/// A frozen group takes no signal, not even SIGKILL, until it is thawed.
+#[test]
+fn a_frozen_group_can_be_ended() {
+    let machine = Machine::take();
+    let yaml = "name: ice\nservices:\n  s: {readme: s.md, stop_grace: 1s}\n";
+    let town = Town::new("ice", yaml, &[("s.md", &readme("exec sleep 1000"))]);
+    town.ok(&["up", "-d"]);
+    let init = town.pid("s");
+    let (directory, is_v2) = group(init, "freezer");
+    let (file, word) = match is_v2 {
+        true => ("cgroup.freeze", "1"),
+        false => ("freezer.state", "FROZEN"),
+    };
+    fs::write(directory.join(file), word).expect("freeze");
+    stop(&town, &family(init), Duration::ZERO, Duration::from_secs(1));
+    town.ok(&["down"]);
+    machine.assert_clean();
+}
+
+const FAMILY: &str = "import os, time
+for number in range(8):
+    if os.fork() == 0:
+        os.setsid()
+        time.sleep(1000)
+time.sleep(1000)";
+
+#[test]
+fn an_init_that_is_killed_takes_everything_along_at_once_and_comes_back() {
+    let machine = Machine::take();
+    let yaml = "name: init\nservices:\n  s: {readme: s.md, restart: always}\n";
+    let town = Town::new("init", yaml, &[("s.md", &python(FAMILY))]);
+    town.ok(&["up", "-d"]);
+    for round in 1..=if is_long() { 100 } else { 3 } {
+        if round % 4 == 0 {
+            // Else the pauses would grow to half a minute.
+            town.ok(&["restart", "s"]);
+        }
+        let init = town.pid("s");
+        eventually("all are there", SOON, || family(init).len() == 10);
+        let family = family(init);
+        signal(init, Signal::SIGKILL);
+        eventually("all of them have ended", Duration::from_millis(200), || {
+            family.iter().all(|(pid, start)| born(*pid) != *start)
+        });
+        eventually("it runs again", Duration::from_secs(60), || {
+            let row = town.service("s");
+            row["state"] == "running" && row["pid"] != init
+        });
+    }
     town.ok(&["down"]);
     machine.assert_clean();
 }

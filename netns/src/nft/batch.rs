@@ -4,31 +4,23 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use netlink_packet_core::{
-    DefaultNla, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    DefaultNla, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_netfilter::none::ControlMessage;
 use netlink_packet_netfilter::{
     NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily, NetfilterSubsystem,
 };
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, setsockopt,
-    sockopt,
-};
+use nix::sys::socket::{MsgFlags, SockProtocol, send, setsockopt, sockopt};
 
 use super::Operation;
+use crate::netlink::{self, messages, receive};
 
 /// More than any ruleset of ours; the default of about 200 kB would refuse some hundred services.
 const SEND_BUFFER: usize = 8 << 20;
 
-/// A socket in the namespace in which it was opened. It hears the multicast groups whose bits are set in `groups`.
-pub(super) fn open(groups: u32) -> io::Result<OwnedFd> {
-    let socket = nix::sys::socket::socket(
-        AddressFamily::Netlink,
-        SockType::Raw,
-        SockFlag::SOCK_CLOEXEC,
-        SockProtocol::NetlinkNetFilter,
-    )?;
-    bind(socket.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
+/// A socket in the calling thread's namespace.
+pub(super) fn open() -> io::Result<OwnedFd> {
+    let socket = netlink::open(SockProtocol::NetlinkNetFilter, 0)?;
     setsockopt(&socket, sockopt::SndBuf, &SEND_BUFFER)?;
     let _ = setsockopt(&socket, sockopt::SndBufForce, &SEND_BUFFER);
     Ok(socket)
@@ -65,19 +57,6 @@ fn answers(socket: &OwnedFd) -> io::Result<()> {
     outcome
 }
 
-/// One packet; `None` when none is there and `flags` say not to wait.
-fn receive(socket: &OwnedFd, flags: MsgFlags) -> io::Result<Option<Vec<u8>>> {
-    let mut answer = vec![0; 64 * 1024];
-    match recv(socket.as_raw_fd(), &mut answer, flags) {
-        Err(nix::errno::Errno::EAGAIN) => Ok(None),
-        Err(errno) => Err(errno.into()),
-        Ok(length) => {
-            answer.truncate(length);
-            Ok(Some(answer))
-        }
-    }
-}
-
 fn header(family: NetfilterProtoFamily, resource: u16) -> NetfilterHeader {
     NetfilterHeader::new(family, 0, resource)
 }
@@ -100,21 +79,6 @@ fn append(bytes: &mut Vec<u8>, message: NetfilterMessage, flags: u16, sequence: 
     let start = bytes.len();
     bytes.resize(start + packet.buffer_len().next_multiple_of(4), 0);
     packet.serialize(&mut bytes[start..start + packet.buffer_len()]);
-}
-
-/// The messages in a received buffer: type and body.
-fn messages(bytes: &[u8]) -> Vec<(u16, Vec<u8>)> {
-    let mut found = Vec::new();
-    let mut rest = bytes;
-    while let Ok(packet) = NetlinkBuffer::new_checked(&rest) {
-        let length = packet.length() as usize;
-        if length < 16 {
-            break;
-        }
-        found.push((packet.message_type(), rest[16..length].to_vec()));
-        rest = &rest[length.next_multiple_of(4).min(rest.len())..];
-    }
-    found
 }
 
 /// NLMSG_ERROR carries a negative errno first; 0 is an acknowledgement.
@@ -159,7 +123,7 @@ pub(super) fn dump(
     Ok(found)
 }
 
-fn attributes_of(bytes: &[u8]) -> Vec<DefaultNla> {
+pub(crate) fn attributes_of(bytes: &[u8]) -> Vec<DefaultNla> {
     use netlink_packet_core::{NlasIterator, Parseable};
     NlasIterator::new(bytes)
         .filter_map(|nla| DefaultNla::parse(&nla.ok()?).ok())
@@ -174,7 +138,7 @@ pub(super) fn value(row: &[DefaultNla], kind: u16) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-pub(super) fn text(row: &[DefaultNla], kind: u16) -> Option<String> {
+pub(crate) fn text(row: &[DefaultNla], kind: u16) -> Option<String> {
     let bytes = value(row, kind)?;
     Some(String::from_utf8_lossy(bytes.strip_suffix(&[0]).unwrap_or(&bytes)).into_owned())
 }
