@@ -97,7 +97,7 @@ impl Site {
         for part in ["layer", "upper", "work", "home"] {
             fs::create_dir_all(directory.join(part)).expect("directory");
         }
-        pactown_runtime::seal::spawn_keeper(&directory, &[OsStr::new("-")]).expect("keeper");
+        pactown_runtime::seal::spawn_keeper(&directory, &[OsStr::new("-")], |_| Ok(())).expect("keeper");
         let keeper = Client::connect(&directory.join("keeper.sock")).expect("connect");
         keeper.call(Call::Subscribe, &[]).expect("subscribe");
         let tag = format!("{:08x}", std::process::id());

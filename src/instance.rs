@@ -1,9 +1,11 @@
-//! The name of one running copy of an ecosystem, and every path that follows from it. Pure.
+//! The name of one running copy of an ecosystem, and every path that follows from it. Pure, but for what pid 1 is.
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+use crate::systemd;
 
 /// State of running instances.
 pub const RUN_ROOT: &str = "/run/pactown";
@@ -104,7 +106,11 @@ impl Instance {
 
     /// `linux.cgroupsPath` of one sandbox, relative to each hierarchy's root.
     pub fn cgroup(&self, sandbox: &str) -> String {
-        format!("pactown/{}/{sandbox}", self.name)
+        if systemd::holds_groups() {
+            format!("{}/{}/{sandbox}", systemd::SLICE, systemd::scope(self))
+        } else {
+            format!("pactown/{}/{sandbox}", self.name)
+        }
     }
 }
 

@@ -34,6 +34,7 @@ pub mod spec;
 pub mod state;
 pub mod stats;
 pub mod supervisor;
+pub mod systemd;
 pub mod toolchain;
 pub(crate) mod ui;
 pub mod why;

@@ -14,6 +14,7 @@ use crate::instance::{Instance, LAYER_ROOT, RUN_ROOT, SCRATCH_ROOT};
 use crate::prepare::upper::Place;
 use crate::spec;
 use crate::state::{self, InstanceRecord};
+use crate::systemd;
 
 /// What could not be removed.
 #[derive(Debug, thiserror::Error)]
@@ -73,10 +74,14 @@ fn remove_groups(instance: &Instance) -> Result<(), RemainsError> {
     }
     names.sort();
     names.dedup();
-    for name in names {
+    // Keeper and supervisor are in their own group of the scope; it may be them who remove.
+    for name in names.into_iter().filter(|name| name != systemd::KEEPER) {
         let group = Cgroup::open(&instance.cgroup(&name)).map_err(RemainsError::Cgroup)?;
         end_processes(&group);
         group.delete().map_err(RemainsError::Cgroup)?;
+    }
+    if systemd::holds_groups() {
+        return Ok(());
     }
     // Parents that never got a child.
     for directory in parent.directories().iter().filter_map(|path| path.parent()) {
@@ -210,11 +215,13 @@ fn groups_without_instance(living: &[Instance]) -> Vec<String> {
         return Vec::new();
     };
     let mut found = Vec::new();
+    let lives = |name: &str| living.iter().any(|instance| instance.name == name);
     for hierarchy in hierarchies.all() {
-        let parent = hierarchy.root.join("pactown");
-        for name in directories(&parent) {
-            if !living.iter().any(|instance| instance.name == name) {
-                found.push(format!("cgroup {}", parent.join(name).display()));
+        for parent in ["pactown", systemd::SLICE].map(|name| hierarchy.root.join(name)) {
+            for name in directories(&parent) {
+                if !lives(systemd::instance_of(&name).unwrap_or(&name)) {
+                    found.push(format!("cgroup {}", parent.join(name).display()));
+                }
             }
         }
     }

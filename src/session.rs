@@ -15,13 +15,18 @@ use pactown_runtime::seal;
 
 use crate::control::Client;
 use crate::control::api::{DownRequest, ServiceStatus};
+use crate::desired::Desired;
 use crate::error::Error;
 use crate::instance::{Instance, RUN_ROOT};
 use crate::remains;
 use crate::state::{self, InstanceRecord};
+use crate::systemd::{self, SystemdError};
 
 /// How long a supervisor may take until it answers.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What an end in order needs besides the time of its services.
+const LEAVE: Duration = Duration::from_secs(60);
 
 /// A running instance.
 pub struct Session {
@@ -34,14 +39,16 @@ pub struct Session {
 }
 
 impl Session {
-    /// The running instance, or a new one; `reader` may look at it. One that is just ending is waited for.
+    /// The running instance of `desired`, or a new one, at which its caller may look. One that is just ending is waited
+    /// for.
     ///
     /// # Errors
     /// What a crash left cannot be removed, the keeper does not start, the supervisor does not answer.
-    pub fn ensure(instance: &Instance, reader: u32) -> Result<Self, Error> {
+    pub fn ensure(desired: &Desired) -> Result<Self, Error> {
+        let instance = &desired.instance;
         let directory = instance.run_dir();
         loop {
-            let is_new = start_unless_alive(instance, reader)?;
+            let is_new = start_unless_alive(desired)?;
             match Self::connect(instance, is_new)? {
                 Some(session) if is_ending(instance) => session.wait_for_end(instance)?,
                 Some(session) => return Ok(session),
@@ -87,7 +94,7 @@ impl Session {
         let ended = wait_for(&self.keeper, PATIENCE)
             .map_err(|source| internal("wait for the keeper's end", source))?;
         if ended {
-            Ok(())
+            systemd::end(instance).map_err(|error| refused(&error))
         } else {
             end_by_force(instance).map(drop)
         }
@@ -132,11 +139,13 @@ pub fn end_by_force(instance: &Instance) -> Result<bool, Error> {
         message: crate::error::chain(&error),
         hint: Some("try again; `pactown doctor --leaks` lists what is left".to_owned()),
     })?;
+    systemd::end(instance).map_err(|error| refused(&error))?;
     Ok(existed)
 }
 
 /// Starts keeper and supervisor unless they live; whether it did.
-fn start_unless_alive(instance: &Instance, reader: u32) -> Result<bool, Error> {
+fn start_unless_alive(desired: &Desired) -> Result<bool, Error> {
+    let instance = &desired.instance;
     let directory = instance.run_dir();
     make_directory(Path::new(RUN_ROOT))?;
     // Held until the keeper listens: of several commands one starts it.
@@ -148,22 +157,48 @@ fn start_unless_alive(instance: &Instance, reader: u32) -> Result<bool, Error> {
     if directory.exists() {
         drop(_lock);
         end_by_force(instance)?;
-        return start_unless_alive(instance, reader);
+        return start_unless_alive(desired);
     }
     make_directory(&directory)?;
     let supervisor = [
         "__supervisor".into(),
         directory.clone().into_os_string(),
-        reader.to_string().into(),
+        desired.caller.uid.to_string().into(),
     ];
     let arguments: Vec<&std::ffi::OsStr> = supervisor.iter().map(std::ffi::OsString::as_os_str).collect();
-    match seal::spawn_keeper(&directory, &arguments) {
+    let mut refusal = None;
+    let place = |keeper| match place(desired, keeper) {
+        Ok(()) => Ok(()),
+        Err(error) => {
+            refusal = Some(refused(&error));
+            Err(io::Error::other("it has no place"))
+        }
+    };
+    match seal::spawn_keeper(&directory, &arguments, place) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(source) => {
             let _ = fs::remove_dir_all(&directory);
-            Err(internal("start the keeper", source))
+            Err(refusal.unwrap_or_else(|| internal("start the keeper", source)))
         }
+    }
+}
+
+/// Where systemd is pid 1, the keeper lives in a scope: what a session leaves behind is ended with it.
+fn place(desired: &Desired, keeper: u32) -> Result<(), SystemdError> {
+    if !systemd::is_init() {
+        return Ok(());
+    }
+    let services = desired.ecosystem.services.values();
+    // One after another at the worst; and what the supervisor needs for the rest.
+    let patience = services.map(|service| service.stop_grace).sum::<Duration>() + LEAVE;
+    systemd::adopt(&desired.instance, keeper, patience)
+}
+
+fn refused(error: &SystemdError) -> Error {
+    Error::Environment {
+        message: crate::error::chain(error),
+        hint: Some("`systemctl status` and `pactown doctor` say whether systemd answers".to_owned()),
     }
 }
 

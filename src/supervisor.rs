@@ -35,6 +35,7 @@ mod wish;
 use std::path::Path;
 use std::process::ExitCode;
 
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::control::server;
@@ -84,6 +85,7 @@ async fn serve(instance: Instance, reader: u32) -> Result<(), String> {
             }
         }
     });
+    forward_termination(&engine)?;
     let (stop, stopped) = oneshot::channel();
     let server = tokio::task::spawn_local(server::serve(listener, instance.name, reader, requests, stopped));
     while !engine.is_finished()
@@ -100,6 +102,17 @@ async fn serve(instance: Instance, reader: u32) -> Result<(), String> {
         true => Err("the connection to the keeper is lost".to_owned()),
         false => Ok(()),
     }
+}
+
+/// SIGTERM, which the keeper hands on, is an end in order.
+fn forward_termination(engine: &Engine) -> Result<(), String> {
+    let messages = engine.messages.clone();
+    let mut asked =
+        signal(SignalKind::terminate()).map_err(|error| format!("cannot catch SIGTERM: {error}"))?;
+    tokio::task::spawn_local(async move {
+        while asked.recv().await.is_some() && messages.send(Message::Terminated).is_ok() {}
+    });
+    Ok(())
 }
 
 /// Time for the last answers to be read.

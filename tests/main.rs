@@ -26,5 +26,6 @@ mod readme;
 mod schedule;
 mod storm;
 mod supervision;
+mod systemd;
 mod tidy;
 mod why;

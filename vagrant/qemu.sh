@@ -94,17 +94,23 @@ boot() {
         tr -d '\r' | tee "$work/result.log" || true
 }
 
+# What counts is the last line of the guest; the last line here sums up those of the test programs.
 verdict() {
-    local last
+    local last status counts
     last=$(grep -a . "$work/result.log" | tail -n 1 || true)
     case $last in
-        'guest: exit '*) exit "${last#guest: exit }" ;;
+        'guest: exit '*) status=${last#guest: exit } ;;
         *)
+            status=1
             tail -n 20 "$cache/console.log" >&2
             say "the guest did not come to its end within $deadline s"
-            exit 1
             ;;
     esac
+    counts=$(awk '/^test result:/ { passed += $4; failed += $6 } END { print passed + 0 " passed, " failed + 0 " failed" }' \
+        "$work/result.log")
+    [ "$status" = 0 ] || say "failed"
+    echo "vm: $counts"
+    exit "$status"
 }
 
 mkdir -p "$cache"

@@ -12,7 +12,7 @@ fn main() -> ExitCode {
             pactown_runtime::keeper::run(Path::new(directory), vec![OsString::from("__idle")])
         }
         (Some("__spawn"), Some(directory)) => {
-            match pactown_runtime::seal::spawn_keeper(Path::new(directory), &[OsStr::new("x")]) {
+            match pactown_runtime::seal::spawn_keeper(Path::new(directory), &[OsStr::new("x")], |_| Ok(())) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => {
                     eprintln!("{error}");

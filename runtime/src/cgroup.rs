@@ -147,7 +147,7 @@ impl Cgroup {
         found
     }
 
-    /// Removes the directories, and their parents up to `pactown` when they are empty. Already gone is success.
+    /// Removes the directories, and their parents when they are empty and no units of systemd. Already gone is success.
     pub fn delete(&self) -> Result<()> {
         for directory in self.directories() {
             remove(&directory).during(|| format!("remove cgroup `{}`", directory.display()))?;
@@ -155,7 +155,7 @@ impl Cgroup {
                 .path
                 .ancestors()
                 .skip(1)
-                .filter(|path| !path.as_os_str().is_empty());
+                .take_while(|path| !path.as_os_str().is_empty() && !is_unit(path));
             let root = directory.ancestors().nth(self.path.components().count());
             for parent in root
                 .iter()
@@ -167,6 +167,12 @@ impl Cgroup {
         }
         Ok(())
     }
+}
+
+/// Whether the group is a unit of systemd's, which makes and removes it itself.
+fn is_unit(path: &Path) -> bool {
+    let kind = path.extension().and_then(|kind| kind.to_str());
+    matches!(kind, Some("scope" | "slice"))
 }
 
 /// Removes a group. The kernel takes a moment to let go of processes that were just reaped (EBUSY), and tells

@@ -16,7 +16,7 @@ mod supervisor;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{self, PipeReader, PipeWriter, Write};
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::failpoint;
 use crate::protocol::{ExitStatus, What};
-use crate::seal::ALREADY_RUNNING;
+use crate::seal::{ALREADY_RUNNING, GO};
 use connection::Connection;
 use prepare::{Prepared, UserNamespace};
 use sandbox::{Exec, Sandbox};
@@ -75,8 +75,14 @@ struct Keeper {
     room: pump::Room,
     /// Sandboxes that wait for their logs: to be told as running, or as ended.
     unwritten: Vec<String>,
+    /// An end in order was asked for.
+    asked: bool,
     ending: bool,
 }
+
+/// Signals that ask for an end in order. SIGURG is what systemd sends to everything in the instance's scope: nobody but
+/// the keeper takes it for an end, so the services get their stop signals one after another.
+const ENDING: &[Signal] = &[Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGURG];
 
 /// Runs the keeper of the instance in `directory` until its supervisor has finished. The supervisor is this program
 /// with `supervisor` as arguments. Says `ready` on stdout once it listens, and closes it.
@@ -103,6 +109,12 @@ pub fn run(directory: &Path, supervisor: Vec<OsString>) -> ExitCode {
 }
 
 fn start(directory: &Path, supervisor: Vec<OsString>) -> io::Result<(Keeper, Flock<File>)> {
+    // Whoever started us is putting us into a control group; nothing may be born outside of it.
+    let mut word = Vec::new();
+    io::stdin().read_to_end(&mut word)?;
+    if word != GO {
+        return Err(io::Error::other("nobody let it begin"));
+    }
     let _ = nix::unistd::setsid();
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     // Before anything else is touched: of two keepers the second leaves without a trace.
@@ -116,9 +128,8 @@ fn start(directory: &Path, supervisor: Vec<OsString>) -> io::Result<(Keeper, Flo
         Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| io::Error::from(errno))?;
     failpoint::hit("keeper-locked")?;
     let mut mask = SigSet::empty();
-    [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]
-        .into_iter()
-        .for_each(|signal| mask.add(signal));
+    mask.add(Signal::SIGCHLD);
+    ENDING.iter().for_each(|signal| mask.add(*signal));
     mask.thread_block()?;
     let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
     let listener = listen(&directory.join("keeper.sock"))?;
@@ -143,6 +154,7 @@ fn start(directory: &Path, supervisor: Vec<OsString>) -> io::Result<(Keeper, Flo
         logs: logs::Logs::new()?,
         room: pump::Room::default(),
         unwritten: Vec::new(),
+        asked: false,
         ending: false,
     };
     let (listener, signals) = (
@@ -255,10 +267,19 @@ impl Keeper {
     fn on_signals(&mut self) -> io::Result<()> {
         while let Ok(Some(info)) = self.signals.read_signal() {
             if info.ssi_signo != Signal::SIGCHLD as u32 {
-                self.end();
+                self.end_in_order();
             }
         }
         self.reap()
+    }
+
+    /// Hands on to the supervisor, which decides in what order things end. Asked twice, or without a supervisor, it is
+    /// the end at once.
+    fn end_in_order(&mut self) {
+        let first = !std::mem::replace(&mut self.asked, true);
+        if !(first && self.supervisor.terminate()) {
+            self.end();
+        }
     }
 
     /// Kills everything and lets the loop run out.

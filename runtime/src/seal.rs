@@ -3,11 +3,11 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -20,10 +20,16 @@ use crate::sys;
 pub const ALREADY_RUNNING: i32 = 75;
 
 /// Starts `pactown __keeper <directory>` and returns once it listens. Its messages go to `<directory>/keeper.log`.
+/// `place` gets its pid before it has done anything, to put it into a control group: what it makes is born there.
 ///
 /// # Errors
-/// `AlreadyExists` when another keeper holds the directory; otherwise what it wrote before it died.
-pub fn spawn_keeper(directory: &Path, arguments: &[&OsStr]) -> io::Result<()> {
+/// `AlreadyExists` when another keeper holds the directory; what `place` says; otherwise what the keeper wrote before it
+/// died.
+pub fn spawn_keeper(
+    directory: &Path,
+    arguments: &[&OsStr],
+    place: impl FnOnce(u32) -> io::Result<()>,
+) -> io::Result<()> {
     let program = sealed(Path::new("/proc/self/exe"))?;
     let log = directory.join("keeper.log");
     let messages = File::options().create(true).append(true).mode(0o600).open(&log)?;
@@ -37,10 +43,16 @@ pub fn spawn_keeper(directory: &Path, arguments: &[&OsStr]) -> io::Result<()> {
         .args(arguments)
         .current_dir("/");
     let mut keeper = command
-        .stdin(Stdio::null())
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(messages)
         .spawn()?;
+    if let Err(error) = place(keeper.id()).and_then(|()| let_go(&mut keeper)) {
+        // Its input ends without the word: it leaves, and has touched nothing.
+        drop(keeper.stdin.take());
+        let _ = keeper.wait();
+        return Err(error);
+    }
     let mut ready = String::new();
     if let Some(mut pipe) = keeper.stdout.take() {
         pipe.read_to_string(&mut ready)?;
@@ -51,6 +63,16 @@ pub fn spawn_keeper(directory: &Path, arguments: &[&OsStr]) -> io::Result<()> {
     match keeper.wait()?.code() {
         Some(ALREADY_RUNNING) => Err(io::Error::from(io::ErrorKind::AlreadyExists)),
         _ => Err(io::Error::other(last_lines(&log))),
+    }
+}
+
+/// What the keeper waits for on its stdin.
+pub(crate) const GO: &[u8] = b"go\n";
+
+fn let_go(keeper: &mut Child) -> io::Result<()> {
+    match keeper.stdin.take() {
+        Some(mut gate) => gate.write_all(GO),
+        None => Ok(()),
     }
 }
 

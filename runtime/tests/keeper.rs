@@ -250,7 +250,7 @@ fn nothing_accumulates_in_the_keeper() {
 #[test]
 fn a_second_keeper_leaves_at_once() {
     let house = House::new();
-    let error = pactown_runtime::seal::spawn_keeper(&house.directory, &[]);
+    let error = pactown_runtime::seal::spawn_keeper(&house.directory, &[], |_| Ok(()));
     assert!(error.is_err());
     assert!(
         house.client.call(Call::List, &[]).is_ok(),

@@ -8,8 +8,8 @@ use serde_json::json;
 use super::{Context, preflight, privilege};
 use crate::cli;
 use crate::desired::Caller;
-use crate::error::Error;
-use crate::{remains, toolchain};
+use crate::error::{Error, chain};
+use crate::{remains, systemd, toolchain};
 
 pub(super) fn run(context: &Context, arguments: &cli::DoctorArguments) -> Result<(), Error> {
     privilege::require_root()?;
@@ -80,6 +80,7 @@ fn rows() -> Vec<Row> {
         })
         .collect();
     rows.push(cgroup_mode());
+    rows.push(systemd_scopes());
     rows.push(inotify());
     rows.extend(toolchains());
     rows
@@ -98,6 +99,30 @@ fn cgroup_mode() -> Row {
         present: true,
         needed: false,
         detail: mode.to_owned(),
+    }
+}
+
+/// Whether an instance gets a scope, and survives the end of the session that made it.
+fn systemd_scopes() -> Row {
+    let (present, detail) = match systemd::is_init().then(systemd::answers) {
+        None => (
+            true,
+            "not pid 1: instances live below the group `pactown`".to_owned(),
+        ),
+        Some(Ok(())) => (
+            true,
+            format!("pid 1: each instance has a scope in `{}`", systemd::SLICE),
+        ),
+        Some(Err(error)) => {
+            let why = format!("pid 1, and does not answer: {}; start dbus", chain(&error));
+            (false, why)
+        }
+    };
+    Row {
+        name: "systemd".to_owned(),
+        present,
+        needed: true,
+        detail,
     }
 }
 

@@ -191,7 +191,7 @@ fn name_of(readme: &Path) -> String {
 
 async fn attend(context: &Context, desired: &Desired, limit: Option<Duration>) -> Result<(), Error> {
     let mut signals = Signals::catch()?;
-    let session = Session::ensure(&desired.instance, desired.caller.uid)?;
+    let session = Session::ensure(desired)?;
     let services = desired.ecosystem.services.keys().cloned().collect();
     let logs = LiveLogs::start(&desired.instance, services, false, &context.output)?;
     let request = UpRequest {

@@ -97,7 +97,7 @@ impl Up<'_> {
 
     async fn ask(&self, request: &UpRequest, signals: &mut Signals) -> Result<(), Error> {
         let instance = &self.wish.desired.instance;
-        let session = Session::ensure(instance, self.wish.desired.caller.uid)?;
+        let session = Session::ensure(&self.wish.desired)?;
         let logs = if self.detached { None } else { Some(self.logs()?) };
         let mut stream = match session.client.post_stream("/v1/up", request).await {
             Ok(stream) => stream,

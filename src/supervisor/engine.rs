@@ -57,6 +57,8 @@ pub(super) enum Message {
     Orphaned,
     /// A scheduled job may be due, or the wall clock was set.
     Clock,
+    /// The keeper was asked to end everything.
+    Terminated,
     /// The keeper is dead, and every sandbox with it; or it could not tell us something, and a new supervisor has to ask.
     KeeperGone,
 }
@@ -187,6 +189,7 @@ impl Engine {
             Message::Orphaned if self.owner.is_none() && self.attached => self.end_in_order().await,
             Message::Orphaned => {}
             Message::Clock => self.on_clock().await,
+            Message::Terminated => self.end_in_order().await,
             // Nothing can be made without it, and nothing be known.
             Message::KeeperGone => (self.finished, self.cut_off) = (true, true),
         }

@@ -68,7 +68,7 @@ fn lay_out(
 fn groups(directory: &Path) -> Vec<String> {
     let name = directory.file_name().expect("name").display();
     let found = shell(&format!(
-        "find /sys/fs/cgroup -type d -path '*/pactown/{name}/db'"
+        "find /sys/fs/cgroup -type d -path '*/pactown*{name}*/db'"
     ));
     let found: Vec<_> = found.lines().map(str::to_owned).collect();
     assert!(!found.is_empty());

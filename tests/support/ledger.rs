@@ -107,7 +107,7 @@ fn directories(root: &Path, needle: &str) -> Vec<String> {
         }
     }
     // The common parent may stay: it is empty and belongs to no instance.
-    found.retain(|path| !path.ends_with("/pactown"));
+    found.retain(|path| !path.ends_with("/pactown") && !path.ends_with("/pactown.slice"));
     found
 }
 

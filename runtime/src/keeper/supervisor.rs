@@ -85,6 +85,12 @@ impl Supervisor {
         }
     }
 
+    /// Asks it to end everything in order; whether it lives.
+    pub(super) fn terminate(&self) -> bool {
+        let pid = self.pid.map(Pid::from_raw);
+        pid.is_some_and(|pid| kill(pid, Signal::SIGTERM).is_ok())
+    }
+
     pub(super) fn kill(&mut self) {
         self.due = None;
         if let Some(pid) = self.pid {

@@ -1,0 +1,221 @@
+//! Where systemd is pid 1: an instance is a scope, as systemd itself and the kernel see it. `vagrant/qemu.sh` runs these.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::support::observe::{eventually, processes};
+use crate::support::town::{Machine, Town};
+
+const YAML: &str = "
+name: scoped
+services:
+  store: {readme: store.md, health_check: none, stop_grace: 20}
+  web: {readme: web.md, health_check: none, stop_grace: 20, depends_on: [store]}
+";
+
+/// Says when it was asked to end, and takes `pause` seconds before it does.
+fn readme(name: &str, pause: &str) -> String {
+    format!(
+        "# {name}
+
+```sh markpact:run
+trap 'sleep {pause}; date +%s%N > /app/ended; exit 0' TERM
+while :; do sleep 1000 & wait; done
+```
+"
+    )
+}
+
+fn town() -> Town {
+    Town::new(
+        "scoped",
+        YAML,
+        &[
+            ("store.md", &readme("Store", "0")),
+            ("web.md", &readme("Web", "2")),
+        ],
+    )
+}
+
+fn run(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output().expect(program);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{program} {arguments:?}: {text}{errors}");
+    text
+}
+
+/// The scope of the only instance that runs: its name and its directory.
+fn scope() -> (String, PathBuf) {
+    let entries = fs::read_dir("/sys/fs/cgroup/pactown.slice")
+        .expect("the slice")
+        .flatten();
+    let scopes: Vec<String> = entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| name.starts_with("pactown-scoped-") && name.ends_with(".scope"))
+        .collect();
+    assert_eq!(scopes.len(), 1, "{scopes:?}");
+    let directory = PathBuf::from("/sys/fs/cgroup/pactown.slice").join(&scopes[0]);
+    (scopes[0].clone(), directory)
+}
+
+/// What a session is to systemd: a unit whose processes all end with it. `up -d` runs in one.
+fn up_in_a_session_that_ends(town: &Town) {
+    let directory = format!("--working-directory={}", town.path().display());
+    let program = env!("CARGO_BIN_EXE_pactown");
+    run(
+        "systemd-run",
+        &[
+            "--wait",
+            "--collect",
+            "--quiet",
+            "--pipe",
+            &directory,
+            program,
+            "up",
+            "-d",
+        ],
+    );
+}
+
+#[test]
+#[ignore = "needs systemd as pid 1: vagrant/qemu.sh"]
+fn an_instance_is_a_delegated_scope_that_outlives_the_session() {
+    let machine = Machine::take();
+    let town = town();
+    up_in_a_session_that_ends(&town);
+    assert!(
+        town.services().iter().all(|row| row["state"] == "running"),
+        "{:?}",
+        town.services()
+    );
+    let (unit, directory) = scope();
+    let shown = run(
+        "systemctl",
+        &["show", &unit, "-p", "Delegate,Slice,ActiveState,TasksMax"],
+    );
+    for line in [
+        "Delegate=yes",
+        "Slice=pactown.slice",
+        "ActiveState=active",
+        "TasksMax=infinity",
+    ] {
+        assert!(shown.lines().any(|shown| shown == line), "{line}: {shown}");
+    }
+    let read = |file: PathBuf| {
+        fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+    };
+    assert_eq!(
+        read(directory.join("cgroup.procs")),
+        "",
+        "an inner node has no processes"
+    );
+    for controller in ["memory", "pids", "cpu"] {
+        assert!(
+            read(directory.join("cgroup.subtree_control")).contains(controller),
+            "{controller}"
+        );
+    }
+    for comm in ["pactown:keeper", "pactown:super"] {
+        let pid = processes(comm, "scoped")[0];
+        let group = read(format!("/proc/{pid}/cgroup").into());
+        assert!(
+            group.trim().ends_with(&format!("/{unit}/keeper")),
+            "{comm}: {group}"
+        );
+    }
+    for name in ["store", "web"] {
+        let group = read(format!("/proc/{}/cgroup", town.pid(name)).into());
+        assert!(
+            group.trim().ends_with(&format!("/pactown.slice/{unit}/{name}")),
+            "{group}"
+        );
+        assert_eq!(read(directory.join(name).join("memory.oom.group")).trim(), "1");
+        assert!(
+            read(directory.join(name).join("memory.peak"))
+                .trim()
+                .parse::<u64>()
+                .expect("peak")
+                > 0
+        );
+        assert_eq!(
+            town.inside(name, "cat /proc/self/cgroup"),
+            "0::/",
+            "it sees its own group as the root"
+        );
+        assert_eq!(
+            town.inside(name, "cat /sys/fs/cgroup/pids.max"),
+            read(directory.join(name).join("pids.max")).trim()
+        );
+        let refused = town.inside(name, "(echo 1 > /sys/fs/cgroup/cgroup.freeze) 2>&1; true");
+        assert!(refused.contains("Read-only"), "{refused}");
+    }
+    let tree = run("systemd-cgls", &["--no-pager", "--unit", "pactown.slice"]);
+    assert!(tree.contains(&unit) && tree.contains("web"), "{tree}");
+    town.ok(&["down"]);
+    assert!(!directory.exists(), "the scope is gone when `down` says so");
+    machine.assert_clean();
+}
+
+#[test]
+#[ignore = "needs systemd as pid 1: vagrant/qemu.sh"]
+fn systemctl_stop_ends_it_in_order() {
+    let machine = Machine::take();
+    let town = town();
+    up_in_a_session_that_ends(&town);
+    let (unit, directory) = scope();
+    run("systemctl", &["stop", &unit]);
+    assert!(!directory.exists());
+    let ended = |name: &str| -> u64 {
+        let path = town.path().join(".pactown-sandboxes").join(name).join("ended");
+        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        text.trim().parse().expect("a time")
+    };
+    assert!(
+        ended("web") < ended("store"),
+        "who depends ends first, though it takes two seconds and the other none"
+    );
+    assert_eq!(town.ok(&["down"]).trim(), "nothing to stop");
+    machine.assert_clean();
+}
+
+#[test]
+#[ignore = "needs systemd as pid 1: vagrant/qemu.sh"]
+fn when_the_keeper_is_killed_its_scope_goes_and_the_name_is_free() {
+    let machine = Machine::take();
+    let town = town();
+    up_in_a_session_that_ends(&town);
+    let (_, directory) = scope();
+    let keeper = processes("pactown:keeper", "scoped")[0];
+    kill(Pid::from_raw(keeper), Signal::SIGKILL).expect("kill");
+    town.ok(&["up", "-d"]);
+    assert!(directory.join("web").exists() && processes("pactown:keeper", "scoped") != [keeper]);
+    let keeper = processes("pactown:keeper", "scoped")[0];
+    kill(Pid::from_raw(keeper), Signal::SIGKILL).expect("kill");
+    eventually("systemd removes the scope", Duration::from_secs(5), || {
+        !directory.exists()
+    });
+    town.ok(&["down"]);
+    machine.assert_clean();
+}
+
+#[test]
+#[ignore = "needs systemd as pid 1: vagrant/qemu.sh"]
+fn doctor_says_that_there_are_scopes() {
+    let town = town();
+    let text = town.ok(&["doctor"]);
+    assert!(
+        text.contains("pid 1: each instance has a scope in `pactown.slice`"),
+        "{text}"
+    );
+    assert!(
+        text.lines()
+            .any(|line| line.contains("cgroup version") && line.trim().ends_with("v2")),
+        "{text}"
+    );
+}
