@@ -18,7 +18,8 @@ use crate::instance::Instance;
 /// The slice of all instances.
 pub const SLICE: &str = "pactown.slice";
 /// The group below the scope that keeper and supervisor are in: on v2 a group with groups has no processes of its own.
-pub const KEEPER: &str = "keeper";
+/// No service can have this name.
+pub const KEEPER: &str = "_keeper";
 /// How long systemd may take for what it is asked.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// What systemd sends to everything in the scope, and only the keeper takes for an end: the services then get their own

@@ -125,7 +125,7 @@ fn an_instance_is_a_delegated_scope_that_outlives_the_session() {
         let pid = processes(comm, "scoped")[0];
         let group = read(format!("/proc/{pid}/cgroup").into());
         assert!(
-            group.trim().ends_with(&format!("/{unit}/keeper")),
+            group.trim().ends_with(&format!("/{unit}/_keeper")),
             "{comm}: {group}"
         );
     }

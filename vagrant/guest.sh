@@ -12,21 +12,21 @@ failed=
 run() {
     program=$1
     shift
-    "$programs"/deps/"$program"-* --test-threads=1 "$@" || failed="$failed $program"
+    "$programs"/deps/"$program"-* --test-threads=1 --include-ignored --skip layers::builder "$@" ||
+        failed="$failed $program"
 }
 
 # What differs by kernel, cgroup version and init.
 short() {
     run runtime
-    run suite systemd:: isolation::limits hello who_exceeds_its_memory --include-ignored
+    run suite systemd:: isolation::limits hello who_exceeds_its_memory
 }
 
 # Without those that need npm or the Internet, or hold a stopwatch.
 all() {
-    run runtime --include-ignored
-    run netns --include-ignored
-    run suite --include-ignored \
-        --skip tidy:: --skip storm:: --skip shop --skip python_tool --skip the_first_command --skip layers::builder \
+    run runtime
+    run netns
+    run suite --skip tidy:: --skip storm:: --skip shop --skip python_tool --skip the_first_command \
         --skip pauses_double --skip hangs_fails_its_service_in_time
 }
 
@@ -36,7 +36,7 @@ case ${1:-short} in
     all) all ;;
     *)
         for program in runtime netns suite; do
-            run "$program" --include-ignored "$@"
+            run "$program" "$@"
         done
         ;;
 esac

@@ -70,6 +70,7 @@ payload() {
     done
     {
         echo '#!/bin/sh'
+        echo 'stty -F /dev/ttyS1 -opost'
         printf 'tree=%q target=%q\n' "$tree" "$target"
         echo 'mkdir -p "$tree" && mount --bind /payload/tree "$tree"'
         echo 'mkdir -p "$target" && mount --bind /payload/target "$target"'
@@ -85,13 +86,12 @@ payload() {
 # `snapshot`: the disk stays as it was made.
 boot() {
     say "booting (its console: $cache/console.log)"
-    timeout --kill-after=5 "$deadline" qemu-system-x86_64 -accel tcg,thread=multi -cpu max -m 2G -smp 2 \
+    timeout --foreground --kill-after=5 "$deadline" qemu-system-x86_64 -pidfile "$work/pid" -accel tcg,thread=multi -cpu max -m 2G -smp 2 \
         -display none -no-reboot -nic none \
         -kernel "$guest/vmlinuz" -initrd "$guest/initrd.gz" -append 'console=ttyS0 quiet' \
         -drive "file=$guest/disk.img,if=virtio,format=raw,snapshot=on" \
         -drive "file=$work/payload.img,if=virtio,format=raw,cache=unsafe" \
-        -serial "file:$cache/console.log" -serial stdio </dev/null |
-        tr -d '\r' | tee "$work/result.log" || true
+        -serial "file:$cache/console.log" -serial stdio </dev/null | tee "$work/result.log" || true
 }
 
 # What counts is the last line of the guest; the last line here sums up those of the test programs.
@@ -113,14 +113,24 @@ verdict() {
     exit "$status"
 }
 
-mkdir -p "$cache"
-exec 9>"$cache.lock"
-flock --nonblock 9 || { say "another one runs; waiting"; flock 9; }
-work=$(mktemp -d -p "$cache" .run-XXXXXX)
-trap 'rm -rf "$work"' EXIT
-packages
-image
-build
-payload "$@"
-boot
-verdict
+# However it ends: no machine runs on.
+leave() {
+    [ ! -e "$work/pid" ] || kill "$(cat "$work/pid")" 2>/dev/null || true
+    rm -rf "$work"
+}
+
+main() {
+    mkdir -p "$cache"
+    exec 9>"$cache.lock"
+    flock --nonblock 9 || { say "another one runs; waiting"; flock 9; }
+    work=$(mktemp -d -p "$cache" .run-XXXXXX)
+    trap leave EXIT
+    packages
+    image
+    build
+    payload "$@"
+    boot
+    verdict
+}
+
+main "$@"
