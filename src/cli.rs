@@ -3,6 +3,7 @@
 mod insight;
 mod live;
 mod logs;
+mod registry;
 mod wait;
 
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use crate::resolver::Format;
 pub use insight::{EventsArguments, WhyArguments};
 pub use live::{StatsArguments, TopArguments, UiArguments};
 pub use logs::LogsArguments;
+pub use registry::*;
 pub use wait::WaitArguments;
 
 /// Runs ecosystems of executable READMEs, each service in a Linux sandbox of its own.
@@ -128,6 +130,12 @@ pub enum Command {
     /// Print the OCI runtime spec of a service
     #[command(after_help = "Examples:\n  pactown spec web\n  pactown spec web | jq .process")]
     Spec(ServiceArguments),
+    /// Publish READMEs to a registry
+    Publish(PublishArguments),
+    /// Fetch READMEs from a registry
+    Pull(PullArguments),
+    /// Serve, search and look after a registry
+    Registry(RegistryArguments),
     /// Show what this machine has and lacks
     Doctor(DoctorArguments),
     /// Print completions for a shell

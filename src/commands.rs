@@ -15,6 +15,7 @@ mod logs;
 mod preflight;
 mod privilege;
 mod ps;
+mod registry;
 mod run;
 mod show;
 mod stats;
@@ -27,6 +28,7 @@ mod wait;
 mod why;
 mod wish;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -50,7 +52,7 @@ pub(crate) struct Context {
 
 /// The program as its user sees it: the command line in, an exit code out.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = parse();
     let choice = match cli.color {
         Color::Auto => anstream::ColorChoice::Auto,
         Color::Always => anstream::ColorChoice::Always,
@@ -69,6 +71,20 @@ pub fn main() -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// The command line; of a program called `pactown-registry` it is that of the older tool's server.
+fn parse() -> Cli {
+    let mut words = std::env::args_os();
+    let program = words.next().map(PathBuf::from).unwrap_or_default();
+    if program.file_name().is_none_or(|name| name != "pactown-registry") {
+        return Cli::parse();
+    }
+    let words = words.filter(|word| word != "--reload");
+    let served = ["pactown", "registry", "serve"].map(OsString::from);
+    let mut cli = Cli::parse_from(served.into_iter().chain(words));
+    registry::as_older_program(&mut cli.command);
+    cli
 }
 
 fn dispatch(context: &Context, command: &Command) -> Result<(), Error> {
@@ -98,6 +114,9 @@ fn dispatch(context: &Context, command: &Command) -> Result<(), Error> {
         Command::Env(arguments) => show::env(context, arguments),
         Command::Parse(arguments) => show::parse(context, arguments),
         Command::Spec(arguments) => show::spec(context, arguments),
+        Command::Publish(arguments) => registry::publish(context, arguments),
+        Command::Pull(arguments) => registry::pull(context, arguments),
+        Command::Registry(arguments) => registry::run(context, arguments),
         Command::Doctor(arguments) => doctor::run(context, arguments),
         Command::Completion(arguments) => completion::run(context, arguments),
     }

@@ -69,6 +69,7 @@ pub(crate) mod tests {
                 registry: Registry {
                     url: "http://localhost:8800".into(),
                     namespace: "default".into(),
+                    token: None,
                 },
                 services: IndexMap::new(),
             },

@@ -27,6 +27,7 @@ pub mod network;
 pub mod output;
 pub mod plan;
 pub mod prepare;
+pub mod registry;
 pub mod remains;
 pub mod resolver;
 pub mod session;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
 
-const VERBS: [&str; 27] = [
+const VERBS: [&str; 30] = [
     "up",
     "down",
     "ps",
@@ -27,6 +27,9 @@ const VERBS: [&str; 27] = [
     "analyze",
     "ls",
     "doctor",
+    "publish",
+    "pull",
+    "registry",
     "validate",
     "graph",
     "config",

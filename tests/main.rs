@@ -24,6 +24,7 @@ mod probes;
 mod python_tool;
 mod readme;
 mod schedule;
+mod registry;
 mod storm;
 mod supervision;
 mod systemd;

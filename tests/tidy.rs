@@ -202,6 +202,18 @@ const PURE_VIEW: &[&str] = &[
     "crate::logs",
 ];
 
+/// No files, no sockets, no clocks.
+const PURE: &[&str] = &[
+    "tokio",
+    "nix::",
+    "std::fs",
+    "std::net",
+    "rusqlite",
+    "axum",
+    "SystemTime",
+    "Instant",
+];
+
 #[test]
 fn crates_and_modules_point_one_way() {
     /// (folder, words that must not appear there in code)
@@ -352,6 +364,31 @@ fn crates_and_modules_point_one_way() {
             "src/stats/counters.rs",
             &["std::fs", "nix::", "Cgroup", "Instant"],
         ),
+        (
+            "src/registry",
+            &[
+                "crate::commands",
+                "crate::cli",
+                "crate::output",
+                "crate::supervisor",
+                "crate::prepare",
+                "crate::config",
+                "crate::markpact",
+                "crate::desired",
+                "crate::control",
+                "pactown_runtime",
+                "pactown_netns",
+            ],
+        ),
+        (
+            "src/registry/store",
+            &["axum", "crate::registry::server", "crate::registry::client"],
+        ),
+        ("src/registry/server", &["crate::registry::client", "rusqlite"]),
+        ("src/registry/name.rs", PURE),
+        ("src/registry/version.rs", PURE),
+        ("src/registry/text.rs", PURE),
+        ("src/registry/api.rs", PURE),
         (
             "src/prepare",
             &[

@@ -14,7 +14,7 @@ if ! command -v cargo >/dev/null; then
         su - vagrant -c 'rustup default stable'
         rustup default stable
     else
-        echo "install Rust 1.88 or newer (see https://rustup.rs), then run this again" >&2
+        echo "install Rust 1.89 or newer (see https://rustup.rs), then run this again" >&2
         exit 1
     fi
 fi

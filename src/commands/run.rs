@@ -105,7 +105,8 @@ fn desired(recipe: Recipe, options: &Options) -> Result<Desired, Error> {
         isolation: Isolation::Strict,
         registry: Registry {
             url: String::new(),
-            namespace: "default".to_owned(),
+            namespace: String::new(),
+            token: None,
         },
         services: IndexMap::from([(name.clone(), service)]),
     };

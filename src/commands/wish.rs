@@ -68,7 +68,7 @@ pub(crate) fn read(file: &Path, label: Option<&str>, warn: &dyn Fn(&[Problem])) 
     })
 }
 
-fn locate(context: &Context, named: Option<&Path>) -> Result<PathBuf, Error> {
+pub(crate) fn locate(context: &Context, named: Option<&Path>) -> Result<PathBuf, Error> {
     let here = std::env::current_dir().map_err(|error| Error::Environment {
         message: format!("the current folder cannot be read: {error}"),
         hint: None,

@@ -62,10 +62,13 @@ pub enum Isolation {
 /// `registry:`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Registry {
-    /// `url`.
+    /// `url`; empty when none is written.
     pub url: String,
-    /// `namespace`.
+    /// `namespace`; empty when none is written.
     pub namespace: String,
+    /// `auth_token`, when it was filled in from a variable. A secret: never written anywhere.
+    #[serde(skip)]
+    pub token: Option<String>,
 }
 
 /// One service.

@@ -95,7 +95,11 @@ pub(crate) const TOP: &[Key] = &[
 
 /// `registry:`.
 pub(crate) const REGISTRY: &[Key] = &[
-    key("url", Shape::Text, "Address of the registry.").or("\"http://localhost:8800\""),
+    key(
+        "url",
+        Shape::Text,
+        "The registry: https://HOST[:PORT], a path to a store, or local; without it the one logged in to, or your own store.",
+    ),
     key("namespace", Shape::Text, "Namespace in the registry.").or("\"default\""),
     key(
         "auth_token",

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::ecosystem::{
     BindMount, BodyMatch, Condition, Dependency, Ecosystem, Egress, HealthCheck, Isolation, Limits,
-    PortMapping, Probe, Service, Volume,
+    PortMapping, Probe, Registry, Service, Volume,
 };
 use super::interpolate::escaped;
 use super::{health, restart, scalars, schedule};
@@ -31,13 +31,23 @@ pub fn normal_form(ecosystem: &Ecosystem) -> Value {
         "base_port": ecosystem.base_port,
         "sandbox_root": scalars::path_text(directory, &ecosystem.sandbox_root),
         "network": ecosystem.network,
-        "registry": {"url": ecosystem.registry.url, "namespace": ecosystem.registry.namespace},
+        "registry": registry_form(&ecosystem.registry),
         "strict_ports": ecosystem.strict_ports,
         "loopback_compat": ecosystem.loopback_compat,
         "isolation": isolation,
         "services": services,
     });
     literal(form)
+}
+
+/// What was written, without the token.
+fn registry_form(registry: &Registry) -> Value {
+    let written = [("url", &registry.url), ("namespace", &registry.namespace)];
+    let entries = written.into_iter().filter(|(_, text)| !text.is_empty());
+    entries
+        .map(|(name, text)| (name.to_owned(), Value::from(text.as_str())))
+        .collect::<Map<_, _>>()
+        .into()
 }
 
 /// Every text with its dollar signs doubled.

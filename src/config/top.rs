@@ -121,27 +121,28 @@ fn registry(root: &Node, report: &Report) -> Registry {
         .filter(|node| report.is_map("registry", node));
     if let Some(node) = node {
         report.check_keys(node, REGISTRY, "'registry'");
-        token(node, report);
     }
     let text = |name: &str| node?.get(name).and_then(|node| report.text(name, node));
     Registry {
-        url: text("url").unwrap_or("http://localhost:8800").to_owned(),
-        namespace: text("namespace").unwrap_or("default").to_owned(),
+        url: text("url").unwrap_or("").to_owned(),
+        namespace: text("namespace").unwrap_or("").to_owned(),
+        token: node.and_then(|node| token(node, report)),
     }
 }
 
-/// A token in the file is a secret in the wrong place; its text goes nowhere.
-fn token(registry: &Node, report: &Report) {
-    if let Some((key, value)) = registry.entry("auth_token")
-        && !value.filled
-    {
-        let help = "take it out of the file: 'auth_token: ${PACTOWN_REGISTRY_TOKEN:-}'";
-        report.warn(
-            key.mark,
-            "'auth_token' is a secret in plain text, and is ignored",
-            help,
-        );
+/// A token in the file is a secret in the wrong place, and its text goes nowhere; one that a variable fills in counts.
+fn token(registry: &Node, report: &Report) -> Option<String> {
+    let (key, value) = registry.entry("auth_token")?;
+    if value.filled {
+        return report.text("auth_token", value).map(ToOwned::to_owned);
     }
+    let help = "take it out of the file: 'auth_token: ${PACTOWN_REGISTRY_TOKEN:-}'";
+    report.warn(
+        key.mark,
+        "'auth_token' is a secret in plain text, and is ignored",
+        help,
+    );
+    None
 }
 
 fn services(root: &Node, base_port: u16, context: &Context) -> IndexMap<String, super::ecosystem::Service> {

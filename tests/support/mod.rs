@@ -3,4 +3,5 @@
 
 pub(crate) mod ledger;
 pub(crate) mod observe;
+pub(crate) mod registry;
 pub(crate) mod town;

@@ -1,0 +1,263 @@
+//! Asks a registry: a server over HTTP, or the answering code in this process over the user's own store. What comes
+//! back is checked; nothing is believed that can be computed.
+
+mod login;
+mod place;
+mod transport;
+
+use axum::http::{Method, StatusCode};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+pub use login::Logins;
+pub use place::{Place, Sources, address, own_store};
+pub use transport::{ClientError, Transport};
+
+use super::api;
+use super::name::{ArtifactId, Reference};
+use super::store::Digest;
+use super::version::{self, Selector};
+
+/// A registry, as a command sees it.
+pub struct Client {
+    transport: Transport,
+}
+
+/// A README that was fetched, and is what the registry says it is.
+#[derive(Debug, Clone)]
+pub struct Fetched {
+    /// The artifact.
+    pub artifact: ArtifactId,
+    /// Its version.
+    pub version: semver::Version,
+    /// The README.
+    pub readme: String,
+    /// Its digest.
+    pub digest: Digest,
+    /// When it was published.
+    pub published_at: String,
+}
+
+impl Client {
+    /// Over this transport.
+    pub fn new(transport: Transport) -> Self {
+        Self { transport }
+    }
+
+    /// Publishes a version; again with the same content is no change.
+    ///
+    /// # Errors
+    /// The registry refuses or cannot be reached, or does not have what was sent.
+    pub fn publish(&self, publish: &api::Publish) -> Result<api::Published, ClientError> {
+        let published: api::Published = self.send(Method::POST, "/v1/publish", Some(&json!(publish)))?;
+        let sent = Digest::of(publish.readme_content.as_bytes());
+        if published.checksum != sent.as_str() {
+            return Err(ClientError::Mismatch(format!(
+                "checksum mismatch: sent {sent}, the registry has sha256:{}",
+                published.checksum
+            )));
+        }
+        Ok(published)
+    }
+
+    /// The version that is meant, checked against its digest.
+    ///
+    /// # Errors
+    /// There is none, or what came is not what was asked for.
+    pub fn fetch(&self, reference: &Reference, namespace: &str) -> Result<Fetched, ClientError> {
+        let artifact = reference.artifact(namespace).map_err(ClientError::Mismatch)?;
+        let path = version_path(&artifact, &reference.selector.to_string());
+        let answer: api::Version = self.send(Method::GET, &path, None)?;
+        let number = version::parse(&answer.version).map_err(ClientError::Mismatch)?;
+        let fits = match &reference.selector {
+            Selector::Latest => true,
+            selector => selector.choose([(&number, false, ())]).is_some(),
+        };
+        if !fits {
+            return Err(ClientError::Mismatch(format!(
+                "asked for {artifact}@{}, the registry answered with {number}",
+                reference.selector
+            )));
+        }
+        let digest = Digest::of(answer.readme_content.as_bytes());
+        if digest.as_str() != answer.checksum {
+            return Err(ClientError::Mismatch(format!(
+                "checksum mismatch: {artifact}@{number} should be sha256:{} and is {digest}",
+                super::text::plain(&answer.checksum)
+            )));
+        }
+        Ok(Fetched {
+            artifact,
+            version: number,
+            readme: answer.readme_content,
+            digest,
+            published_at: answer.published_at,
+        })
+    }
+
+    /// All artifacts of a search, or of a namespace, or all, up to `limit`.
+    ///
+    /// # Errors
+    /// The registry refuses or cannot be reached.
+    pub fn list(
+        &self,
+        search: Option<&str>,
+        namespace: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<api::Artifact>, ClientError> {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.append_pair("limit", &limit.clamp(1, 1000).to_string());
+        for (name, value) in [("search", search), ("namespace", namespace)] {
+            if let Some(value) = value {
+                query.append_pair(name, value);
+            }
+        }
+        let mut path = format!("/v1/artifacts?{}", query.finish());
+        let mut found: Vec<api::Artifact> = Vec::new();
+        loop {
+            let (page, next) = self.transport.page(&path)?;
+            let page: Vec<api::Artifact> = read(&page)?;
+            found.extend(page);
+            match next {
+                Some(next) if found.len() < limit => path = next,
+                _ => break,
+            }
+        }
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    /// One artifact.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn artifact(&self, artifact: &ArtifactId) -> Result<api::Artifact, ClientError> {
+        self.send(Method::GET, &artifact_path(artifact), None)
+    }
+
+    /// Its versions, the highest first.
+    ///
+    /// # Errors
+    /// There is no such artifact.
+    pub fn versions(&self, artifact: &ArtifactId) -> Result<api::Versions, ClientError> {
+        self.send(
+            Method::GET,
+            &format!("{}/versions", artifact_path(artifact)),
+            None,
+        )
+    }
+
+    /// Hides a version from new resolutions, or shows it again.
+    ///
+    /// # Errors
+    /// There is none, or the token does not allow it.
+    pub fn yank(
+        &self,
+        artifact: &ArtifactId,
+        version: &semver::Version,
+        yanked: bool,
+    ) -> Result<(), ClientError> {
+        let path = format!("{}/yank", version_path(artifact, &version.to_string()));
+        let _: api::Done = self.send(Method::POST, &path, Some(&json!(api::Yank { yanked })))?;
+        Ok(())
+    }
+
+    /// Takes an artifact away.
+    ///
+    /// # Errors
+    /// There is none, or the token does not allow it.
+    pub fn delete(&self, artifact: &ArtifactId) -> Result<(), ClientError> {
+        let _: api::Done = self.send(Method::DELETE, &artifact_path(artifact), None)?;
+        Ok(())
+    }
+
+    /// Makes a token.
+    ///
+    /// # Errors
+    /// A scope is none, or the caller is no administrator.
+    pub fn create_token(&self, wish: &api::NewToken) -> Result<api::TokenMade, ClientError> {
+        self.send(Method::POST, "/v1/tokens", Some(&json!(wish)))
+    }
+
+    /// All tokens.
+    ///
+    /// # Errors
+    /// The caller is no administrator.
+    pub fn tokens(&self) -> Result<Vec<api::Token>, ClientError> {
+        let tokens: api::Tokens = self.send(Method::GET, "/v1/tokens", None)?;
+        Ok(tokens.tokens)
+    }
+
+    /// Ends a token.
+    ///
+    /// # Errors
+    /// There is none, or the caller is no administrator.
+    pub fn revoke_token(&self, id: &str) -> Result<(), ClientError> {
+        let path = format!("/v1/tokens/{}", encoded(id));
+        let _: api::Done = self.send(Method::DELETE, &path, None)?;
+        Ok(())
+    }
+
+    /// The token that this client carries.
+    ///
+    /// # Errors
+    /// It does not work.
+    pub fn own_token(&self) -> Result<api::Token, ClientError> {
+        self.send(Method::GET, "/v1/token", None)
+    }
+
+    /// Lets the registry check all it has.
+    ///
+    /// # Errors
+    /// The caller is no administrator.
+    pub fn check(&self) -> Result<api::Checked, ClientError> {
+        self.send(Method::POST, "/v1/admin/check", None)
+    }
+
+    /// Lets the registry remove what nothing names.
+    ///
+    /// # Errors
+    /// The caller is no administrator.
+    pub fn sweep(&self) -> Result<api::Swept, ClientError> {
+        self.send(Method::POST, "/v1/admin/sweep", None)
+    }
+
+    fn send<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<T, ClientError> {
+        read(&self.transport.send(method, path, body)?)
+    }
+}
+
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ClientError> {
+    serde_json::from_slice(body)
+        .map_err(|error| ClientError::Mismatch(format!("the answer is not a registry's: {error}")))
+}
+
+fn artifact_path(artifact: &ArtifactId) -> String {
+    // Valid names need no encoding.
+    format!("/v1/artifacts/{}/{}", artifact.namespace(), artifact.name())
+}
+
+fn version_path(artifact: &ArtifactId, version: &str) -> String {
+    format!("{}/{}", artifact_path(artifact), encoded(version))
+}
+
+/// For one segment of a path.
+fn encoded(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+    text.bytes()
+        .map(|byte| match plain(byte) {
+            true => char::from(byte).to_string(),
+            false => format!("%{byte:02X}"),
+        })
+        .collect()
+}
+
+/// Whether an answer of this status may be different next time.
+pub(crate) fn is_passing(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 429 | 502 | 503 | 504)
+}

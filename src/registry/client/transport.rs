@@ -1,0 +1,275 @@
+//! How requests reach the answering code: over a connection, or by a call.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Method, Request, Response, StatusCode, header};
+use http_body_util::BodyExt;
+use serde_json::Value;
+use tower::ServiceExt;
+
+use super::{api, is_passing};
+use crate::registry::server;
+use crate::registry::store::{Store, StoreError};
+use crate::registry::text::plain;
+
+/// Tries until a registry that cannot be reached is given up.
+const TRIES: u32 = 4;
+
+/// Pause before the second try; doubled for each further one.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Longest pause, whatever the server says.
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// Bytes of an answer that are taken.
+const MAX_ANSWER: u64 = 64 << 20;
+
+/// Why the registry did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// It refuses.
+    #[error("{message}")]
+    Refused {
+        /// The answer's status.
+        status: u16,
+        /// What it says.
+        message: String,
+    },
+    /// It cannot be reached, or not any more.
+    #[error("{0}")]
+    Unreachable(String),
+    /// What it answers is not what was asked for.
+    #[error("{0}")]
+    Mismatch(String),
+    /// The store of this user cannot be opened.
+    #[error("the store in {directory} cannot be used")]
+    Store {
+        /// Where it is.
+        directory: String,
+        /// Why.
+        #[source]
+        source: StoreError,
+    },
+    /// No runtime for the call.
+    #[error("the call cannot be made")]
+    Io(#[from] io::Error),
+}
+
+/// The way to a registry.
+pub enum Transport {
+    /// To a server.
+    Http(Box<Http>),
+    /// To a store on this machine, in this process.
+    Local(Box<Local>),
+}
+
+/// A server.
+pub struct Http {
+    agent: ureq::Agent,
+    base: String,
+    token: Option<String>,
+}
+
+/// A store that is open.
+pub struct Local {
+    router: Router,
+    runtime: tokio::runtime::Runtime,
+}
+
+type Answer = Response<Vec<u8>>;
+
+impl Transport {
+    /// To the server at `base`, such as `https://host:8800`.
+    pub fn http(base: &str, token: Option<String>) -> Self {
+        // Redirects are refused: a token must not be carried to where its owner did not send it.
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .timeout_connect(Some(Duration::from_secs(5)))
+            .timeout_global(Some(Duration::from_secs(60)))
+            .user_agent(concat!("pactown/", env!("CARGO_PKG_VERSION")))
+            .build();
+        Self::Http(Box::new(Http {
+            agent: config.into(),
+            base: base.trim_end_matches('/').to_owned(),
+            token,
+        }))
+    }
+
+    /// To the store in `directory`, made when there is none.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn local(directory: &Path) -> Result<Self, ClientError> {
+        let store = Store::open(directory).map_err(|source| ClientError::Store {
+            directory: directory.display().to_string(),
+            source,
+        })?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()?;
+        Ok(Self::Local(Box::new(Local {
+            router: server::in_process(store),
+            runtime,
+        })))
+    }
+
+    /// The body of a success.
+    pub(super) fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Vec<u8>, ClientError> {
+        Ok(self.answer(method, path, body)?.into_body())
+    }
+
+    /// The body of a success, and the path of the next page.
+    pub(super) fn page(&self, path: &str) -> Result<(Vec<u8>, Option<String>), ClientError> {
+        let answer = self.answer(Method::GET, path, None)?;
+        let link = answer
+            .headers()
+            .get(header::LINK)
+            .and_then(|link| link.to_str().ok());
+        let next = link.and_then(|link| {
+            let (target, rest) = link.strip_prefix('<')?.split_once('>')?;
+            (rest.contains("rel=\"next\"") && target.starts_with('/')).then(|| target.to_owned())
+        });
+        Ok((answer.into_body(), next))
+    }
+
+    fn answer(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Answer, ClientError> {
+        let body = body.map(|body| body.to_string().into_bytes());
+        let mut pause = PAUSE;
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let answer = match self {
+                Self::Http(server) => server.once(&method, path, body.as_deref()),
+                Self::Local(store) => store.once(&method, path, body.as_deref()),
+            };
+            let again = match &answer {
+                Ok(answer) => is_passing(answer.status()),
+                Err(ClientError::Unreachable(_)) => true,
+                Err(_) => false,
+            };
+            if !again || attempt == TRIES {
+                return answer.and_then(success);
+            }
+            // Every request may be sent twice: publishing the same again changes nothing.
+            let asked = answer.ok().and_then(|answer| retry_after(&answer));
+            std::thread::sleep(asked.unwrap_or_else(|| scattered(pause)).min(LONGEST));
+            pause *= 2;
+        }
+    }
+}
+
+impl Http {
+    fn once(&self, method: &Method, path: &str, body: Option<&[u8]>) -> Result<Answer, ClientError> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.base));
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        if body.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        let told = |error: &dyn std::fmt::Display| {
+            ClientError::Unreachable(format!(
+                "the registry at {} cannot be reached: {error}",
+                self.base
+            ))
+        };
+        let request = request
+            .body(body.unwrap_or_default())
+            .map_err(|error| told(&error))?;
+        let answer = self.agent.run(request).map_err(|error| told(&error))?;
+        let (parts, mut body) = answer.into_parts();
+        let body = body.with_config().limit(MAX_ANSWER).read_to_vec();
+        Ok(Response::from_parts(parts, body.map_err(|error| told(&error))?))
+    }
+}
+
+impl Local {
+    fn once(&self, method: &Method, path: &str, body: Option<&[u8]>) -> Result<Answer, ClientError> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, "localhost");
+        if body.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        let request = request.body(Body::from(body.unwrap_or_default().to_vec()));
+        let request = request.map_err(|error| ClientError::Mismatch(error.to_string()))?;
+        self.runtime.block_on(async {
+            let Ok(answer) = self.router.clone().oneshot(request).await;
+            let (parts, body) = answer.into_parts();
+            let body = body.collect().await.map_err(io::Error::other)?;
+            Ok(Response::from_parts(parts, body.to_bytes().to_vec()))
+        })
+    }
+}
+
+fn success(answer: Answer) -> Result<Answer, ClientError> {
+    if answer.status() == StatusCode::OK {
+        return Ok(answer);
+    }
+    let status = answer.status().as_u16();
+    let message = match serde_json::from_slice::<api::Refused>(answer.body()) {
+        Ok(refused) => detail(&refused.detail),
+        Err(_) if answer.status().is_redirection() => {
+            "it answers with a redirect, which is not followed".to_owned()
+        }
+        Err(_) => format!("status {status}"),
+    };
+    Err(ClientError::Refused { status, message })
+}
+
+/// What a registry says is a stranger's text.
+fn detail(detail: &api::Detail) -> String {
+    match detail {
+        api::Detail::Text(text) => plain(text),
+        api::Detail::List(wrong) => {
+            let lines = wrong.iter().map(|wrong| {
+                let field = wrong.loc.last().map_or_else(String::new, |field| {
+                    format!(
+                        "{}: ",
+                        field
+                            .as_str()
+                            .map_or_else(|| field.to_string(), ToOwned::to_owned)
+                    )
+                });
+                plain(&format!("{field}{}", wrong.msg))
+            });
+            lines.collect::<Vec<_>>().join("; ")
+        }
+    }
+}
+
+fn retry_after(answer: &Answer) -> Option<Duration> {
+    let seconds = answer
+        .headers()
+        .get(header::RETRY_AFTER)?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+/// Between half of it and all of it, so that many clients do not come back together.
+fn scattered(pause: Duration) -> Duration {
+    let mut byte = [0_u8; 1];
+    // Without randomness it is the whole pause.
+    let part = match rustix::rand::getrandom(&mut byte[..], rustix::rand::GetRandomFlags::empty()) {
+        Ok(1) => 0.5 + f64::from(byte[0]) / 510.0,
+        _ => 1.0,
+    };
+    pause.mul_f64(part)
+}

@@ -1,0 +1,12 @@
+//! The registry through the real program: its REST interface, its rules, its command line.
+
+#[path = "registry/command.rs"]
+mod command;
+#[path = "registry/crash.rs"]
+mod crash;
+#[path = "registry/hostile.rs"]
+mod hostile;
+#[path = "registry/rest.rs"]
+mod rest;
+#[path = "registry/rules.rs"]
+mod rules;
