@@ -125,10 +125,17 @@ const CURSOR: (&str, &str, Shape) = (
 
 /// The table.
 pub(super) fn operations() -> Vec<Operation> {
-    [service(), artifacts(), changes(), tokens(), for_people()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        service(),
+        artifacts(),
+        contents(),
+        changes(),
+        tokens(),
+        for_people(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn service() -> Vec<Operation> {
@@ -185,6 +192,12 @@ fn artifacts() -> Vec<Operation> {
         )
         .json::<api::Versions>()
         .refuses(&[404]),
+    ]
+}
+
+fn contents() -> Vec<Operation> {
+    let get = |path, name, summary, handler| Operation::new(Method::GET, path, name, summary, handler);
+    vec![
         get(
             "/v1/artifacts/{namespace}/{name}/{version}",
             "getVersion",
