@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -14,6 +15,10 @@ use crate::instance::{Instance, RUN_ROOT};
 use crate::remains;
 use crate::session;
 use crate::state::{self, InstanceRecord};
+
+/// How often a supervisor that takes a question and gives no answer is asked again, and the pause before that.
+const DYING: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// `ps`: the services of one instance.
 pub(super) fn run(context: &Context, arguments: &cli::PsArguments) -> Result<(), Error> {
@@ -42,13 +47,15 @@ fn rows(context: &Context, instance: &Instance, file: &Path) -> Result<Vec<Servi
 /// What the supervisor says; `None` when there is none.
 pub(super) fn living(instance: &Instance) -> Result<Option<Vec<ServiceStatus>>, Error> {
     let exists = || remains::is_alive(&instance.run_dir()) || instance.control_socket().exists();
-    if exists() && session::is_answering(instance) {
+    let mut looks = DYING;
+    while looks > 0 && exists() && session::is_answering(instance) {
         let client = Client::new(&instance.control_socket());
         match follow::block_on(client.get_json("/v1/services")) {
-            // It ended between the two looks.
-            Err(Error::Failed(_) | Error::Lost(_)) if !exists() => {}
+            // It ended between the two looks, or is dying: its socket closes with its last thread, which nothing tells.
+            Err(Error::Failed(_) | Error::Lost(_)) => std::thread::sleep(PAUSE),
             answer => return answer.map(Some),
         }
+        looks -= 1;
     }
     // Its services may well run: nobody can tell.
     if remains::is_alive(&instance.run_dir()) {
