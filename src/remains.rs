@@ -42,14 +42,31 @@ pub enum RemainsError {
 /// Removes everything of `instance` whose processes have ended: the network, control groups, id ranges, scratch
 /// directories, and at last the run directory.
 pub fn remove(instance: &Instance) -> Result<(), RemainsError> {
+    remove_objects(instance)?;
+    // Who makes the same instance anew at this moment waits until its old directory is gone.
+    let _lock = state::lock();
+    remove_directory(instance)
+}
+
+fn remove_objects(instance: &Instance) -> Result<(), RemainsError> {
     Network::delete(&network(instance)).map_err(RemainsError::Network)?;
     remove_groups(instance)?;
     remove_work(instance);
     remove_scratch(&instance.scratch())?;
     Ledger::system()
         .release_instance(&instance.name)
-        .map_err(RemainsError::Ids)?;
-    remove_run_directory(instance)
+        .map_err(RemainsError::Ids)
+}
+
+/// The same for an instance whose keeper has died, under the machine's lock: one that is being made anew at this moment
+/// waits, and one that was made anew already is left alone.
+pub fn remove_dead(instance: &Instance) -> Result<(), RemainsError> {
+    let _lock = state::lock();
+    if is_alive(&instance.run_dir()) {
+        return Ok(());
+    }
+    remove_objects(instance)?;
+    remove_directory(instance)
 }
 
 /// The network's names; its subnet plays no part in removing it.
@@ -152,10 +169,8 @@ fn abandoned_scratch() -> Vec<PathBuf> {
         .collect()
 }
 
-/// Under the machine's lock: who makes the same instance anew at this moment waits until its old directory is gone.
-fn remove_run_directory(instance: &Instance) -> Result<(), RemainsError> {
+fn remove_directory(instance: &Instance) -> Result<(), RemainsError> {
     let path = instance.run_dir();
-    let _lock = state::lock();
     match fs::remove_dir_all(&path) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => Err(RemainsError::File { path, source }),
         _ => Ok(()),

@@ -129,11 +129,16 @@ pub fn end_by_force(instance: &Instance) -> Result<bool, Error> {
     if let Ok(keeper) = Keeper::connect(&instance.keeper_socket()) {
         let process = process(&keeper).map_err(|source| internal("watch the keeper", source))?;
         let _ = keeper.send(Call::Shutdown, &[]);
-        wait_for(&process, PATIENCE).map_err(|source| internal("wait for the keeper's end", source))?;
+        let wait =
+            || wait_for(&process, PATIENCE).map_err(|source| internal("wait for the keeper's end", source));
+        if !wait()? {
+            let _ = rustix::process::pidfd_send_signal(&process, rustix::process::Signal::KILL);
+            wait()?;
+        }
     }
     let existed = fs::exists(instance.run_dir()).unwrap_or(true);
     // On a thread of its own: callers may be inside an event loop, and netlink brings another.
-    let removed = std::thread::scope(|scope| scope.spawn(|| remains::remove(instance)).join());
+    let removed = std::thread::scope(|scope| scope.spawn(|| remains::remove_dead(instance)).join());
     let removed = removed.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     removed.map_err(|error| Error::Environment {
         message: crate::error::chain(&error),

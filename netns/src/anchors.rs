@@ -7,6 +7,7 @@ use crate::error::{During, Result};
 use crate::failpoint;
 use crate::link::Links;
 use crate::namespace::{self, sysctl};
+use crate::network;
 use crate::nft::Session;
 use crate::request::NetworkSpec;
 
@@ -50,6 +51,11 @@ impl Anchors {
             host_rules: Session::of(host_rules),
             router_rules: Session::of(router_rules),
         })
+    }
+
+    /// Removes the network that hangs on them.
+    pub fn remove(self, spec: &NetworkSpec) -> Result<()> {
+        network::remove(spec, &self.host_rules)
     }
 
     /// Duplicates, for another process to hold.

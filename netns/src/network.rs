@@ -207,7 +207,7 @@ impl Network {
 
     /// Removes it.
     pub fn remove(self) -> Result<()> {
-        remove(&self.spec, &self.anchors.host_rules)
+        self.anchors.remove(&self.spec)
     }
 
     /// Removes everything of the instance, from the kernel's own lists: works after a crash, half-done, and twice. Whoever
@@ -217,7 +217,8 @@ impl Network {
     }
 }
 
-fn remove(spec: &NetworkSpec, rules: &Session) -> Result<()> {
+/// Removes everything that `rules` may.
+pub(crate) fn remove(spec: &NetworkSpec, rules: &Session) -> Result<()> {
     let mut done = Collected::default();
     done.step(foreign::close(rules, &spec.uplink()));
     done.step(Links::open().and_then(|host| host.delete(&spec.uplink())));

@@ -12,9 +12,11 @@ impl Engine {
         for (_, discard) in self.discards.drain() {
             let _ = discard.await;
         }
+        // A network that could not be taken over is removed all the same, which only the owner of its rules can.
+        let anchors = keepsake::recall_anchors(self.keeper.socket()).unwrap_or_default();
         keepsake::release_anchors(&self.keeper);
         if let Some(wires) = self.wires.take()
-            && let Ok(Err(error)) = wish::blocking(move || wires.delete()).await
+            && let Ok(Err(error)) = wish::blocking(move || wires.delete(anchors)).await
         {
             tell(&chain(&error));
         }

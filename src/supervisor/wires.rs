@@ -85,12 +85,13 @@ impl Wires {
         self.with(|network| network.forwarder_sockets())
     }
 
-    /// Removes everything.
-    pub(super) fn delete(&self) -> Result<()> {
+    /// Removes everything; `anchors` are for a network that is not at hand.
+    pub(super) fn delete(&self, anchors: Option<Anchors>) -> Result<()> {
         let spec = self.spec.clone();
-        self.ask(move |slot| match slot.take() {
-            Some(network) => network.remove(),
-            None => Network::delete(&spec),
+        self.ask(move |slot| match (slot.take(), anchors) {
+            (Some(network), _) => network.remove(),
+            (None, Some(anchors)) => anchors.remove(&spec),
+            (None, None) => Network::delete(&spec),
         })
     }
 
