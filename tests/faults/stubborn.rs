@@ -126,25 +126,6 @@ services:
     machine.assert_clean();
 }
 
-/// A frozen group takes no signal, not even SIGKILL, until it is thawed.
-#[test]
-fn a_frozen_group_can_be_ended() {
-    let machine = Machine::take();
-    let yaml = "name: ice\nservices:\n  s: {readme: s.md, stop_grace: 1s}\n";
-    let town = Town::new("ice", yaml, &[("s.md", &readme("exec sleep 1000"))]);
-    town.ok(&["up", "-d"]);
-    let init = town.pid("s");
-    let (directory, is_v2) = group(init, "freezer");
-    let (file, word) = match is_v2 {
-        true => ("cgroup.freeze", "1"),
-        false => ("freezer.state", "FROZEN"),
-    };
-    fs::write(directory.join(file), word).expect("freeze");
-    stop(&town, &family(init), Duration::ZERO, Duration::from_secs(1));
-    town.ok(&["down"]);
-    machine.assert_clean();
-}
-
 const FAMILY: &str = "import os, time
 for number in range(8):
     if os.fork() == 0:
