@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use pactown::config::ecosystem::Limits;
+use pactown::config::ecosystem::{Exceptions, Limits};
 use pactown::host::HostFacts;
 use pactown::identity::IdRange;
 use pactown::spec::{self, SandboxPlan, Writable};
@@ -185,6 +185,8 @@ impl Site {
             toolchains: Vec::new(),
             files: BTreeMap::new(),
             limits: Limits::default(),
+            exceptions: Exceptions::default(),
+            devices: Vec::new(),
             cgroup: format!("pactown-bench-{}/{id}", std::process::id()),
             netns: Some(self.directory.join("netns").join(id)),
             notify: None,

@@ -12,7 +12,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::resolver::Format;
-pub use insight::{EventsArguments, WhyArguments};
+pub use insight::{EventsArguments, InspectArguments, WhyArguments};
 pub use live::{StatsArguments, TopArguments, UiArguments};
 pub use logs::LogsArguments;
 pub use registry::*;
@@ -101,6 +101,8 @@ pub enum Command {
     Why(WhyArguments),
     /// Show what happened to the services
     Events(EventsArguments),
+    /// Show what holds a running service, as the kernel tells
+    Inspect(InspectArguments),
     /// Show where the time of the last start went
     #[command(
         after_help = "Examples:\n  pactown analyze\n  pactown analyze -f examples/shop\n  pactown analyze --json"

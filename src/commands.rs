@@ -11,6 +11,7 @@ mod dry_run;
 mod events;
 mod exec;
 mod follow;
+mod inspect;
 mod logs;
 mod preflight;
 mod privilege;
@@ -105,6 +106,7 @@ fn dispatch(context: &Context, command: &Command) -> Result<(), Error> {
         Command::Wait(arguments) => wait::run(context, arguments),
         Command::Events(arguments) => events::run(context, arguments),
         Command::Why(arguments) => why::run(context, arguments),
+        Command::Inspect(arguments) => inspect::run(context, arguments),
         Command::Analyze => analyze::run(context),
         Command::Ls => ps::list(context),
         Command::Validate(arguments) => validate::run(context, arguments),

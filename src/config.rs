@@ -16,6 +16,7 @@ pub(crate) mod cron;
 mod dependencies;
 mod dotenv;
 pub mod ecosystem;
+mod exceptions;
 mod expect;
 mod grammar;
 mod health;
@@ -28,6 +29,7 @@ pub(crate) mod restart;
 mod scalars;
 pub(crate) mod schedule;
 mod schema;
+mod security;
 mod service;
 mod storage;
 mod top;
@@ -59,20 +61,29 @@ pub fn load(file: &Path, environment: &IndexMap<String, String>) -> Result<Loade
             .iter()
             .map(|(name, value)| (name.clone(), value.clone())),
     );
-    examine(&file, &text, &variables, said, &readme_fault)
+    examine(&file, &text, &variables, said, (&readme_fault, &text_of))
 }
 
 /// The pure part of [`load`]: no file is looked at.
 pub fn parse(file: &Path, text: &str, variables: &IndexMap<String, String>) -> Result<Loaded, Problems> {
-    examine(file, text, variables, Problems::default(), &|_| None)
+    // A file that nobody looks at is as good as the default.
+    let profile = r#"{"defaultAction": "SCMP_ACT_ERRNO"}"#;
+    let files: Files = (&|_| None, &|_| Ok(profile.to_owned()));
+    examine(file, text, variables, Problems::default(), files)
 }
+
+/// What is asked of other files: why one cannot be read, and the text of one.
+type Files<'a> = (
+    &'a dyn Fn(&Path) -> Option<String>,
+    &'a dyn Fn(&Path) -> Result<String, String>,
+);
 
 fn examine(
     file: &Path,
     text: &str,
     variables: &IndexMap<String, String>,
     said: Problems,
-    unreadable: &dyn Fn(&Path) -> Option<String>,
+    (unreadable, text_of): Files,
 ) -> Result<Loaded, Problems> {
     let report = Report::new(file, text);
     let ecosystem = tree::read(text, &report).map(|mut root| {
@@ -82,6 +93,7 @@ fn examine(
             report: &report,
             directory,
             unreadable,
+            text_of,
         };
         top::ecosystem(file, &root, &context)
     });
@@ -129,6 +141,13 @@ fn readme_fault(path: &Path) -> Option<String> {
         Ok(metadata) if metadata.is_file() => None,
         Ok(_) => Some("it is not a file".to_owned()),
         Err(error) => Some(said(&error)),
+    }
+}
+
+fn text_of(path: &Path) -> Result<String, String> {
+    match readme_fault(path) {
+        Some(why) => Err(why),
+        None => fs::read_to_string(path).map_err(|error| said(&error)),
     }
 }
 

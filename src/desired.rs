@@ -115,6 +115,7 @@ pub(crate) mod tests {
             run_as_root: false,
             toolchains: vec![],
             rootfs: None,
+            exceptions: crate::config::ecosystem::Exceptions::default(),
         }
     }
 }

@@ -4,10 +4,12 @@
 
 use std::fs;
 use std::net::IpAddr;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+use crate::config::ecosystem::Device;
 
 /// Facts about the host (or about a `rootfs:` directory in its place).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +53,38 @@ pub enum EntryKind {
     File,
     /// Made again, with this target.
     Symlink(PathBuf),
+}
+
+/// A character device of the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceNode {
+    /// Where it is, on the host and inside.
+    pub path: PathBuf,
+    /// Major number: the driver.
+    pub major: i64,
+    /// Minor number.
+    pub minor: i64,
+    /// It may be written.
+    pub writable: bool,
+}
+
+/// The node of `device` on this host.
+///
+/// # Errors
+/// There is none, or it is no character device.
+pub fn device(device: &Device) -> Result<DeviceNode, String> {
+    let metadata = fs::symlink_metadata(&device.path)
+        .map_err(|error| format!("the device {} cannot be given: {error}", device.path))?;
+    // A disk would be a way to everything on it.
+    if !metadata.file_type().is_char_device() {
+        return Err(format!("{} is no character device", device.path));
+    }
+    Ok(DeviceNode {
+        path: PathBuf::from(&device.path),
+        major: i64::from(rustix::fs::major(metadata.rdev())),
+        minor: i64::from(rustix::fs::minor(metadata.rdev())),
+        writable: device.writable,
+    })
 }
 
 /// Directories of the host's root that hold programs and libraries (file-hierarchy(7)), and the stores that replace

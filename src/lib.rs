@@ -20,6 +20,7 @@ pub mod events;
 pub(crate) mod health;
 pub mod host;
 pub mod identity;
+pub mod inspect;
 pub mod instance;
 pub mod logs;
 pub mod markpact;

@@ -183,8 +183,20 @@ pub fn fingerprint(
         "user": service.run_as_root,
         "toolchains": service.toolchains,
         "rootfs": service.rootfs,
+        "security": security(service),
+        "devices": service.exceptions.devices.iter().map(|device| json!([device.path, device.writable])).collect::<Vec<_>>(),
+        "read_only": !service.exceptions.writable_root,
         "sandbox_path": service.sandbox_path,
         "loopback_compat": desired.ecosystem.loopback_compat,
+    })
+}
+
+fn security(service: &Service) -> Value {
+    let exceptions = &service.exceptions;
+    json!({
+        "capabilities": exceptions.capabilities,
+        "seccomp": exceptions.seccomp,
+        "debug": exceptions.debug,
     })
 }
 

@@ -8,13 +8,13 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use oci_spec::runtime::{
-    Linux, LinuxBuilder, LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType, RootBuilder, Spec,
-    SpecBuilder,
+    Linux, LinuxBuilder, LinuxDevice, LinuxDeviceBuilder, LinuxDeviceType, LinuxNamespace,
+    LinuxNamespaceBuilder, LinuxNamespaceType, RootBuilder, Spec, SpecBuilder,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::config::ecosystem::{BindMount, Limits};
-use crate::host::HostFacts;
+use crate::config::ecosystem::{BindMount, Exceptions, Limits};
+use crate::host::{DeviceNode, HostFacts};
 use crate::identity::IdRange;
 
 mod etc;
@@ -68,6 +68,10 @@ pub struct SandboxPlan {
     pub files: BTreeMap<PathBuf, String>,
     /// `limits:`.
     pub limits: Limits,
+    /// What is allowed beyond the default.
+    pub exceptions: Exceptions,
+    /// The nodes of `exceptions.devices`.
+    pub devices: Vec<DeviceNode>,
     /// The cgroup, relative to each hierarchy's root.
     pub cgroup: String,
     /// The network namespace's file; `None` = a new one with nothing in it.
@@ -126,7 +130,7 @@ pub fn build(plan: &SandboxPlan) -> Bundle {
         .root(built(
             RootBuilder::default()
                 .path(plan.bundle.join("root"))
-                .readonly(true)
+                .readonly(!plan.exceptions.writable_root)
                 .build(),
         ))
         .process(process::process(plan))
@@ -145,18 +149,38 @@ pub fn build(plan: &SandboxPlan) -> Bundle {
 
 fn linux(plan: &SandboxPlan) -> Linux {
     let maps = vec![ids::mapping(0, plan.ids.base, crate::identity::RANGE_SIZE)];
-    let linux = LinuxBuilder::default()
+    let mut linux = LinuxBuilder::default()
         .uid_mappings(maps.clone())
         .gid_mappings(maps)
         .namespaces(namespaces(plan))
         .resources(resources::resources(plan))
         .cgroups_path(plan.cgroup.clone())
-        .seccomp(seccomp::profile())
         .masked_paths(masks::masked(&plan.host))
         .readonly_paths(masks::read_only())
-        .rootfs_propagation("private")
-        .build();
-    built(linux)
+        .rootfs_propagation("private");
+    if let Some(profile) = seccomp::profile_with(&plan.exceptions) {
+        linux = linux.seccomp(profile);
+    }
+    if !plan.devices.is_empty() {
+        linux = linux.devices(devices(plan));
+    }
+    built(linux.build())
+}
+
+/// Nodes of the service's own, which nobody else inside may open.
+fn devices(plan: &SandboxPlan) -> Vec<LinuxDevice> {
+    let node = |device: &DeviceNode| {
+        let node = LinuxDeviceBuilder::default()
+            .path(device.path.clone())
+            .typ(LinuxDeviceType::C)
+            .major(device.major)
+            .minor(device.minor)
+            .file_mode(if device.writable { 0o600_u32 } else { 0o400 })
+            .uid(ids::inside(plan))
+            .gid(ids::inside(plan));
+        built(node.build())
+    };
+    plan.devices.iter().map(node).collect()
 }
 
 fn namespaces(plan: &SandboxPlan) -> Vec<LinuxNamespace> {

@@ -163,8 +163,12 @@ const MALFORMED: &[(&str, &str)] = &[
         "name: x\nservices:\n  a:\n    schedule: */5 * * * *\n",
     ),
     (
+        "exceptions from the isolation",
+        "name: x\nservices:\n  a: {security: {capabilities: [net_admin, NET_RAW, CHWON, 5, cap_chown, Chown], debug: often, seccompp: x}}\n  b: {security: unconfined, devices: [/dev/mem, /dev/sda, '/dev/dri/../mem', /dev/kvm, '/dev/kvm:ro', 'kvm', '/dev/kvm:rwm', 5], read_only: often}\n  c: {security: {capabilities: CHOWN, seccomp: [x]}}\n",
+    ),
+    (
         "features that come later",
-        "name: x\nsecrets: {a: b}\nservices:\n  a: {replicas: 2, restart: always, secrets: [x], security: {a: b}, devices: [/dev/kvm]}\n  b: {target: desktop, framework: electron, build_cmd: make, build_targets: [linux], read_only: false}\n  c: {hooks: {a: b}, on_unhealthy: restart, from: x, auto_restart: sometimes}\n",
+        "name: x\nsecrets: {a: b}\nservices:\n  a: {replicas: 2, restart: always, secrets: [x]}\n  b: {target: desktop, framework: electron, build_cmd: make, build_targets: [linux]}\n  c: {hooks: {a: b}, on_unhealthy: restart, from: x, auto_restart: sometimes}\n",
     ),
     (
         "variables that are not set",

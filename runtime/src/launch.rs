@@ -118,10 +118,7 @@ fn lower_map(spec: &Spec) -> Option<IdMap> {
     let linux = spec.linux().as_ref()?;
     let user = spec.process().as_ref()?.user();
     let one = |map: &Option<Vec<LinuxIdMapping>>, inside: u32| {
-        let host = map.iter().flatten().find_map(|m| {
-            let offset = inside.checked_sub(m.container_id())?;
-            (offset < m.size()).then(|| m.host_id() + offset)
-        })?;
+        let host = host_id(map, inside)?;
         LinuxIdMappingBuilder::default()
             .container_id(0_u32)
             .host_id(host)
@@ -132,6 +129,14 @@ fn lower_map(spec: &Spec) -> Option<IdMap> {
     Some(IdMap {
         uids: vec![one(linux.uid_mappings(), user.uid())?],
         gids: vec![one(linux.gid_mappings(), user.gid())?],
+    })
+}
+
+/// The host's number of an id inside.
+pub(crate) fn host_id(map: &Option<Vec<LinuxIdMapping>>, inside: u32) -> Option<u32> {
+    map.iter().flatten().find_map(|m| {
+        let offset = inside.checked_sub(m.container_id())?;
+        (offset < m.size()).then(|| m.host_id() + offset)
     })
 }
 

@@ -11,6 +11,7 @@ mod beneath;
 pub mod cgroup;
 pub mod client;
 mod cri;
+mod devices;
 mod enter;
 pub mod error;
 pub mod failpoint;

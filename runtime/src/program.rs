@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use caps::CapSet;
+use caps::{CapSet, CapsHashSet};
 use nix::errno::Errno;
 use nix::sched::CloneFlags;
 use nix::sys::resource::{Resource, setrlimit};
@@ -34,6 +34,8 @@ pub(crate) struct Program {
     gid: u32,
     rlimits: Vec<PosixRlimit>,
     umask: u32,
+    /// What it keeps, in its user namespace: the same in each of its sets.
+    capabilities: CapsHashSet,
 }
 
 impl Program {
@@ -75,6 +77,7 @@ impl Program {
             gid: process.user().gid(),
             rlimits: process.rlimits().clone().unwrap_or_default(),
             umask: process.user().umask().unwrap_or(DEFAULT_UMASK),
+            capabilities: capabilities(process),
         })
     }
 
@@ -120,27 +123,39 @@ impl Program {
         seccomp.load().during(|| "load the seccomp filter".to_owned())
     }
 
-    /// Its user and group, without any capability.
+    /// Its user and group, with no capability but those that its spec names.
     fn become_user(&self) -> Result<()> {
         let drop_all = !Layer::Capabilities.is_off();
-        if drop_all {
-            caps::clear(None, CapSet::Bounding).during(|| "empty the bounding set".to_owned())?;
+        let others = caps::runtime::thread_all_supported();
+        for capability in others.difference(&self.capabilities).filter(|_| drop_all) {
+            caps::drop(None, CapSet::Bounding, *capability).during(|| "empty the bounding set".to_owned())?;
         }
+        // Else another uid than 0 would lose them (capabilities(7), "Effect of user ID changes").
+        let keep = !self.capabilities.is_empty();
+        rustix::thread::set_keep_capabilities(keep).during(|| "keep capabilities".to_owned())?;
         nix::unistd::setgroups(&[]).during(|| "drop the supplementary groups".to_owned())?;
         let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
         nix::unistd::setresgid(gid, gid, gid).during(|| format!("become group {gid}"))?;
         nix::unistd::setresuid(uid, uid, uid).during(|| format!("become user {uid}"))?;
+        // Ambient ones last: they must be in two of the others.
         for set in [
-            CapSet::Ambient,
             CapSet::Inheritable,
             CapSet::Effective,
             CapSet::Permitted,
+            CapSet::Ambient,
         ] {
             if drop_all {
-                caps::clear(None, set).during(|| format!("empty the {set:?} set"))?;
+                self.confine(set).during(|| format!("set the {set:?} set"))?;
             }
         }
         Ok(())
+    }
+
+    fn confine(&self, set: CapSet) -> std::result::Result<(), caps::errors::CapsError> {
+        match self.capabilities.is_empty() {
+            true => caps::clear(None, set),
+            false => caps::set(None, set, &self.capabilities),
+        }
     }
 
     /// `execvpe`: with a slash the path itself, else the first that works of PATH.
@@ -177,6 +192,18 @@ fn own_keyring() -> Result<()> {
         Err(error) if [Some(libc::ENOSYS), Some(libc::EPERM)].contains(&error.raw_os_error()) => Ok(()),
         other => other.during(|| "join a session keyring".to_owned()),
     }
+}
+
+/// Its capabilities as the bounding set of its spec has them.
+fn capabilities(process: &Process) -> CapsHashSet {
+    let sets = process.capabilities().as_ref();
+    let named = sets
+        .and_then(|sets| sets.bounding().as_ref())
+        .into_iter()
+        .flatten();
+    named
+        .filter_map(|name| format!("CAP_{name}").parse().ok())
+        .collect()
 }
 
 fn resource(kind: PosixRlimitType) -> Result<Resource> {

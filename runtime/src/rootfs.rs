@@ -15,6 +15,7 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, O
 
 use crate::beneath;
 use crate::cgroup::Cgroup;
+use crate::devices;
 use crate::error::{During, Failure, Result};
 use crate::layer::Layer;
 use crate::masks;
@@ -97,7 +98,41 @@ pub(crate) fn skeleton(fixed: &[Operation], mounts: &[Operation]) -> Result<Owne
         };
     }
     rustix::process::umask(before);
-    filled.map(|()| tree)
+    filled?;
+    if let Some(owner) = owner(options) {
+        give_away(tree.as_fd(), owner).during(|| format!("give the root to user {}", owner.0))?;
+    }
+    Ok(tree)
+}
+
+/// Who a tmpfs with these options belongs to, when they say so.
+fn owner(options: &[(String, String)]) -> Option<(u32, u32)> {
+    let value = |key: &str| {
+        let option = options.iter().find(|(known, _)| known == key);
+        option.and_then(|(_, value)| value.parse().ok())
+    };
+    Some((value("uid")?, value("gid")?))
+}
+
+/// Everything in a directory that this process has just filled.
+fn give_away(directory: BorrowedFd, (uid, gid): (u32, u32)) -> std::io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let opened = rustix::fs::openat(directory, ".", flags, Mode::empty())?;
+    for entry in rustix::fs::Dir::read_from(&opened)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name == c"." || name == c".." {
+            continue;
+        }
+        let owner = (rustix::fs::Uid::from_raw(uid), rustix::fs::Gid::from_raw(gid));
+        let link = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
+        rustix::fs::chownat(&opened, name, Some(owner.0), Some(owner.1), link)?;
+        if entry.file_type() == FileType::Directory {
+            let inner = rustix::fs::openat(&opened, name, flags, Mode::empty())?;
+            give_away(inner.as_fd(), (uid, gid))?;
+        }
+    }
+    Ok(())
 }
 
 fn make_entry(new_root: BorrowedFd, entry: &Operation) -> Result<()> {
@@ -150,7 +185,7 @@ fn apply(root: &Root, new_root: BorrowedFd, stage: &Stage, operation: &Operation
             let tree = filesystem(kind, options, operation.attributes)?;
             attach(new_root, &tree, target)
         }
-        What::Devices => devices(new_root, target, operation.attributes),
+        What::Devices => devices::make(root.spec, new_root, target, operation.attributes),
         What::Cgroup => cgroup_view(root, new_root, target, operation.attributes),
         What::Symlink { .. } | What::File { .. } => make_entry(new_root, operation),
         What::Overlay(overlay) => mount_overlay(root, new_root, stage, target, overlay, operation.attributes),
@@ -246,59 +281,6 @@ fn copy(new_root: BorrowedFd, source: &Path, target: &Path) -> Result<()> {
     fs::File::from(file)
         .write_all(&content)
         .during(|| "write".to_owned())
-}
-
-/// The nodes that programs expect; made, not bound, so that no link of a foreign root can stand in for one.
-fn devices(new_root: BorrowedFd, target: &Path, attributes: u64) -> Result<()> {
-    const NODES: &[(&str, u32, u32)] = &[
-        ("null", 1, 3),
-        ("zero", 1, 5),
-        ("full", 1, 7),
-        ("random", 1, 8),
-        ("urandom", 1, 9),
-        ("tty", 5, 0),
-    ];
-    const LINKS: &[(&str, &str)] = &[
-        ("fd", "/proc/self/fd"),
-        ("stdin", "/proc/self/fd/0"),
-        ("stdout", "/proc/self/fd/1"),
-        ("stderr", "/proc/self/fd/2"),
-        ("ptmx", "pts/ptmx"),
-    ];
-    let settings = [
-        ("size".to_owned(), "65536".to_owned()),
-        ("mode".to_owned(), "0755".to_owned()),
-    ];
-    let tree = filesystem("tmpfs", &settings, attributes & !libc::MOUNT_ATTR_NODEV & !RDONLY)?;
-    attach(new_root, &tree, target)?;
-    let directory = beneath::open(new_root, target).during(|| "open it".to_owned())?;
-    for (name, major, minor) in NODES {
-        let device = rustix::fs::makedev(*major, *minor);
-        rustix::fs::mknodat(
-            &directory,
-            *name,
-            FileType::CharacterDevice,
-            Mode::from_raw_mode(0o666),
-            device,
-        )
-        .and_then(|()| {
-            rustix::fs::chmodat(
-                &directory,
-                *name,
-                Mode::from_raw_mode(0o666),
-                rustix::fs::AtFlags::empty(),
-            )
-        })
-        .during(|| format!("make the node `{name}`"))?;
-    }
-    for (name, text) in LINKS {
-        rustix::fs::symlinkat(*text, &directory, *name).during(|| format!("make the link `{name}`"))?;
-    }
-    for name in ["pts", "shm", "mqueue"] {
-        rustix::fs::mkdirat(&directory, name, Mode::from_raw_mode(0o755))
-            .during(|| format!("make `{name}`"))?;
-    }
-    Ok(())
 }
 
 fn cgroup_view(root: &Root, new_root: BorrowedFd, target: &Path, attributes: u64) -> Result<()> {

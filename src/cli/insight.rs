@@ -1,4 +1,4 @@
-//! Arguments of the verbs that look back: `events` and `why`.
+//! Arguments of the verbs that look: `events`, `inspect` and `why`.
 
 use clap::Args;
 use jiff::Timestamp;
@@ -12,6 +12,19 @@ use crate::events::Kind;
 pub struct WhyArguments {
     /// The service (default: all that are not as they should be)
     pub service: Option<String>,
+}
+
+/// Arguments of `inspect`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  pactown inspect web\n  pactown inspect web --json\n  pactown inspect web --score"
+)]
+pub struct InspectArguments {
+    /// A running service
+    pub service: String,
+    /// Show the exposure of a systemd unit that would hold it in the same way
+    #[arg(long)]
+    pub score: bool,
 }
 
 /// Arguments of `events`.

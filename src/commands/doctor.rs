@@ -79,11 +79,23 @@ fn rows() -> Vec<Row> {
             detail: missing.map(|why| format!("{why}; {remedy}")).unwrap_or_default(),
         })
         .collect();
+    rows.push(landlock());
     rows.push(cgroup_mode());
     rows.push(systemd_scopes());
     rows.push(inotify());
     rows.extend(toolchains());
     rows
+}
+
+/// A second layer: sandboxes hold without it, and say that they do.
+fn landlock() -> Row {
+    let version = pactown_runtime::landlock::version();
+    Row {
+        name: "Landlock".to_owned(),
+        present: version.is_ok(),
+        needed: false,
+        detail: version.map_or_else(|why| why, |version| format!("version {version}")),
+    }
 }
 
 fn cgroup_mode() -> Row {

@@ -16,6 +16,7 @@ struct Row {
     name: ServiceName,
     ports: Vec<String>,
     layers: Vec<String>,
+    loosened: Vec<String>,
 }
 
 pub(super) fn run(context: &Context, wish: &Wish, services: &[ServiceName]) -> Result<(), Error> {
@@ -29,7 +30,7 @@ pub(super) fn run(context: &Context, wish: &Wish, services: &[ServiceName]) -> R
     if context.json {
         let services: Vec<_> = rows
             .iter()
-            .map(|row| json!({"name": row.name, "ports": row.ports, "layers": row.layers}))
+            .map(|row| json!({"name": row.name, "ports": row.ports, "layers": row.layers, "loosened": row.loosened}))
             .collect();
         return context
             .output
@@ -37,6 +38,11 @@ pub(super) fn run(context: &Context, wish: &Wish, services: &[ServiceName]) -> R
     }
     for line in waves(wish, &wanted).iter().chain(&plan) {
         context.output.line(line);
+    }
+    for row in &rows {
+        for line in &row.loosened {
+            context.output.line(&format!("loosen {}: {line}", row.name));
+        }
     }
     let cells = rows
         .into_iter()
@@ -90,6 +96,7 @@ fn rows(
             name: name.clone(),
             ports: ports.iter().map(port).collect(),
             layers: layers.iter().map(layer).collect(),
+            loosened: service.loosened(),
         });
     }
     (rows, prints)

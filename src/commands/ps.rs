@@ -28,6 +28,11 @@ pub(super) fn run(context: &Context, arguments: &cli::PsArguments) -> Result<(),
         return context.output.json(&rows);
     }
     context.output.services(&rows);
+    for row in rows.iter() {
+        for text in &row.notices {
+            context.output.notice(&format!("{}: {text}", row.name));
+        }
+    }
     Ok(())
 }
 

@@ -8,7 +8,9 @@ use indexmap::IndexMap;
 use super::follow::{self, LiveLogs, Outcome, Signals, View};
 use super::{Context, preflight, privilege, up};
 use crate::cli;
-use crate::config::ecosystem::{Egress, Isolation, Limits, OnUnhealthy, Place, Registry, Restart, Service};
+use crate::config::ecosystem::{
+    Egress, Exceptions, Isolation, Limits, OnUnhealthy, Place, Registry, Restart, Service,
+};
 use crate::config::{self, Ecosystem, Written};
 use crate::control::api::{DownRequest, Phase, ServiceStatus, UpRequest};
 use crate::control::client::ProgressStream;
@@ -155,6 +157,7 @@ fn service(name: &str, recipe: &Recipe, port: u16, env: IndexMap<String, String>
         run_as_root: false,
         toolchains: Vec::new(),
         rootfs: None,
+        exceptions: Exceptions::default(),
     })
 }
 

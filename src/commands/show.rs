@@ -201,6 +201,13 @@ fn planned(wish: &Wish, name: &str) -> Result<Value, Error> {
         hosts: network::hosts(&desired.ecosystem, service, &addresses, subnet),
         nameservers: host.nameservers.clone(),
         notify: service.notifies().then(|| desired.instance.notify_dir(name)),
+        // One that is not there is said at `up`.
+        devices: service
+            .exceptions
+            .devices
+            .iter()
+            .filter_map(|device| crate::host::device(device).ok())
+            .collect(),
         host,
     };
     let plan =

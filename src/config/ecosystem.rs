@@ -7,6 +7,8 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+pub use super::exceptions::{Device, Exceptions, Seccomp};
+
 /// Where something stands in a source file: 1-based line and column (in characters).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Place {
@@ -128,6 +130,8 @@ pub struct Service {
     pub toolchains: Vec<PathBuf>,
     /// `rootfs:` directory that replaces the host view.
     pub rootfs: Option<PathBuf>,
+    /// `security:`, `devices:` and `read_only:`.
+    pub exceptions: Exceptions,
 }
 
 /// When a service that ended, or never became ready, is started again.

@@ -216,17 +216,22 @@ pub(crate) const SERVICE: &[Key] = &[
         "When it is run, as a job: five fields of cron, a nickname such as @hourly, or a mapping.",
     ),
     later("secrets", &[], "Secrets it gets."),
-    later("security", &[], "Exceptions from the isolation."),
-    later("devices", &[], "Devices it may open."),
+    key(
+        "security",
+        Shape::Object(SECURITY),
+        "Exceptions from the isolation; 'ps' and 'inspect' show them.",
+    ),
+    key("devices", Shape::Texts, "Devices it may open: /dev/NAME[:ro]."),
+    key(
+        "read_only",
+        Shape::Bool,
+        "false: what it writes to the root file system is kept until it ends, instead of being refused.",
+    )
+    .or("true"),
     later("target", &["web"], "What is built."),
     later("framework", &[], "What it is built with."),
     later("build_cmd", &[], "How it is built."),
     later("build_targets", &[], "What it is built for."),
-    later(
-        "read_only",
-        &["true"],
-        "Whether the root file system is read-only.",
-    ),
     later("hooks", &[], "Commands around starts and stops."),
     later("from", &[], "A service of a registry it is made from."),
 ];
@@ -359,6 +364,22 @@ pub(crate) const LIMITS: &[Key] = &[
     key("pids", Shape::Count, "Processes and threads.").or("1024"),
 ];
 
+/// `security:`.
+pub(crate) const SECURITY: &[Key] = &[
+    key(
+        "capabilities",
+        Shape::Texts,
+        "Capabilities in its user namespace, such as CHOWN and SETUID.",
+    ),
+    key(
+        "seccomp",
+        Shape::Text,
+        "default, unconfined, or a profile as in the OCI runtime spec.",
+    )
+    .or("\"default\""),
+    key("debug", Shape::Bool, "true: its processes may trace each other.").or("false"),
+];
+
 /// What other tools call our keys.
 pub(crate) const FOREIGN: &[(&str, &str)] = &[
     ("environment", "env"),
@@ -388,6 +409,8 @@ pub(crate) const FOREIGN: &[(&str, &str)] = &[
     ("tz", "timezone"),
     ("time_zone", "timezone"),
     ("concurrency", "overlap"),
+    ("cap_add", "security"),
+    ("security_opt", "security"),
 ];
 
 #[cfg(test)]
@@ -396,7 +419,9 @@ mod tests {
 
     #[test]
     fn keys_are_unique_and_explained() {
-        for table in [TOP, REGISTRY, SERVICE, DEPENDENCY, HEALTH, SCHEDULE, LIMITS] {
+        for table in [
+            TOP, REGISTRY, SERVICE, DEPENDENCY, HEALTH, SCHEDULE, LIMITS, SECURITY,
+        ] {
             let mut names: Vec<_> = table.iter().map(|key| key.name).collect();
             names.sort_unstable();
             names.dedup();

@@ -7,8 +7,8 @@ use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
 
 use super::ecosystem::{
-    BindMount, BodyMatch, Condition, Dependency, Ecosystem, Egress, HealthCheck, Isolation, Limits,
-    PortMapping, Probe, Registry, Service, Volume,
+    BindMount, BodyMatch, Condition, Dependency, Device, Ecosystem, Egress, Exceptions, HealthCheck,
+    Isolation, Limits, PortMapping, Probe, Registry, Seccomp, Service, Volume,
 };
 use super::interpolate::escaped;
 use super::{health, restart, scalars, schedule};
@@ -88,7 +88,24 @@ fn service_form(service: &Service, directory: &Path) -> Value {
         "toolchains": service.toolchains.iter().map(path).collect::<Vec<_>>(),
         "rootfs": service.rootfs.as_ref().map(path),
         "sandbox_path": service.sandbox_path.as_ref().map(path),
+        "security": security_form(&service.exceptions, directory),
+        "devices": service.exceptions.devices.iter().map(device_form).collect::<Vec<_>>(),
+        "read_only": !service.exceptions.writable_root,
     })
+}
+
+fn security_form(exceptions: &Exceptions, directory: &Path) -> Value {
+    let seccomp = match &exceptions.seccomp {
+        Seccomp::Default => "default".to_owned(),
+        Seccomp::Unconfined => "unconfined".to_owned(),
+        Seccomp::File { path, .. } => scalars::path_text(directory, path),
+    };
+    json!({"capabilities": exceptions.capabilities, "seccomp": seccomp, "debug": exceptions.debug})
+}
+
+fn device_form(device: &Device) -> Value {
+    let mode = if device.writable { "rw" } else { "ro" };
+    json!(format!("{}:{mode}", device.path))
 }
 
 fn environment(env: &IndexMap<String, String>) -> Value {

@@ -19,6 +19,8 @@ pub(crate) struct Context<'a> {
     pub(crate) directory: &'a Path,
     /// Says why a README cannot be read, when it cannot.
     pub(crate) unreadable: &'a dyn Fn(&Path) -> Option<String>,
+    /// The text of another file, or why there is none.
+    pub(crate) text_of: &'a dyn Fn(&Path) -> Result<String, String>,
 }
 
 /// A service before its details: what the automatic ports depend on.

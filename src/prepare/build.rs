@@ -11,7 +11,7 @@ use super::{
     BuildContext, BuildRunner, BuildSite, Content, LayerPlan, Layers, PrepareError, RunnerError, commit,
     failure, files, node, python,
 };
-use crate::config::ecosystem::Limits;
+use crate::config::ecosystem::{Exceptions, Limits};
 use crate::spec::{self, SandboxPlan, Writable, ids};
 
 /// PATH of every sandbox behind the toolchains' directories.
@@ -153,6 +153,8 @@ impl Build<'_> {
             toolchains: visible,
             files: self.files(),
             limits: limits(context.host.memory_total),
+            exceptions: Exceptions::default(),
+            devices: Vec::new(),
             cgroup: site.cgroup.clone(),
             netns: site.netns.clone(),
             notify: None,

@@ -16,7 +16,7 @@ const SMALL: u64 = 16 << 20;
 
 /// All mounts. Later ones may lie inside earlier ones, never the other way round.
 pub(super) fn mounts(plan: &SandboxPlan, files: &BTreeMap<PathBuf, String>) -> Vec<Mount> {
-    let mut mounts = vec![tmpfs("/", SMALL, "0755", &[])];
+    let mut mounts = vec![root(plan)];
     let system = plan
         .host
         .entries
@@ -45,6 +45,20 @@ pub(super) fn mounts(plan: &SandboxPlan, files: &BTreeMap<PathBuf, String>) -> V
     inner.sort_by_key(|mount| mount.destination().components().count());
     mounts.extend(inner);
     mounts
+}
+
+/// The root's own tmpfs. One that may be written is the service's: its size counts as the service's memory.
+fn root(plan: &SandboxPlan) -> Mount {
+    if plan.exceptions.writable_root {
+        return tmpfs("/", temporary_size(plan), "0755", &own(plan));
+    }
+    tmpfs("/", SMALL, "0755", &[])
+}
+
+/// Options by which a tmpfs belongs to the service.
+fn own(plan: &SandboxPlan) -> [String; 2] {
+    let id = plan.ids.host(ids::inside(plan));
+    [format!("uid={id}"), format!("gid={id}")]
 }
 
 fn mount(kind: &str, source: &Path, destination: &Path, options: &[&str]) -> MountBuilder {
@@ -103,13 +117,11 @@ fn kernel(plan: &SandboxPlan) -> Vec<Mount> {
 
 /// The memory file systems. `/run` belongs to the service, which keeps pid files and sockets there.
 fn temporary(plan: &SandboxPlan) -> Vec<Mount> {
-    let id = plan.ids.host(ids::inside(plan));
-    let owner = [format!("uid={id}"), format!("gid={id}")];
     let size = temporary_size(plan);
     vec![
         tmpfs("/tmp", size, "1777", &[]),
         tmpfs("/var/tmp", size, "1777", &[]),
-        tmpfs("/run", SMALL, "0755", &owner),
+        tmpfs("/run", SMALL, "0755", &own(plan)),
     ]
 }
 

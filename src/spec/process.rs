@@ -1,8 +1,8 @@
 //! The process of a sandbox: user, arguments, environment and limits of its own. Pure.
 
 use oci_spec::runtime::{
-    LinuxCapabilitiesBuilder, PosixRlimit, PosixRlimitBuilder, PosixRlimitType, Process, ProcessBuilder,
-    UserBuilder,
+    Capabilities, LinuxCapabilitiesBuilder, PosixRlimit, PosixRlimitBuilder, PosixRlimitType, Process,
+    ProcessBuilder, UserBuilder,
 };
 
 use super::{APP, SandboxPlan, built, ids};
@@ -10,16 +10,18 @@ use super::{APP, SandboxPlan, built, ids};
 /// Most open files: enough for ten thousand connections, and little enough for programs that try to close them all.
 const OPEN_FILES: u64 = 65_536;
 
-/// The process, without a single capability and unable to gain any.
+/// The process, without a capability unless the file names some, and unable to gain any.
 pub(super) fn process(plan: &SandboxPlan) -> Process {
     let id = ids::inside(plan);
-    let none = std::collections::HashSet::new;
+    let named = &plan.exceptions.capabilities;
+    // The names were checked against the kernel's when the file was read.
+    let set: Capabilities = named.iter().filter_map(|name| name.parse().ok()).collect();
     let capabilities = LinuxCapabilitiesBuilder::default()
-        .bounding(none())
-        .effective(none())
-        .inheritable(none())
-        .permitted(none())
-        .ambient(none())
+        .bounding(set.clone())
+        .effective(set.clone())
+        .inheritable(set.clone())
+        .permitted(set.clone())
+        .ambient(set)
         .build();
     let process = ProcessBuilder::default()
         .terminal(false)

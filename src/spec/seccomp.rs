@@ -11,6 +11,7 @@ use oci_spec::runtime::{
 };
 
 use super::built;
+use crate::config::ecosystem::{Exceptions, Seccomp};
 
 mod calls;
 
@@ -21,9 +22,52 @@ const EPERM: u32 = 1;
 /// errno of a call that does not exist.
 const ENOSYS: u32 = 38;
 
+/// What tracing another process takes.
+const TRACING: &[&str] = &["kcmp", "process_vm_readv", "process_vm_writev", "ptrace"];
+
 /// The default profile.
 pub fn profile() -> LinuxSeccomp {
-    let mut rules = vec![allow(ALLOWED), refuse(REFUSED, &[])];
+    allowing(&[])
+}
+
+/// The profile with these exceptions; `None`: nothing is filtered.
+pub fn profile_with(exceptions: &Exceptions) -> Option<LinuxSeccomp> {
+    let mut more: Vec<&str> = Vec::new();
+    if exceptions.debug {
+        more.extend(TRACING);
+    }
+    if exceptions.capabilities.iter().any(|name| name == "SYS_CHROOT") {
+        more.push("chroot");
+    }
+    match &exceptions.seccomp {
+        Seccomp::Default => Some(allowing(&more)),
+        Seccomp::Unconfined => None,
+        // It was checked when the file was read; what cannot be read any more must not mean no filter at all.
+        Seccomp::File { profile, .. } => {
+            Some(serde_json::from_str(profile).unwrap_or_else(|_| profile_of_nothing()))
+        }
+    }
+}
+
+fn profile_of_nothing() -> LinuxSeccomp {
+    built(
+        LinuxSeccompBuilder::default()
+            .default_action(LinuxSeccompAction::ScmpActErrno)
+            .build(),
+    )
+}
+
+/// The default profile without the refusal of `more`.
+fn allowing(more: &[&str]) -> LinuxSeccomp {
+    let refused: Vec<&str> = REFUSED
+        .iter()
+        .copied()
+        .filter(|name| !more.contains(name))
+        .collect();
+    let mut rules = vec![allow(ALLOWED), refuse(&refused, &[])];
+    if !more.is_empty() {
+        rules.push(allow(more));
+    }
     rules.extend(sockets());
     rules.extend(socket_options());
     rules.extend(namespaces());

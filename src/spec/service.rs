@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{APP_ID, SandboxPlan, VolumeMount};
 use crate::config::ecosystem::Service;
 use crate::desired::Desired;
-use crate::host::HostFacts;
+use crate::host::{DeviceNode, HostFacts};
 use crate::identity::IdRange;
 use crate::markpact::Recipe;
 use crate::prepare::Extras;
@@ -38,6 +38,8 @@ pub struct Placement {
     pub nameservers: Vec<IpAddr>,
     /// Directory with its socket for sd_notify(3), when its check listens there.
     pub notify: Option<PathBuf>,
+    /// The nodes of its `devices:`.
+    pub devices: Vec<DeviceNode>,
     /// Facts of the host, or of its `rootfs:`.
     pub host: HostFacts,
 }
@@ -86,6 +88,8 @@ pub fn of_service(desired: &Desired, service: &str, placement: Placement) -> Opt
         toolchains,
         files: BTreeMap::new(),
         limits: service.limits.clone(),
+        exceptions: service.exceptions.clone(),
+        devices: placement.devices,
         cgroup: desired.instance.cgroup(&service.name),
         netns: placement.netns,
         notify: placement.notify,

@@ -39,6 +39,8 @@ pub(crate) fn plan() -> SandboxPlan {
             cpus: Some(0.5),
             pids: Some(64),
         },
+        exceptions: Exceptions::default(),
+        devices: vec![],
         cgroup: "pactown/shop-1/api".into(),
         netns: Some("/run/pactown/shop-1/netns/api".into()),
         notify: None,

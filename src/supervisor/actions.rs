@@ -311,8 +311,20 @@ impl Engine {
                 .get(name)
                 .and_then(Appointment::next)
                 .map(|time| time.to_string()),
-            notices: Vec::new(),
+            notices: self.notices(name),
         })
+    }
+
+    /// What is not applied of its isolation, and what the file loosens.
+    fn notices(&self, name: &str) -> Vec<String> {
+        let site = self.site.as_ref();
+        let service = site.and_then(|site| site.desired.ecosystem.services.get(name));
+        let lacking = pactown_runtime::landlock::version().err();
+        let lacking = lacking.map(|why| format!("Landlock is not applied: {why}"));
+        lacking
+            .into_iter()
+            .chain(service.into_iter().flat_map(Service::loosened))
+            .collect()
     }
 }
 

@@ -17,7 +17,7 @@ use crate::bundle::BundleError;
 use crate::config::ecosystem::{Service, ServiceName};
 use crate::desired::Desired;
 use crate::error::chain;
-use crate::host::HostFacts;
+use crate::host::{DeviceNode, HostFacts};
 use crate::identity::{IdRange, IdentityError, Ledger};
 use crate::instance::{FALLBACK_ROOT, Instance};
 use crate::markpact::Recipe;
@@ -188,6 +188,7 @@ impl Site {
         // Files on top: what a README says wins over what an installer wrote.
         layers.sort_by_key(|layer| plans.first().is_none_or(|files| !layer.ends_with(&files.key)));
         let extras = self.tools.extras(&plans, service);
+        let devices = devices(service)?;
         let notices = self.directories(service, recipe)?;
         let ids = Ledger::system().allocate(&self.key(name))?;
         let node = network::node(&self.desired.ecosystem, service, &self.addresses, ids);
@@ -209,6 +210,7 @@ impl Site {
             ),
             nameservers: self.nameservers.clone(),
             notify,
+            devices,
             host: self.facts(service),
         };
         let plan = spec::of_service(&self.desired, name, placement).ok_or_else(|| nothing_to_run(recipe))?;
@@ -279,6 +281,15 @@ impl Site {
     fn key(&self, name: &str) -> String {
         format!("{}/{name}", self.desired.instance.name)
     }
+}
+
+fn devices(service: &Service) -> Result<Vec<DeviceNode>, Unmade> {
+    let nodes = service.exceptions.devices.iter().map(crate::host::device);
+    nodes.collect::<Result<_, _>>().map_err(|cause| Unmade {
+        cause,
+        details: Vec::new(),
+        exit: 3,
+    })
 }
 
 fn nothing_to_run(recipe: &Recipe) -> Unmade {
