@@ -16,6 +16,7 @@ mod finish;
 mod inbox;
 mod keeper;
 mod keepsake;
+mod loosened;
 mod making;
 mod mender;
 mod orphans;

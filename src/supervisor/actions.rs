@@ -9,6 +9,7 @@ use pactown_runtime::protocol::{Call, FailureKind, LogFile, What};
 
 use super::agenda::Appointment;
 use super::engine::{Engine, Message};
+use super::loosened;
 use super::making::{self, Site, Unmade};
 use super::probe::Contact;
 use super::stamp::now_usec;
@@ -311,20 +312,12 @@ impl Engine {
                 .get(name)
                 .and_then(Appointment::next)
                 .map(|time| time.to_string()),
-            notices: self.notices(name),
+            notices: loosened::of(
+                self.site
+                    .as_ref()
+                    .and_then(|site| site.desired.ecosystem.services.get(name)),
+            ),
         })
-    }
-
-    /// What is not applied of its isolation, and what the file loosens.
-    fn notices(&self, name: &str) -> Vec<String> {
-        let site = self.site.as_ref();
-        let service = site.and_then(|site| site.desired.ecosystem.services.get(name));
-        let lacking = pactown_runtime::landlock::version().err();
-        let lacking = lacking.map(|why| format!("Landlock is not applied: {why}"));
-        lacking
-            .into_iter()
-            .chain(service.into_iter().flat_map(Service::loosened))
-            .collect()
     }
 }
 

@@ -16,6 +16,7 @@ use super::builder::Builder;
 use super::engine::Engine;
 use super::keeper::Keeper;
 use super::keepsake;
+use super::loosened;
 use super::making::{self, Site};
 use super::mender;
 use super::orphans;
@@ -96,7 +97,7 @@ impl Engine {
         let mut notices: Vec<String> = notice.into_iter().collect();
         notices.extend(orphans.iter().map(|name| orphans::notice(name)));
         notices.extend(self.publish(&site, &wanted, wish.strict_ports).await?);
-        notices.extend(loosened(&site.desired, &wanted));
+        notices.extend(loosened::told(&site.desired, &wanted));
         self.allow(&site).await?;
         self.fingerprints.extend(
             wanted
@@ -247,22 +248,6 @@ pub(super) async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|error| refusal(&format!("pactown's own fault: {error}"), 125))
-}
-
-/// What the file loosens of the isolation of these services, and what this host does not apply.
-fn loosened(desired: &Desired, wanted: &[ServiceName]) -> Vec<String> {
-    let lacking = pactown_runtime::landlock::version().err();
-    let lacking = lacking.map(|why| format!("Landlock is not applied: {why}"));
-    let services = wanted
-        .iter()
-        .filter_map(|name| desired.ecosystem.services.get(name));
-    let lines = services.flat_map(|service| {
-        service
-            .loosened()
-            .into_iter()
-            .map(|line| format!("{}: {line}", service.name))
-    });
-    lacking.into_iter().chain(lines).collect()
 }
 
 fn survey(
