@@ -4,6 +4,7 @@ mod insight;
 mod live;
 mod logs;
 mod registry;
+mod test;
 mod wait;
 
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ pub use insight::{EventsArguments, InspectArguments, WhyArguments};
 pub use live::{StatsArguments, TopArguments, UiArguments};
 pub use logs::LogsArguments;
 pub use registry::*;
+pub use test::TestArguments;
 pub use wait::WaitArguments;
 
 /// Runs ecosystems of executable READMEs, each service in a Linux sandbox of its own.
@@ -87,6 +89,8 @@ pub enum Command {
     Exec(ExecArguments),
     /// Run one README on its own
     Run(RunArguments),
+    /// Run the tests that stand in the READMEs
+    Test(TestArguments),
     /// Come back to an ecosystem that runs in the background
     Attach(AttachArguments),
     /// Start services, with what they need

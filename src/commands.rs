@@ -21,6 +21,7 @@ mod run;
 mod show;
 mod stats;
 mod terminal;
+mod test;
 mod top;
 mod ui;
 mod up;
@@ -99,6 +100,7 @@ fn dispatch(context: &Context, command: &Command) -> Result<(), Error> {
         Command::Logs(arguments) => logs::run(context, arguments),
         Command::Exec(arguments) => exec::run(context, arguments),
         Command::Run(arguments) => run::run(context, arguments),
+        Command::Test(arguments) => test::run(context, arguments),
         Command::Attach(arguments) => attach::run(context, arguments),
         Command::Start(arguments) => control::start(context, arguments),
         Command::Stop(arguments) => control::stop(context, arguments),

@@ -37,6 +37,7 @@ pub mod state;
 pub mod stats;
 pub mod supervisor;
 pub mod systemd;
+pub(crate) mod testing;
 pub mod toolchain;
 pub(crate) mod ui;
 pub mod why;

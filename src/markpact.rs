@@ -11,14 +11,20 @@ use crate::diagnostics::{Problem, Problems, Severity};
 
 mod block;
 mod deps;
+mod endpoints;
 mod fence;
 mod files;
 mod findings;
+mod http_test;
 mod infer;
 mod paths;
 mod programs;
+mod reader;
 pub mod recipe;
 mod run;
+pub mod template;
+mod test_block;
+pub mod test_case;
 mod workload;
 
 pub use recipe::Recipe;
@@ -57,6 +63,7 @@ pub fn parse(readme: &Path, text: &str) -> Result<Recipe, Problems> {
     if let Some(run) = &run {
         programs::add_servers(run, &mut deps, &mut findings);
     }
+    let tests = test_block::read(&blocks, &mut findings);
     let others = others(&blocks, chosen);
     findings.finish(|notes| Recipe {
         readme: readme.to_owned(),
@@ -66,6 +73,8 @@ pub fn parse(readme: &Path, text: &str) -> Result<Recipe, Problems> {
         run,
         workload,
         health,
+        tests,
+        endpoints: endpoints::read(text),
         others,
         notes,
     })

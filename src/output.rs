@@ -4,6 +4,7 @@
 
 pub(crate) mod figures;
 mod lines;
+mod outcome;
 mod picture;
 mod report;
 mod table;
@@ -11,6 +12,7 @@ mod why;
 
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
@@ -21,6 +23,8 @@ use crate::desired::Desired;
 use crate::diagnostics::{Problem, Problems};
 use crate::error::{Error, chain};
 use crate::stats::Sample;
+use crate::testing::Outcome;
+use crate::testing::coverage::Coverage;
 use crate::why::Diagnosis;
 
 pub use lines::{LogStyle, LogView};
@@ -74,7 +78,7 @@ impl Output {
     /// A line that an installer printed.
     pub fn build(&self, service: &str, line: &str) {
         if !self.quiet {
-            let line = lines::for_stderr(line);
+            let line = lines::for_message(line);
             to_stderr(&format!("{FAINT}{service} ┆ {line}{FAINT:#}\n"));
         }
     }
@@ -145,6 +149,28 @@ impl Output {
         if !self.quiet {
             self.text(&picture::render(desired, rows));
         }
+    }
+
+    /// What came of a test of the README at `place`.
+    pub(crate) fn test(&self, place: &str, outcome: &Outcome) {
+        self.text(&outcome::one(place, outcome));
+    }
+
+    /// A failed test of the README at `place`, for GitHub to show beside its line.
+    pub(crate) fn annotation(&self, place: &str, outcome: &Outcome) {
+        if let Some(text) = outcome::annotation(place, outcome) {
+            self.text(&text);
+        }
+    }
+
+    /// How the tests ended, after `time`.
+    pub(crate) fn tests(&self, outcomes: &[Outcome], time: Duration) {
+        self.text(&outcome::summary(outcomes, time));
+    }
+
+    /// What has no test; each with its README.
+    pub(crate) fn coverage(&self, rows: &[(String, &Coverage)]) {
+        self.text(&outcome::coverage(rows));
     }
 
     /// Problems of the user's files.
@@ -273,7 +299,7 @@ fn failure_text(service: &str, cause: &str, details: &[String], log: &[String]) 
         text.push_str(&format!("  {FAINT}its last lines:{FAINT:#}\n"));
     }
     for line in log {
-        let line = lines::for_stderr(line);
+        let line = lines::for_message(line);
         text.push_str(&format!("  {FAINT}│{FAINT:#} {line}\n"));
     }
     text

@@ -27,6 +27,7 @@ mod python_tool;
 mod readme;
 mod registry;
 mod schedule;
+mod readme_tests;
 mod storm;
 mod supervision;
 mod systemd;

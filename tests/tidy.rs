@@ -361,6 +361,19 @@ fn crates_and_modules_point_one_way() {
             ],
         ),
         (
+            "src/testing",
+            &[
+                "crate::supervisor",
+                "crate::commands",
+                "crate::cli",
+                "crate::ui",
+                "crate::output",
+            ],
+        ),
+        ("src/testing/judge.rs", &["tokio", "std::fs", "nix::"]),
+        ("src/testing/junit.rs", &["tokio", "std::fs", "nix::"]),
+        ("src/testing/coverage.rs", &["tokio", "std::fs", "nix::"]),
+        (
             "src/stats/counters.rs",
             &["std::fs", "nix::", "Cgroup", "Instant"],
         ),

@@ -27,6 +27,7 @@ mod watch;
 
 pub use anchors::Anchors;
 pub use error::{Error, Result};
+pub use namespace::connect;
 pub use network::Network;
 pub use request::{
     Edge, Egress, HostPort, LoopbackForward, NetworkSpec, Node, Policy, Publication, Subnet, Transport,

@@ -3,7 +3,9 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
+use std::time::Duration;
 
 use nix::mount::{MntFlags, MsFlags};
 use nix::sched::{CloneFlags, setns, unshare};
@@ -74,6 +76,15 @@ fn make_file(path: &Path) -> Result<()> {
     File::create(path)
         .map(drop)
         .during(|| format!("create `{}`", path.display()))
+}
+
+/// A TCP connection to `address` as a process in the namespace at `path` would make it: what its rules refuse is
+/// refused. The socket may be used anywhere.
+///
+/// # Errors
+/// The namespace is gone. Inside: the connection did not come about within `limit`.
+pub fn connect(path: &Path, address: SocketAddr, limit: Duration) -> Result<io::Result<TcpStream>> {
+    within(path, || Ok(TcpStream::connect_timeout(&address, limit)))
 }
 
 /// Lets go of the namespace at `path`; the kernel removes it, and its links, when nothing runs in it any more.

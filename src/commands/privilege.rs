@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::error::Error;
 
 /// Variables that keep their meaning for the command under `sudo`.
-const KEPT: &str = "NO_COLOR,CLICOLOR_FORCE,PATH,LANG,LC_ALL,TZ";
+const KEPT: &str = "NO_COLOR,CLICOLOR_FORCE,PATH,LANG,LC_ALL,TZ,GITHUB_ACTIONS";
 
 /// Returns when this process is root's. Otherwise becomes `sudo` with the same command.
 ///

@@ -53,14 +53,34 @@ struct Options {
     env: Vec<String>,
 }
 
-fn in_front(context: &Context, readme: &Path, options: Options) -> Result<(), Error> {
-    let mut recipe = markpact::read(&up::absolute(readme))?;
-    if recipe.run.is_none() {
-        return Err(Error::Usage {
+/// An ecosystem of one README as it is written.
+///
+/// # Errors
+/// All problems of the README; it has nothing to run.
+pub(super) fn on_its_own(readme: &Path) -> Result<Desired, Error> {
+    let options = Options {
+        port: PORT,
+        once: false,
+        limit: None,
+        env: Vec::new(),
+    };
+    desired(read(readme)?, &options)
+}
+
+/// The README, which has something to run.
+fn read(readme: &Path) -> Result<Recipe, Error> {
+    let recipe = markpact::read(&up::absolute(readme))?;
+    match recipe.run {
+        Some(_) => Ok(recipe),
+        None => Err(Error::Usage {
             message: format!("`{}` has nothing to run", readme.display()),
             hint: Some("add a `markpact:run` block".to_owned()),
-        });
+        }),
     }
+}
+
+fn in_front(context: &Context, readme: &Path, options: Options) -> Result<(), Error> {
+    let mut recipe = read(readme)?;
     if options.once {
         recipe.workload.kind = WorkloadKind::Job;
     }
@@ -73,7 +93,7 @@ fn in_front(context: &Context, readme: &Path, options: Options) -> Result<(), Er
 }
 
 /// The directory above is root's; only what is below becomes the invoking user's.
-fn make_room() -> Result<(), Error> {
+pub(super) fn make_room() -> Result<(), Error> {
     std::fs::create_dir_all(SCRATCH_ROOT).map_err(|error| Error::Environment {
         message: format!("cannot make `{SCRATCH_ROOT}`: {error}"),
         hint: None,

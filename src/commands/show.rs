@@ -128,6 +128,13 @@ fn described(recipe: &Recipe) -> String {
     if let Some(health) = &recipe.health {
         row(Some(health.lines), "health", &first_line(&health.text));
     }
+    for test in &recipe.tests {
+        let lines = markpact::recipe::Lines {
+            first: test.line,
+            last: test.line,
+        };
+        row(Some(lines), "test", &first_line(&test.title()));
+    }
     for block in &recipe.others {
         let attributes = block
             .attributes

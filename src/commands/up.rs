@@ -10,11 +10,12 @@ use crate::cli;
 use crate::config::ecosystem::ServiceName;
 use crate::control::api::{DownRequest, Phase, ServiceStatus, UpRequest};
 use crate::control::client::ProgressStream;
+use crate::desired::Desired;
 use crate::error::Error;
 use crate::session::Session;
 
 /// Most preparations at the same time without `--workers`.
-const WORKERS: usize = 4;
+pub(super) const WORKERS: usize = 4;
 
 pub(super) fn run(context: &Context, arguments: &cli::UpArguments) -> Result<(), Error> {
     let (config, services) = cli::split_config(&arguments.targets);
@@ -139,8 +140,8 @@ impl Up<'_> {
                 self.picture(session).await;
                 Ok(())
             }
-            Outcome::Settled(code) => Err(self.failed(view, code)),
-            Outcome::TimedOut => Err(self.late(view)),
+            Outcome::Settled(code) => Err(failed(self.context, &self.wish.desired, view, code)),
+            Outcome::TimedOut => Err(late(view, self.limit)),
             Outcome::Ended => Err(gone()),
             Outcome::Interrupted(number) if session.is_new => {
                 follow::bring_down(
@@ -176,8 +177,8 @@ impl Up<'_> {
                 self.picture(session).await;
                 self.watch(stream, view, signals).await?
             }
-            Outcome::Settled(code) => Err(self.failed(view, code)),
-            Outcome::TimedOut => Err(self.late(view)),
+            Outcome::Settled(code) => Err(failed(self.context, &self.wish.desired, view, code)),
+            Outcome::TimedOut => Err(late(view, self.limit)),
             Outcome::Interrupted(number) => Err(Error::Child(128 + number)),
             Outcome::Ended => return Err(gone()),
         };
@@ -215,11 +216,11 @@ impl Up<'_> {
         };
         loop {
             if !view.rows.is_empty() && view.rows.values().all(resting) {
-                let failed = view.names_in(&[Phase::Failed, Phase::Backoff, Phase::Blocked]);
-                return Ok(if failed.is_empty() {
+                let names = view.names_in(&[Phase::Failed, Phase::Backoff, Phase::Blocked]);
+                return Ok(if names.is_empty() {
                     Ok(())
                 } else {
-                    Err(self.failed(view, 1))
+                    Err(failed(self.context, &self.wish.desired, view, 1))
                 });
             }
             tokio::select! {
@@ -241,32 +242,34 @@ impl Up<'_> {
             self.context.output.picture(&self.wish.desired, &rows);
         }
     }
+}
 
-    fn failed(&self, view: &View<'_>, code: i32) -> Error {
-        let names = view.names_in(&[Phase::Failed, Phase::Backoff, Phase::Blocked]);
-        let message = format!("not everything is up: {}", names.join(", "));
-        let rows: Vec<ServiceStatus> = view.rows.values().cloned().collect();
-        for reason in why::of_failed(&self.wish.desired, &rows) {
-            self.context.output.reason(&reason);
-        }
-        match code {
-            3 => Error::Environment { message, hint: None },
-            _ => Error::Failed(message),
-        }
+/// What failed, with its reasons shown.
+pub(super) fn failed(context: &Context, desired: &Desired, view: &View<'_>, code: i32) -> Error {
+    let names = view.names_in(&[Phase::Failed, Phase::Backoff, Phase::Blocked]);
+    let message = format!("not everything is up: {}", names.join(", "));
+    let rows: Vec<ServiceStatus> = view.rows.values().cloned().collect();
+    for reason in why::of_failed(desired, &rows) {
+        context.output.reason(&reason);
     }
-
-    fn late(&self, view: &View<'_>) -> Error {
-        let names = view.names_in(&[Phase::Waiting, Phase::Preparing, Phase::Starting, Phase::Running]);
-        let limit = self.limit.unwrap_or_default();
-        Error::Timeout(format!(
-            "not ready within {}: {}",
-            humantime::format_duration(limit),
-            names.join(", ")
-        ))
+    match code {
+        3 => Error::Environment { message, hint: None },
+        _ => Error::Failed(message),
     }
 }
 
-fn gone() -> Error {
+/// What was not ready in time.
+pub(super) fn late(view: &View<'_>, limit: Option<Duration>) -> Error {
+    let names = view.names_in(&[Phase::Waiting, Phase::Preparing, Phase::Starting, Phase::Running]);
+    Error::Timeout(format!(
+        "not ready within {}: {}",
+        humantime::format_duration(limit.unwrap_or_default()),
+        names.join(", ")
+    ))
+}
+
+/// Somebody else ended it.
+pub(super) fn gone() -> Error {
     Error::Failed("the ecosystem was brought down meanwhile".to_owned())
 }
 

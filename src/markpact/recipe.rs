@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use super::test_case::TestCase;
 use crate::config::ecosystem::{Restart, Schedule};
 
 /// A span of lines in the README, both 1-based and inclusive; of the fence lines.
@@ -33,7 +34,11 @@ pub struct Recipe {
     pub workload: Workload,
     /// `health` block, as path or YAML text, when there is one.
     pub health: Option<TextBlock>,
-    /// Blocks kept for later verbs (`test`, `build`, `target`, `publish`, …), in document order.
+    /// What its `test` blocks ask for, in document order.
+    pub tests: Vec<TestCase>,
+    /// Endpoints that its text names, as `METHOD /path` in code marks: line, method, path.
+    pub endpoints: Vec<(usize, String, String)>,
+    /// Blocks kept for later verbs (`build`, `target`, `publish`, …), in document order.
     pub others: Vec<OtherBlock>,
     /// Remarks for the user, such as what was inferred; each with a line (0 = none).
     pub notes: Vec<(usize, String)>,

@@ -48,8 +48,9 @@ fn a_readme_becomes_a_recipe() {
     assert_eq!(recipe.workload.kind, WorkloadKind::Job);
     assert_eq!(recipe.workload.args, ["a", "1.10", "no"]);
     assert_eq!(recipe.health.expect("health").text, "/up\n");
-    assert_eq!(recipe.others.len(), 1);
-    assert_eq!(recipe.others[0].attributes["name"], "x");
+    assert_eq!(recipe.others, []);
+    assert_eq!(recipe.tests.len(), 1);
+    assert_eq!(recipe.tests[0].name.as_deref(), Some("x"));
     assert_eq!(recipe.notes, []);
 }
 

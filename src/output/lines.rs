@@ -171,8 +171,8 @@ impl LogView {
     }
 }
 
-/// A service's text among messages on standard error.
-pub(super) fn for_stderr(text: &str) -> String {
+/// A service's text among our own.
+pub(super) fn for_message(text: &str) -> String {
     let mut out = Vec::new();
     // Colours are taken out on the way, where there are to be none.
     render(&mut out, text.as_bytes(), Bytes::Coloured);

@@ -143,6 +143,8 @@ mod tests {
                 restart: None,
             },
             health: None,
+            tests: vec![],
+            endpoints: vec![],
             others: vec![],
             notes: vec![],
         }
