@@ -87,7 +87,7 @@ pub enum Command {
     Logs(LogsArguments),
     /// Run a command inside a running service, or a README as a job
     Exec(ExecArguments),
-    /// Run one README on its own
+    /// Run one README on its own, or a job of a running service
     Run(RunArguments),
     /// Run the tests that stand in the READMEs
     Test(TestArguments),
@@ -245,10 +245,11 @@ pub struct ExecArguments {
 /// Arguments of `run`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  pactown run greeter/README.md\n  pactown run -p 9000 -e NAME=you README.md"
+    after_help = "Examples:\n  pactown run greeter/README.md\n  pactown run -p 9000 -e NAME=you README.md\n  pactown run api:seed"
 )]
 pub struct RunArguments {
-    /// The README
+    /// The README; or a running service and a job block of its README
+    #[arg(value_name = "README|SERVICE:JOB")]
     pub readme: PathBuf,
     /// Its port [default: 8000]
     #[arg(short, long)]

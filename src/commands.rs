@@ -12,6 +12,7 @@ mod events;
 mod exec;
 mod follow;
 mod inspect;
+mod job;
 mod logs;
 mod preflight;
 mod privilege;

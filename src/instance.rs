@@ -15,7 +15,7 @@ pub const LOG_ROOT: &str = "/var/log/pactown";
 pub const LAYER_ROOT: &str = "/var/cache/pactown/layers";
 /// Where upper directories go when the project's file system cannot hold an id-mapped upper.
 pub const FALLBACK_ROOT: &str = "/var/lib/pactown";
-/// What a README that is run on its own writes, until it ends.
+/// What a README that is run on its own, or a copy for tests, writes, until it ends.
 pub const SCRATCH_ROOT: &str = "/var/lib/pactown/.run";
 
 /// One copy of an ecosystem on this machine.
@@ -64,7 +64,7 @@ impl Instance {
         Path::new(RUN_ROOT).join(&self.name)
     }
 
-    /// What it writes when it is a README on its own.
+    /// What it writes when it is a README on its own, or a copy for tests.
     pub fn scratch(&self) -> PathBuf {
         Path::new(SCRATCH_ROOT).join(&self.name)
     }

@@ -22,6 +22,7 @@ mod programs;
 mod reader;
 pub mod recipe;
 mod run;
+mod scripts;
 pub mod template;
 mod test_block;
 pub mod test_case;
@@ -63,6 +64,8 @@ pub fn parse(readme: &Path, text: &str) -> Result<Recipe, Problems> {
     if let Some(run) = &run {
         programs::add_servers(run, &mut deps, &mut findings);
     }
+    let setup = scripts::setup(&blocks, &mut findings);
+    let jobs = scripts::jobs(&blocks, &mut findings);
     let tests = test_block::read(&blocks, &mut findings);
     let others = others(&blocks, chosen);
     findings.finish(|notes| Recipe {
@@ -73,6 +76,8 @@ pub fn parse(readme: &Path, text: &str) -> Result<Recipe, Problems> {
         run,
         workload,
         health,
+        setup,
+        jobs,
         tests,
         endpoints: endpoints::read(text),
         others,

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::host::HostFacts;
 use crate::identity::IdRange;
 use crate::markpact::Recipe;
-use crate::markpact::recipe::{DepsLanguage, FileBlock};
+use crate::markpact::recipe::{DepsLanguage, FileBlock, TextBlock};
 use crate::spec::Bundle;
 use crate::toolchain::{Missing, Toolchain, Toolchains};
 
@@ -25,6 +25,7 @@ pub mod layers;
 mod node;
 mod python;
 pub mod settings;
+mod setup;
 mod tools;
 pub mod upper;
 
@@ -67,17 +68,20 @@ pub enum Content {
         /// Whether the README has a `package.json`, and a lock file beside it.
         manifest: node::Manifest,
     },
+    /// What the README's `setup` blocks write below `/app`.
+    Setup(Vec<TextBlock>),
 }
 
 pub use node::Manifest;
 
 impl LayerPlan {
-    /// The word for it in messages: `files`, `python`, `node`.
+    /// The word for it in messages: `files`, `python`, `node`, `setup`.
     pub fn kind(&self) -> &'static str {
         match self.content {
             Content::Files(_) => "files",
             Content::Python { .. } => "python",
             Content::Node { .. } => "node",
+            Content::Setup(_) => "setup",
         }
     }
 
@@ -160,7 +164,7 @@ pub struct BuildContext<'a> {
     pub settings: &'a BuildSettings,
 }
 
-/// The layers of a recipe: files first, then dependencies. Pure; an error names the toolchain that is missing.
+/// The layers of a recipe: files first, then dependencies, then what is set up with them. Pure; an error names the toolchain that is missing.
 pub fn plan(
     recipe: &Recipe,
     toolchains: &Toolchains,
@@ -189,6 +193,10 @@ pub fn plan(
             Err(_) => {}
         }
     }
+    if !recipe.setup.is_empty() {
+        let below: Vec<&str> = plans.iter().map(|plan| plan.key.as_str()).collect();
+        plans.push(setup::plan(&recipe.setup, &below, toolchains, settings));
+    }
     Ok(plans)
 }
 
@@ -214,7 +222,7 @@ pub fn extras(plans: &[LayerPlan], toolchains: &Toolchains) -> Extras {
     };
     for plan in plans {
         match plan.content {
-            Content::Files(_) => {}
+            Content::Files(_) | Content::Setup(_) => {}
             Content::Python { .. } => {
                 extras.path.push(Path::new(python::VENV).join("bin"));
                 extras

@@ -28,6 +28,7 @@ mod readme;
 mod registry;
 mod schedule;
 mod readme_tests;
+mod scripts;
 mod storm;
 mod supervision;
 mod systemd;

@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{Process, ProcessBuilder};
 use pactown_runtime::client::Client;
@@ -12,6 +12,7 @@ use super::terminal::RawTerminal;
 use super::{Context, privilege, run, wish};
 use crate::cli;
 use crate::error::Error;
+use crate::instance::Instance;
 
 pub(super) fn run(context: &Context, arguments: &cli::ExecArguments) -> Result<(), Error> {
     if is_readme(&arguments.service) {
@@ -28,13 +29,38 @@ pub(super) fn run(context: &Context, arguments: &cli::ExecArguments) -> Result<(
     }
     privilege::require_root()?;
     let (instance, _) = wish::instance(context, None)?;
+    let command = Command {
+        words: arguments.command.clone(),
+        env: arguments.env.clone(),
+        directory: arguments.workdir.clone().unwrap_or_else(|| "/".into()),
+        no_tty: arguments.no_tty,
+    };
+    inside(&instance, &arguments.service, command)
+}
+
+/// What is to run.
+pub(super) struct Command {
+    /// The program and its arguments; none: a shell.
+    pub(super) words: Vec<String>,
+    /// Variables besides the service's own, as `NAME=VALUE`.
+    pub(super) env: Vec<String>,
+    /// Where; `/` is the service's own directory.
+    pub(super) directory: PathBuf,
+    /// This terminal is not for it.
+    pub(super) no_tty: bool,
+}
+
+/// Runs the command in the sandbox of `service`, and ends as it does.
+///
+/// # Errors
+/// Nothing runs, the command cannot be started, or its exit code.
+pub(super) fn inside(instance: &Instance, service: &str, command: Command) -> Result<(), Error> {
     let client = Client::connect(&instance.keeper_socket())
         .map_err(|_| Error::Failed("the ecosystem is not running".to_owned()))?;
-    let terminal = !arguments.no_tty && std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
-    let process = process(arguments, terminal)?;
+    let terminal = !command.no_tty && std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     let call = Call::Exec {
-        id: arguments.service.clone(),
-        process: Box::new(process),
+        id: service.to_owned(),
+        process: Box::new(process(command, terminal)?),
     };
     let sent = if terminal {
         client.send(call, &[])
@@ -58,20 +84,20 @@ fn is_readme(text: &str) -> bool {
         || path.is_file()
 }
 
-fn process(arguments: &cli::ExecArguments, terminal: bool) -> Result<Process, Error> {
-    let mut command = arguments.command.clone();
-    if command.is_empty() {
-        command.push("/bin/sh".to_owned());
+fn process(command: Command, terminal: bool) -> Result<Process, Error> {
+    let Command {
+        mut words, mut env, ..
+    } = command;
+    if words.is_empty() {
+        words.push("/bin/sh".to_owned());
     }
-    let mut env = arguments.env.clone();
     if terminal && let Ok(term) = std::env::var("TERM") {
         env.push(format!("TERM={term}"));
     }
-    let directory = arguments.workdir.clone().unwrap_or_else(|| "/".into());
     ProcessBuilder::default()
-        .args(command)
+        .args(words)
         .env(env)
-        .cwd(directory)
+        .cwd(command.directory)
         .terminal(terminal)
         .build()
         .map_err(|error| Error::Usage {

@@ -1,4 +1,4 @@
-//! `run README`: one README on its own, in front: an ecosystem of one service that ends with it, and its exit code.
+//! `run README`, and `run SERVICE:JOB`, which is elsewhere: one README on its own, in front: an ecosystem of one service that ends with it, and its exit code.
 
 use std::path::Path;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 
 use super::follow::{self, LiveLogs, Outcome, Signals, View};
-use super::{Context, preflight, privilege, up};
+use super::{Context, job, preflight, privilege, up};
 use crate::cli;
 use crate::config::ecosystem::{
     Egress, Exceptions, Isolation, Limits, OnUnhealthy, Place, Registry, Restart, Service,
@@ -26,6 +26,9 @@ use crate::session::Session;
 const PORT: u16 = 8000;
 
 pub(super) fn run(context: &Context, arguments: &cli::RunArguments) -> Result<(), Error> {
+    if let Some(names) = job::named(&arguments.readme) {
+        return job::run(context, arguments, names);
+    }
     let options = Options {
         port: arguments.port.filter(|port| *port > 0).unwrap_or(PORT),
         once: arguments.once,

@@ -128,6 +128,27 @@ fn described(recipe: &Recipe) -> String {
     if let Some(health) = &recipe.health {
         row(Some(health.lines), "health", &first_line(&health.text));
     }
+    scripts(recipe, &mut row);
+    for (line, note) in &recipe.notes {
+        let place = if *line > 0 {
+            format!(" (line {line})")
+        } else {
+            String::new()
+        };
+        text.push_str(&format!("  note{place}: {note}\n"));
+    }
+    text
+}
+
+/// Its scripts, its tests, and the blocks that are only kept.
+fn scripts(recipe: &Recipe, row: &mut dyn FnMut(Option<markpact::recipe::Lines>, &str, &str)) {
+    for setup in &recipe.setup {
+        row(Some(setup.lines), "setup", &first_line(&setup.text));
+    }
+    for job in &recipe.jobs {
+        let what = format!("{}: {}", job.name, first_line(&job.command));
+        row(Some(job.lines), "job", &what);
+    }
     for test in &recipe.tests {
         let lines = markpact::recipe::Lines {
             first: test.line,
@@ -145,15 +166,6 @@ fn described(recipe: &Recipe) -> String {
             .collect();
         row(Some(block.lines), &block.kind, words.join(" ").trim());
     }
-    for (line, note) in &recipe.notes {
-        let place = if *line > 0 {
-            format!(" (line {line})")
-        } else {
-            String::new()
-        };
-        text.push_str(&format!("  note{place}: {note}\n"));
-    }
-    text
 }
 
 /// The first line, and that there are more.

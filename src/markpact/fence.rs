@@ -5,7 +5,7 @@ use indexmap::IndexMap;
 use super::findings::{instead, quoted};
 
 /// Kinds that are read and kept for later verbs.
-pub(super) const KEPT: &[&str] = &["build", "target", "publish", "config", "ignore", "setup", "job"];
+pub(super) const KEPT: &[&str] = &["build", "target", "publish", "config", "ignore"];
 
 /// All kinds, in the order in which a message lists them.
 const KINDS: &[&str] = &[

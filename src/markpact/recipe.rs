@@ -34,6 +34,10 @@ pub struct Recipe {
     pub workload: Workload,
     /// `health` block, as path or YAML text, when there is one.
     pub health: Option<TextBlock>,
+    /// `setup` blocks in document order: scripts that prepare `/app` once.
+    pub setup: Vec<TextBlock>,
+    /// `job` blocks in document order; their names are unique.
+    pub jobs: Vec<JobBlock>,
     /// What its `test` blocks ask for, in document order.
     pub tests: Vec<TestCase>,
     /// Endpoints that its text names, as `METHOD /path` in code marks: line, method, path.
@@ -119,6 +123,17 @@ pub enum WorkloadKind {
     Service,
     /// Ends with an exit code (`job`, `cli`, `script`, `build`).
     Job,
+}
+
+/// `job name=…`: a command that is run by hand in the running service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobBlock {
+    /// Its name: letters, digits, `-`, `_` and `.`.
+    pub name: String,
+    /// Shell text, given to `sh -c` unchanged.
+    pub command: String,
+    /// Its place.
+    pub lines: Lines,
 }
 
 /// A block that is one text.

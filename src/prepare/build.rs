@@ -9,7 +9,7 @@ use pactown_runtime::protocol::ExitStatus;
 use super::layers::{LayerError, Step};
 use super::{
     BuildContext, BuildRunner, BuildSite, Content, LayerPlan, Layers, PrepareError, RunnerError, commit,
-    failure, files, node, python,
+    failure, files, node, python, setup,
 };
 use crate::config::ecosystem::{Exceptions, Limits};
 use crate::spec::{self, SandboxPlan, Writable, ids};
@@ -20,7 +20,7 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 const PIDS: u32 = 4096;
 
 /// The layers of `plans`, topmost first, making those that are not there. `on_line` gets each line that an
-/// installer says. Files come on top: what a README says wins over what an installer wrote.
+/// installer says.
 pub fn make(
     layers: &Layers,
     plans: &[LayerPlan],
@@ -28,9 +28,9 @@ pub fn make(
     runner: &dyn BuildRunner,
     on_line: &mut dyn FnMut(&LayerPlan, &str),
 ) -> Result<Vec<PathBuf>, PrepareError> {
-    let mut made: Vec<PathBuf> = Vec::new();
+    let mut made: Vec<(Rank, PathBuf)> = Vec::new();
     for plan in plans {
-        let lower = made.clone();
+        let lower = stacked(&made);
         let layer = layers.obtain(&plan.key, |making| {
             let content = match &plan.content {
                 Content::Files(blocks) => files::write(making, blocks)?,
@@ -45,9 +45,28 @@ pub fn make(
             commit::clean(&content)?;
             Ok(content)
         });
-        made.push(layer.map_err(|failed: Failed| failed.into_error(plan))?);
+        let layer = layer.map_err(|failed: Failed| failed.into_error(plan))?;
+        made.push((rank(&plan.content), layer));
     }
-    Ok(made)
+    Ok(stacked(&made))
+}
+
+/// How far from the top a layer is.
+type Rank = u8;
+
+/// What a README says wins over what its setup wrote, and that over what an installer wrote.
+fn rank(content: &Content) -> Rank {
+    match content {
+        Content::Files(_) => 0,
+        Content::Setup(_) => 1,
+        Content::Python { .. } | Content::Node { .. } => 2,
+    }
+}
+
+fn stacked(made: &[(Rank, PathBuf)]) -> Vec<PathBuf> {
+    let mut made: Vec<&(Rank, PathBuf)> = made.iter().collect();
+    made.sort_by_key(|(rank, _)| *rank);
+    made.into_iter().map(|(_, layer)| layer.clone()).collect()
 }
 
 /// What can fail while a layer is made, before the layer's kind is known to the message.
@@ -171,6 +190,7 @@ impl Build<'_> {
             Content::Node {
                 packages, manifest, ..
             } => node::args(packages, *manifest),
+            Content::Setup(blocks) => setup::args(blocks),
             Content::Files(_) => Vec::new(),
         }
     }

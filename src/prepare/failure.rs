@@ -15,13 +15,13 @@ pub(super) const TAIL: usize = 20;
 #[derive(Debug, thiserror::Error)]
 pub enum PrepareError {
     /// The installer ended with an error: the README's fault, or the network's.
-    #[error("{}:{line}: installing {what} failed ({})", .readme.display(), ended(.status))]
+    #[error("{}:{line}: {what} failed ({})", .readme.display(), ended(.status))]
     Install {
         /// The README.
         readme: PathBuf,
         /// The line of the requirement that failed, or of the first one.
         line: usize,
-        /// That requirement, or the language's dependencies.
+        /// What was being done: `installing` that requirement or the language's dependencies, `setting up`.
         what: String,
         /// How the installer ended.
         status: ExitStatus,
@@ -100,14 +100,20 @@ pub(super) fn install(
     let wanted: &[(usize, String)] = match &plan.content {
         Content::Python { requirements, .. } => requirements,
         Content::Node { packages, .. } => packages,
-        Content::Files(_) => &[],
+        Content::Files(_) | Content::Setup(_) => &[],
     };
     let culprit = culprit(wanted, &tail);
-    let line = culprit.or(wanted.first()).map_or(1, |(line, _)| *line);
-    let what = culprit.map_or_else(
-        || format!("the {} dependencies", plan.kind()),
-        |(_, name)| format!("`{name}`"),
-    );
+    let (line, what) = match (&plan.content, culprit) {
+        (Content::Setup(blocks), _) => (
+            blocks.first().map_or(1, |block| block.lines.first),
+            "setting up".to_owned(),
+        ),
+        (_, Some((line, name))) => (*line, format!("installing `{name}`")),
+        (_, None) => (
+            wanted.first().map_or(1, |(line, _)| *line),
+            format!("installing the {} dependencies", plan.kind()),
+        ),
+    };
     PrepareError::Install {
         readme,
         line,

@@ -35,6 +35,8 @@ fn recipe(files: Vec<FileBlock>, deps: &[(DepsLanguage, &[&str])]) -> Recipe {
         run: None,
         workload: Workload::default(),
         health: None,
+        setup: vec![],
+        jobs: vec![],
         tests: vec![],
         endpoints: vec![],
         others: vec![],

@@ -143,6 +143,8 @@ mod tests {
                 restart: None,
             },
             health: None,
+            setup: vec![],
+            jobs: vec![],
             tests: vec![],
             endpoints: vec![],
             others: vec![],

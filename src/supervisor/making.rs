@@ -176,7 +176,7 @@ impl Site {
             toolchains: &self.tools.toolchains,
             settings: &self.tools.settings,
         };
-        let mut layers = prepare::make(
+        let layers = prepare::make(
             &Layers::system(),
             &plans,
             context,
@@ -185,8 +185,6 @@ impl Site {
                 on_line(line);
             },
         )?;
-        // Files on top: what a README says wins over what an installer wrote.
-        layers.sort_by_key(|layer| plans.first().is_none_or(|files| !layer.ends_with(&files.key)));
         let extras = self.tools.extras(&plans, service);
         let devices = devices(service)?;
         let notices = self.directories(service, recipe)?;

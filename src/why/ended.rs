@@ -34,9 +34,13 @@ pub(super) fn failed(facts: &Facts) -> Diagnosis {
 
 fn install(facts: &Facts) -> Option<Diagnosis> {
     let cause = facts.row.cause.as_deref()?;
-    if !cause.contains(": installing ") {
+    let correct = if cause.contains(": installing ") {
+        "the requirement"
+    } else if cause.contains(": setting up ") {
+        "the setup block"
+    } else {
         return None;
-    }
+    };
     let shown = facts
         .details
         .iter()
@@ -53,7 +57,7 @@ fn install(facts: &Facts) -> Option<Diagnosis> {
         facts
             .says(Cause::Install, &format!("{what} ({place})"))
             .shows(shown)
-            .next(format!("correct the requirement in {place}")),
+            .next(format!("correct {correct} in {place}")),
     )
 }
 
