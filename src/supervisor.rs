@@ -36,6 +36,7 @@ mod wish;
 use std::path::Path;
 use std::process::ExitCode;
 
+use nix::sys::signal::{SigSet, Signal};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
@@ -110,6 +111,10 @@ fn forward_termination(engine: &Engine) -> Result<(), String> {
     let messages = engine.messages.clone();
     let mut asked =
         signal(SignalKind::terminate()).map_err(|error| format!("cannot catch SIGTERM: {error}"))?;
+    // The keeper, which reads its own from a descriptor, has it blocked, and a child inherits that.
+    SigSet::from_iter([Signal::SIGTERM])
+        .thread_unblock()
+        .map_err(|error| format!("cannot unblock SIGTERM: {error}"))?;
     tokio::task::spawn_local(async move {
         while asked.recv().await.is_some() && messages.send(Message::Terminated).is_ok() {}
     });

@@ -8,7 +8,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::observe::{eventually, processes};
+use crate::support::observe::{children, eventually, processes};
 use crate::support::town::{Machine, Town};
 
 const YAML: &str = "
@@ -81,6 +81,47 @@ fn up_in_a_session_that_ends(town: &Town) {
             "-d",
         ],
     );
+}
+
+/// Who depends ends first, though it takes two seconds and the other none.
+#[track_caller]
+fn assert_ended_in_order(town: &Town) {
+    let ended = |name: &str| -> u64 {
+        let path = town.path().join(".pactown-sandboxes").join(name).join("ended");
+        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        text.trim().parse().expect("a time")
+    };
+    assert!(ended("web") < ended("store"));
+}
+
+/// What `systemctl stop` does, on every host: each process gets the scope's signal. The keeper alone minds it.
+#[test]
+fn the_stop_signal_of_a_scope_is_an_end_in_order_to_the_keeper_only() {
+    let machine = Machine::take();
+    for signal in [Signal::SIGURG, Signal::SIGTERM] {
+        let town = town();
+        town.ok(&["up", "-d"]);
+        let keeper = processes("pactown:keeper", "scoped")[0];
+        if signal == Signal::SIGURG {
+            let inits = [town.pid("web"), town.pid("store")];
+            let services = inits.map(|init| children(init)[0]);
+            for pid in inits
+                .iter()
+                .chain(&services)
+                .chain(&processes("pactown:super", "scoped"))
+            {
+                kill(Pid::from_raw(*pid), signal).expect("kill");
+            }
+            assert_eq!(inits, [town.pid("web"), town.pid("store")]);
+        }
+        kill(Pid::from_raw(keeper), signal).expect("kill");
+        eventually("everything ends", Duration::from_secs(10), || {
+            processes("pactown:keeper", "scoped").is_empty()
+        });
+        assert_ended_in_order(&town);
+        assert_eq!(town.ok(&["down"]).trim(), "nothing to stop");
+    }
+    machine.assert_clean();
 }
 
 #[test]
@@ -171,15 +212,7 @@ fn systemctl_stop_ends_it_in_order() {
     let (unit, directory) = scope();
     run("systemctl", &["stop", &unit]);
     assert!(!directory.exists());
-    let ended = |name: &str| -> u64 {
-        let path = town.path().join(".pactown-sandboxes").join(name).join("ended");
-        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        text.trim().parse().expect("a time")
-    };
-    assert!(
-        ended("web") < ended("store"),
-        "who depends ends first, though it takes two seconds and the other none"
-    );
+    assert_ended_in_order(&town);
     assert_eq!(town.ok(&["down"]).trim(), "nothing to stop");
     machine.assert_clean();
 }
