@@ -57,9 +57,7 @@ build() {
 payload() {
     local inside=$work/payload
     mkdir -p "$inside/tree" "$inside/target/debug/deps" "$inside/target/debug/examples"
-    git ls-files --cached --others --exclude-standard -z | while IFS= read -r -d '' file; do
-        [ ! -e "$file" ] || printf '%s\0' "$file"
-    done | xargs -0 cp --parents --target-directory="$inside/tree"
+    tar --exclude=target --exclude=.git --exclude=.pactown-sandboxes -cf - . | tar -C "$inside/tree" -xf -
     local program
     for program in $programs; do
         strip --strip-debug -o "$inside/target/debug/deps/$(basename "$program")" "$program"
@@ -103,7 +101,7 @@ verdict() {
         *)
             status=1
             tail -n 20 "$cache/console.log" >&2
-            say "the guest did not come to its end within $deadline s"
+            say "the guest did not say how its tests ended (it had $deadline s)"
             ;;
     esac
     counts=$(awk '/^test result:/ { passed += $4; failed += $6 } END { print passed + 0 " passed, " failed + 0 " failed" }' \
