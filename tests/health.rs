@@ -6,7 +6,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::faults::records::run_directory;
-use crate::support::observe::{eventually, processes};
+use crate::support::observe::{eventually, patient, processes};
 use crate::support::town::{Machine, Town};
 
 const SOON: Duration = Duration::from_secs(15);
@@ -233,7 +233,7 @@ services:
     let started = Instant::now();
     let (_, err) = town.expect(124, &["wait", "web", "--for", "stopped", "--timeout", "300ms"]);
     assert!(
-        started.elapsed() < Duration::from_secs(2),
+        started.elapsed() < patient(Duration::from_secs(2)),
         "{:?}",
         started.elapsed()
     );

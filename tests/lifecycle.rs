@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::observe::{eventually, http_get};
+use crate::support::observe::{eventually, http_get, patient};
 use crate::support::town::{Machine, Town};
 
 const YAML: &str = "
@@ -51,7 +51,7 @@ fn a_detached_day() {
     let started = Instant::now();
     assert!(town.ok(&["up", "-d"]).contains("unchanged"));
     assert!(
-        started.elapsed() < Duration::from_secs(2),
+        started.elapsed() < patient(Duration::from_secs(2)),
         "{:?}",
         started.elapsed()
     );
@@ -172,7 +172,7 @@ services:
     let (out, err) = town.expect(1, &["up", "-d"]);
     let told = format!("{out}{err}");
     assert!(
-        started.elapsed() < Duration::from_secs(5),
+        started.elapsed() < patient(Duration::from_secs(5)),
         "death ends the wait: {:?}",
         started.elapsed()
     );
@@ -225,7 +225,7 @@ services:
     town.ok(&["down"]);
     let elapsed = started.elapsed();
     assert!(
-        elapsed >= Duration::from_millis(900) && elapsed < Duration::from_secs(4),
+        elapsed >= Duration::from_millis(900) && elapsed < patient(Duration::from_secs(4)),
         "{elapsed:?}"
     );
     assert!(
@@ -245,7 +245,7 @@ fn a_shell_that_runs_a_server_stops_at_once() {
     let started = Instant::now();
     town.ok(&["down"]);
     assert!(
-        started.elapsed() < Duration::from_secs(2),
+        started.elapsed() < patient(Duration::from_secs(2)),
         "{:?}",
         started.elapsed()
     );

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::{SERVER, SOON, descriptors, is_long, python, readme, the};
-use crate::support::observe::{eventually, http_get, namespace, status_field};
+use crate::support::observe::{eventually, http_get, namespace, patient, status_field};
 use crate::support::town::{Machine, Town};
 
 const ORPHANS: &str = "import os, time
@@ -176,7 +176,7 @@ fn sixty_or_two_hundred_servers_start_answer_and_end() {
     let down = started.elapsed();
     println!("{many}: up {up:?}, down {down:?}, launch {first} ms first, {last} ms last, {resident}");
     assert!(
-        up < Duration::from_secs(20) && down < Duration::from_secs(10),
+        up < patient(Duration::from_secs(20)) && down < patient(Duration::from_secs(10)),
         "{up:?} {down:?}"
     );
     assert!(last <= 2 * first.max(10), "{first} {last}");
@@ -204,16 +204,15 @@ fn who_has_nothing_to_do_is_not_woken() {
     }
     let checked = "  c: {readme: server.md, port: 8000, health_check: {http: /, interval: 1s}}\n";
     let files = [("s.md", &*readme("exec sleep 1000")), ("server.md", SERVER)];
-    // Of each service one timer ends in that time: it has run long enough to count as steady.
-    let timers = 4 * 21;
     for (name, more, most) in [
-        ("no checks", "", timers),
-        ("a check each second", checked, timers + 10 * 12),
+        ("no checks", "", 5),
+        ("a check each second", checked, 5 + 10 * 12),
     ] {
         let town = Town::new("quiet", &format!("{yaml}{more}"), &files);
         town.ok(&["up", "-d"]);
         let (keeper, supervisor) = (the("pactown:keeper", "quiet-"), the("pactown:super", "quiet-"));
-        std::thread::sleep(Duration::from_secs(2));
+        // Ten seconds after its start one timer of each service ends: it has run long enough to count as steady.
+        std::thread::sleep(Duration::from_secs(12));
         let count = || wakeups(supervisor) + wakeups(keeper);
         let before = count();
         std::thread::sleep(Duration::from_secs(10));

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use super::{SERVER, SOON, born, group, is_long, python, readme, signal};
-use crate::support::observe::{children, eventually};
+use crate::support::observe::{children, eventually, patient};
 use crate::support::town::{Machine, Town};
 
 /// After the grace time everything must be gone within this.
@@ -45,7 +45,7 @@ fn stop(town: &Town, family: &[(i32, Option<u64>)], least: Duration, grace: Dura
         .filter(|(pid, start)| start.is_some() && born(*pid) == *start)
         .collect();
     assert_eq!(survivors, Vec::<&(i32, Option<u64>)>::new());
-    assert!(took >= least && took < grace + MARGIN, "{took:?}");
+    assert!(took >= least && took < patient(grace + MARGIN), "{took:?}");
 }
 
 #[test]
