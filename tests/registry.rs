@@ -6,6 +6,8 @@ mod command;
 mod crash;
 #[path = "registry/hostile.rs"]
 mod hostile;
+#[path = "registry/outside.rs"]
+mod outside;
 #[path = "registry/rest.rs"]
 mod rest;
 #[path = "registry/rules.rs"]

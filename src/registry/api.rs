@@ -50,7 +50,12 @@ pub struct Publish {
     #[schemars(length(min = 1, max = 64), regex(pattern = "^[a-z0-9]+([._-][a-z0-9]+)*$"))]
     pub name: String,
     /// MAJOR.MINOR.PATCH, as semver.org says.
-    #[schemars(length(min = 5, max = 128))]
+    #[schemars(
+        length(min = 5, max = 128),
+        regex(
+            pattern = r"^(0|[1-9][0-9]{0,17})\.(0|[1-9][0-9]{0,17})\.(0|[1-9][0-9]{0,17})(-((0|[1-9][0-9]*|[0-9]*[a-zA-Z-][0-9a-zA-Z-]*)(\.(0|[1-9][0-9]*|[0-9]*[a-zA-Z-][0-9a-zA-Z-]*))*))?(\+[0-9a-zA-Z-]+(\.[0-9a-zA-Z-]+)*)?$"
+        )
+    )]
     pub version: String,
     /// The README.
     pub readme_content: String,
@@ -154,7 +159,12 @@ pub struct NewToken {
     #[schemars(length(min = 1, max = 128))]
     pub name: String,
     /// `admin`, `read:NAMESPACE`, `publish:NAMESPACE`, `publish:NAMESPACE/NAME`; `*` is all of them.
-    #[schemars(length(min = 1, max = 32))]
+    #[schemars(
+        length(min = 1, max = 32),
+        inner(regex(
+            pattern = r"^(admin|read:(\*|[a-z0-9]{1,8}([._-][a-z0-9]{1,8})*)|publish:(\*|[a-z0-9]{1,8}([._-][a-z0-9]{1,8})*)(/(\*|[a-z0-9]{1,8}([._-][a-z0-9]{1,8})*))?)$"
+        ))
+    )]
     pub scopes: Vec<String>,
     /// Seconds until it ends; never when absent.
     #[serde(default)]

@@ -320,4 +320,6 @@ fn a_closed_registry_shows_nothing_and_guessing_ends() {
         })
         .collect();
     assert_eq!((wrong[0], wrong[24]), (401, 429));
+    let right = server.send("GET", "/v1/namespaces", &[&reader], None);
+    assert_eq!(right.status, 200, "who holds a token is not kept out");
 }

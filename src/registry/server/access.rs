@@ -54,10 +54,6 @@ impl App {
                 token: None,
             });
         };
-        if peer.is_some_and(|peer| self.guesses.is_over(peer)) {
-            let message = "too many wrong tokens from this address";
-            return Err(Fault::later(StatusCode::TOO_MANY_REQUESTS, message, 60));
-        }
         let secret = given.to_str().ok().and_then(|value| {
             let (scheme, secret) = value.split_once(' ')?;
             scheme.eq_ignore_ascii_case("bearer").then(|| secret.trim())
@@ -71,6 +67,11 @@ impl App {
                 anonymous,
                 token: Some(token),
             }),
+            // Only now: who holds a right token is not kept out by a neighbour that guesses.
+            None if peer.is_some_and(|peer| self.guesses.is_over(peer)) => {
+                let message = "too many wrong tokens from this address";
+                Err(Fault::later(StatusCode::TOO_MANY_REQUESTS, message, 60))
+            }
             None => {
                 if let Some(peer) = peer {
                     self.guesses.count(peer);
