@@ -84,7 +84,8 @@ fn make_file(path: &Path) -> Result<()> {
 /// # Errors
 /// The namespace is gone. Inside: the connection did not come about within `limit`.
 pub fn connect(path: &Path, address: SocketAddr, limit: Duration) -> Result<io::Result<TcpStream>> {
-    within(path, || Ok(TcpStream::connect_timeout(&address, limit)))
+    let namespace = File::open(path).during(|| format!("open `{}`", path.display()))?;
+    within(&namespace, || Ok(TcpStream::connect_timeout(&address, limit)))
 }
 
 /// Lets go of the namespace at `path`; the kernel removes it, and its links, when nothing runs in it any more.
