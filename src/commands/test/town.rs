@@ -126,7 +126,7 @@ impl<'a> Town<'a> {
                 desired = copy_of(&plan.desired, attempt);
             }
             preflight::check(context, &desired)?;
-            let session = Session::ensure(&desired.instance, desired.caller.uid)?;
+            let session = Session::ensure(&desired)?;
             if session.is_new || is_named {
                 break session;
             }
