@@ -18,6 +18,7 @@ mod dotenv;
 pub mod ecosystem;
 mod exceptions;
 mod expect;
+mod foreign;
 mod grammar;
 mod health;
 mod interpolate;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::grammar::{FOREIGN, Key};
+use super::foreign::FOREIGN;
+use super::grammar::Key;
 use super::report::{Report, did_you_mean};
 use super::scalars;
 use super::tree::{Node, Value, shortened};

@@ -380,39 +380,6 @@ pub(crate) const SECURITY: &[Key] = &[
     key("debug", Shape::Bool, "true: its processes may trace each other.").or("false"),
 ];
 
-/// What other tools call our keys.
-pub(crate) const FOREIGN: &[(&str, &str)] = &[
-    ("environment", "env"),
-    ("stop_grace_period", "stop_grace"),
-    ("dependencies", "depends_on"),
-    ("needs", "depends_on"),
-    ("healthcheck", "health_check"),
-    ("health", "health_check"),
-    ("mem_limit", "limits"),
-    ("memory", "limits"),
-    ("cpus", "limits"),
-    ("pids", "limits"),
-    ("resources", "limits"),
-    ("file", "readme"),
-    ("path", "http"),
-    ("command", "exec"),
-    ("test", "exec"),
-    ("url", "endpoint"),
-    ("status", "expect"),
-    ("sd_notify", "notify"),
-    ("contains", "body"),
-    ("grace_period", "start_period"),
-    ("startup_time", "start_period"),
-    ("threshold", "retries"),
-    ("cron", "schedule"),
-    ("expression", "cron"),
-    ("tz", "timezone"),
-    ("time_zone", "timezone"),
-    ("concurrency", "overlap"),
-    ("cap_add", "security"),
-    ("security_opt", "security"),
-];
-
 #[cfg(test)]
 mod tests {
     use super::*;
