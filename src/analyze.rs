@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::config::ecosystem::ServiceName;
+use crate::config::ecosystem::UnitName;
 use crate::events::{Event, Kind};
 
 /// One service's start. Times are milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Start {
-    /// The service.
-    pub service: ServiceName,
+    /// The service, or one of its replicas.
+    pub service: UnitName,
     /// From the `up` until it was ready (or ended, when it is a job).
     pub at_ms: u64,
     /// Layers, ids, network and bundle.
@@ -24,7 +24,7 @@ pub struct Start {
     /// From its process's start until it was ready.
     pub ready_ms: u64,
     /// The dependency that was ready last before it could start.
-    pub after: Option<ServiceName>,
+    pub after: Option<UnitName>,
 }
 
 impl Start {
@@ -47,7 +47,7 @@ struct Moments {
 }
 
 /// The starts of the services that became ready, in the order in which they did. `needs` are the dependencies of each.
-pub fn starts(events: &[Event], needs: &BTreeMap<ServiceName, Vec<ServiceName>>) -> Vec<Start> {
+pub fn starts(events: &[Event], needs: &BTreeMap<UnitName, Vec<UnitName>>) -> Vec<Start> {
     let moments = moments(events);
     let ready = |name: &str| moments.get(name).and_then(|moments| moments.ready);
     let up = events
@@ -104,13 +104,13 @@ pub fn critical_chain(starts: &[Start]) -> Vec<&Start> {
 }
 
 /// The moments of each service's last start.
-fn moments(events: &[Event]) -> BTreeMap<&str, Moments> {
-    let mut all: BTreeMap<&str, Moments> = BTreeMap::new();
+fn moments(events: &[Event]) -> BTreeMap<UnitName, Moments> {
+    let mut all: BTreeMap<UnitName, Moments> = BTreeMap::new();
     for event in events {
-        let (Some(service), Some(at)) = (event.service.as_deref(), event.usec()) else {
+        let (Some(unit), Some(at)) = (event.unit(), event.usec()) else {
             continue;
         };
-        let own = all.entry(service).or_default();
+        let own = all.entry(unit).or_default();
         match event.kind {
             Kind::Due => {
                 *own = Moments {
@@ -137,7 +137,7 @@ fn moments(events: &[Event]) -> BTreeMap<&str, Moments> {
     }
     // A check that has not passed: it never was ready.
     for event in events.iter().filter(|event| event.kind == Kind::Unhealthy) {
-        let own = event.service.as_deref().and_then(|name| all.get_mut(name));
+        let own = event.unit().and_then(|name| all.get_mut(&name));
         if let Some(own) = own.filter(|own| own.ready == own.started) {
             own.ready = None;
         }
@@ -184,7 +184,7 @@ mod tests {
         ]
     }
 
-    fn needs() -> BTreeMap<ServiceName, Vec<ServiceName>> {
+    fn needs() -> BTreeMap<UnitName, Vec<UnitName>> {
         BTreeMap::from([("api".to_owned(), vec!["db".to_owned()])])
     }
 

@@ -4,6 +4,7 @@ mod insight;
 mod live;
 mod logs;
 mod registry;
+mod scale;
 mod test;
 mod wait;
 
@@ -17,6 +18,7 @@ pub use insight::{EventsArguments, InspectArguments, WhyArguments};
 pub use live::{StatsArguments, TopArguments, UiArguments};
 pub use logs::LogsArguments;
 pub use registry::*;
+pub use scale::ScaleArguments;
 pub use test::TestArguments;
 pub use wait::WaitArguments;
 
@@ -99,6 +101,8 @@ pub enum Command {
     Stop(StopArguments),
     /// Restart services with the file as it is now
     Restart(RestartArguments),
+    /// Run another number of a service, behind its one address
+    Scale(ScaleArguments),
     /// Wait until services are healthy, completed, stopped or running
     Wait(WaitArguments),
     /// Say why a service is not as it should be, and what to do next
@@ -335,7 +339,7 @@ pub struct GraphArguments {
 /// Arguments of verbs about one service.
 #[derive(Debug, Args)]
 pub struct ServiceArguments {
-    /// The service
+    /// The service, or one of its replicas
     pub service: String,
 }
 

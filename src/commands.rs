@@ -106,6 +106,7 @@ fn dispatch(context: &Context, command: &Command) -> Result<(), Error> {
         Command::Start(arguments) => control::start(context, arguments),
         Command::Stop(arguments) => control::stop(context, arguments),
         Command::Restart(arguments) => control::restart(context, arguments),
+        Command::Scale(arguments) => control::scale(context, arguments),
         Command::Wait(arguments) => wait::run(context, arguments),
         Command::Events(arguments) => events::run(context, arguments),
         Command::Why(arguments) => why::run(context, arguments),

@@ -106,6 +106,7 @@ pub(crate) mod tests {
             schedule: None,
             stop_signal: 15,
             stop_grace: Duration::from_secs(10),
+            replicas: None,
             sandbox_path: None,
             volumes: vec![],
             mounts: vec![],

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::config::ecosystem::ServiceName;
+use crate::config::ecosystem::{ServiceName, UnitName, unit_name};
+use crate::control::api::ServiceStatus;
 use crate::instance::{Instance, LOG_ROOT};
 use crate::logs::{History, Line, Reader};
 
@@ -26,7 +27,10 @@ pub struct Event {
     /// To which service; `None` = to the ecosystem.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<ServiceName>,
-    /// Number of the service's run.
+    /// To which replica of it; `None` = it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replica: Option<u32>,
+    /// Number of the sandbox's run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<u64>,
     /// What.
@@ -163,6 +167,7 @@ impl Event {
         Self {
             ts: String::new(),
             service: None,
+            replica: None,
             run: None,
             kind,
             cause: None,
@@ -175,6 +180,22 @@ impl Event {
             details: Vec::new(),
             witness: None,
         }
+    }
+
+    /// An event of the sandbox with this row, without a time yet.
+    pub fn of(row: &ServiceStatus, kind: Kind) -> Self {
+        Self {
+            service: Some(row.service.clone()),
+            replica: row.replica,
+            run: Some(row.run),
+            ..Self::new(kind)
+        }
+    }
+
+    /// The sandbox that it is about; `None` = the ecosystem.
+    pub fn unit(&self) -> Option<UnitName> {
+        let service = self.service.as_ref()?;
+        Some(unit_name(service, self.replica))
     }
 
     /// When, microseconds since the Unix epoch; `None` when the text is no time.

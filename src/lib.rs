@@ -31,6 +31,7 @@ pub mod prepare;
 pub mod registry;
 pub mod remains;
 pub mod resolver;
+pub mod roster;
 pub mod session;
 pub mod spec;
 pub mod state;

@@ -5,15 +5,16 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use indexmap::IndexMap;
 use pactown_netns::{
-    Edge, Egress as Reach, HostPort, LoopbackForward, Node, Policy, Publication, Subnet, Transport,
+    Edge, Egress as Reach, HostPort, LoopbackForward, Node, Policy, Publication, Spread, Subnet, Transport,
 };
 
 use crate::config::Ecosystem;
-use crate::config::ecosystem::{Dependency, Egress, Probe, Service, ServiceName};
+use crate::config::ecosystem::{Dependency, Egress, Probe, Service, ServiceName, UnitName};
 use crate::control::api::Published;
 use crate::desired::Desired;
 use crate::identity::{IdRange, RANGE_SIZE};
 use crate::resolver;
+use crate::roster::{Member, Roster};
 
 /// The first address that services get; those below are the uplink's, the router's and the build sandboxes'.
 const FIRST: u32 = 32;
@@ -35,29 +36,39 @@ pub struct Wanted {
     pub demand: bool,
 }
 
-/// An address for every service: those that have one keep it.
+/// Addresses by name: of every service the one that its dependents know, and of every replica its own.
+pub type Addresses = IndexMap<String, Ipv4Addr>;
+
+/// The units of each service.
+pub type Units = IndexMap<ServiceName, Vec<UnitName>>;
+
+/// An address for every service and every replica: those that have one keep it, and so does what `lives`.
 ///
 /// # Errors
-/// More services than addresses.
+/// More of them than addresses.
 pub fn addresses(
     ecosystem: &Ecosystem,
+    roster: &Roster,
     subnet: Subnet,
-    known: &IndexMap<ServiceName, Ipv4Addr>,
-) -> Result<IndexMap<ServiceName, Ipv4Addr>, String> {
-    let mut found: IndexMap<ServiceName, Ipv4Addr> = known
+    known: &Addresses,
+    lives: impl Fn(&str) -> bool,
+) -> Result<Addresses, String> {
+    let kept = |name: &str| ecosystem.services.contains_key(name) || roster.has(name) || lives(name);
+    let mut found: Addresses = known
         .iter()
-        .filter(|(name, _)| ecosystem.services.contains_key(*name))
+        .filter(|(name, _)| kept(name))
         .map(|(name, address)| (name.clone(), *address))
         .collect();
     let mut next = FIRST;
-    for name in ecosystem.services.keys() {
+    let units = roster.units().map(|(unit, _)| unit);
+    for name in ecosystem.services.keys().chain(units) {
         if found.contains_key(name) {
             continue;
         }
         let address = loop {
-            let candidate = subnet.host(next).ok_or_else(|| {
-                format!("the instance's network {subnet} has no address left for service '{name}'")
-            })?;
+            let candidate = subnet
+                .host(next)
+                .ok_or_else(|| format!("the instance's network {subnet} has no address left for '{name}'"))?;
             next += 1;
             if !found
                 .values()
@@ -152,7 +163,7 @@ fn dependency_ports(service: &Service, dependency: &Dependency) -> Vec<HostPort>
 fn local<'a>(
     ecosystem: &'a Ecosystem,
     service: &'a Service,
-    addresses: &'a IndexMap<ServiceName, Ipv4Addr>,
+    addresses: &'a Addresses,
 ) -> impl Iterator<Item = (&'a Dependency, &'a Service, Ipv4Addr)> {
     service.depends_on.iter().filter_map(|dependency| {
         let needed = ecosystem.services.get(&dependency.name)?;
@@ -160,22 +171,17 @@ fn local<'a>(
     })
 }
 
-/// The network node of `service`. `None`: it has no address.
-pub fn node(
-    ecosystem: &Ecosystem,
-    service: &Service,
-    addresses: &IndexMap<ServiceName, Ipv4Addr>,
-    ids: IdRange,
-) -> Option<Node> {
+/// The network node of one sandbox. `None`: it has no address.
+pub fn node(ecosystem: &Ecosystem, member: Member, addresses: &Addresses, ids: IdRange) -> Option<Node> {
     let loopback = if ecosystem.loopback_compat {
-        loopback(ecosystem, service, addresses)
+        loopback(ecosystem, member.service, addresses)
     } else {
         Vec::new()
     };
     Some(Node {
-        name: service.name.clone(),
-        address: *addresses.get(&service.name)?,
-        inbound: inner_ports(service),
+        name: member.unit(),
+        address: *addresses.get(&member.unit())?,
+        inbound: inner_ports(member.service),
         loopback,
         ping_groups: (ids.base, ids.base + RANGE_SIZE - 1),
     })
@@ -194,11 +200,7 @@ pub fn build_node(name: &str, address: Ipv4Addr, ids: IdRange) -> Node {
 
 /// `127.0.0.1:port` inside leads to the dependency with that port, where only one has it and the service itself has
 /// not.
-fn loopback(
-    ecosystem: &Ecosystem,
-    service: &Service,
-    addresses: &IndexMap<ServiceName, Ipv4Addr>,
-) -> Vec<LoopbackForward> {
+fn loopback(ecosystem: &Ecosystem, service: &Service, addresses: &Addresses) -> Vec<LoopbackForward> {
     let own = inner_ports(service);
     let all: Vec<(HostPort, Ipv4Addr)> = local(ecosystem, service, addresses)
         .flat_map(|(dependency, needed, address)| {
@@ -219,19 +221,28 @@ fn loopback(
         .collect()
 }
 
-/// Lines of the service's `/etc/hosts`: itself, what it needs, and the host when it may reach it.
+/// Lines of a sandbox's `/etc/hosts`: itself, what it needs, and the host when it may reach it. A replica is its service
+/// to itself: it may not reach the others.
 pub fn hosts(
     ecosystem: &Ecosystem,
-    service: &Service,
-    addresses: &IndexMap<ServiceName, Ipv4Addr>,
+    member: Member,
+    roster: &Roster,
+    addresses: &Addresses,
     subnet: Subnet,
 ) -> Vec<(IpAddr, Vec<String>)> {
+    let service = member.service;
     let names = |name: &str| vec![name.to_owned(), format!("{name}.pactown.internal")];
-    let own = addresses
-        .get(&service.name)
-        .map(|address| (*address, names(&service.name)));
-    let needed =
-        local(ecosystem, service, addresses).map(|(_, needed, address)| (address, names(&needed.name)));
+    let mut own = names(&member.unit());
+    if member.replica.is_some() {
+        own.extend(names(&service.name));
+    }
+    let own = addresses.get(&member.unit()).map(|address| (*address, own));
+    let needed = local(ecosystem, service, addresses).flat_map(|(_, needed, address)| {
+        let replicas = roster.of_service(&needed.name);
+        let replicas = replicas.filter(|unit| **unit != needed.name);
+        let each = replicas.filter_map(|unit| Some((*addresses.get(unit)?, names(unit))));
+        std::iter::once((address, names(&needed.name))).chain(each)
+    });
     let host = (!service.host_access.is_empty()).then(|| (subnet.uplink(), vec![HOST_NAME.to_owned()]));
     own.into_iter()
         .chain(needed)
@@ -240,55 +251,96 @@ pub fn hosts(
         .collect()
 }
 
-/// Everything that may pass in the instance.
-pub fn policy(
-    ecosystem: &Ecosystem,
-    addresses: &IndexMap<ServiceName, Ipv4Addr>,
-    published: &IndexMap<ServiceName, Vec<Published>>,
-    subnet: Subnet,
-    forwarder: bool,
-) -> Policy {
+/// An instance's network at one moment.
+pub struct Moment<'a> {
+    /// The services.
+    pub ecosystem: &'a Ecosystem,
+    /// Their addresses and those of their units.
+    pub addresses: &'a Addresses,
+    /// Published ports of each service.
+    pub published: &'a IndexMap<ServiceName, Vec<Published>>,
+    /// The network.
+    pub subnet: Subnet,
+    /// A name forwarder runs.
+    pub forwarder: bool,
+    /// The units that there are or shall be.
+    pub units: &'a Units,
+    /// Those of them that take connections, of services that are spread.
+    pub ready: &'a Units,
+}
+
+/// Everything that may pass.
+pub fn policy(now: &Moment) -> Policy {
     let mut policy = Policy {
-        forwarder,
-        egress: build_addresses(subnet)
+        forwarder: now.forwarder,
+        egress: build_addresses(now.subnet)
             .into_iter()
             .map(|address| (address, Reach::All))
             .collect(),
         ..Policy::default()
     };
-    for (name, service) in &ecosystem.services {
-        let Some(address) = addresses.get(name).copied() else {
+    for (name, service) in &now.ecosystem.services {
+        let Some(shared) = now.addresses.get(name).copied() else {
             continue;
         };
-        policy.edges.extend(edges(ecosystem, service, address, addresses));
+        let plain = now.is_plain(name);
+        let to = if plain { vec![shared] } else { now.ready(name) };
         policy
             .publications
-            .extend(publications(published.get(name), address));
-        policy.probes.extend(probes(service, address));
-        policy.egress.push((address, reach(&service.egress)));
-        policy
-            .host_access
-            .extend(service.host_access.iter().map(|port| (address, tcp(*port))));
+            .extend(publications(now.published.get(name), &to));
+        policy.spreads.extend((!plain).then(|| Spread {
+            address: shared,
+            ports: inner_ports(service),
+            to,
+            inhabited: now.units_of(name).contains(name),
+        }));
+        for address in now.all(name) {
+            policy.edges.extend(now.edges(service, address));
+            policy.probes.extend(probes(service, address));
+            policy.egress.push((address, reach(&service.egress)));
+            let ports = service.host_access.iter();
+            policy.host_access.extend(ports.map(|port| (address, tcp(*port))));
+        }
     }
     policy
 }
 
-fn edges(
-    ecosystem: &Ecosystem,
-    service: &Service,
-    from: Ipv4Addr,
-    addresses: &IndexMap<ServiceName, Ipv4Addr>,
-) -> Vec<Edge> {
-    local(ecosystem, service, addresses)
-        .flat_map(|(dependency, needed, to)| {
-            dependency_ports(needed, dependency)
-                .into_iter()
-                .map(move |port| Edge { from, to, port })
-        })
-        .collect()
+impl Moment<'_> {
+    fn units_of(&self, service: &str) -> &[UnitName] {
+        self.units.get(service).map_or(&[], Vec::as_slice)
+    }
+
+    /// One sandbox, which has the service's address itself.
+    fn is_plain(&self, service: &str) -> bool {
+        matches!(self.units_of(service), [only] if only == service)
+    }
+
+    fn ready(&self, service: &str) -> Vec<Ipv4Addr> {
+        self.addresses_of(self.ready.get(service).map_or(&[], Vec::as_slice))
+    }
+
+    fn all(&self, service: &str) -> Vec<Ipv4Addr> {
+        self.addresses_of(self.units_of(service))
+    }
+
+    fn addresses_of(&self, units: &[UnitName]) -> Vec<Ipv4Addr> {
+        let found = units.iter().filter_map(|unit| self.addresses.get(unit));
+        found.copied().collect()
+    }
+
+    /// What the sandbox of `service` at `from` may open of others: whichever of their units it is led to.
+    fn edges(&self, service: &Service, from: Ipv4Addr) -> Vec<Edge> {
+        let needed = local(self.ecosystem, service, self.addresses);
+        let edges = needed.flat_map(|(dependency, needed, _)| {
+            let ports = dependency_ports(needed, dependency);
+            let units = self.all(&needed.name).into_iter();
+            units.flat_map(move |to| ports.clone().into_iter().map(move |port| Edge { from, to, port }))
+        });
+        edges.collect()
+    }
 }
 
-fn publications(published: Option<&Vec<Published>>, address: Ipv4Addr) -> Vec<Publication> {
+fn publications(published: Option<&Vec<Published>>, to: &[Ipv4Addr]) -> Vec<Publication> {
     published
         .into_iter()
         .flatten()
@@ -298,7 +350,7 @@ fn publications(published: Option<&Vec<Published>>, address: Ipv4Addr) -> Vec<Pu
                 port: one.host_port,
                 transport: transport(one.transport == "udp"),
             },
-            address,
+            to: to.to_vec(),
             port: one.port,
         })
         .collect()
@@ -336,14 +388,14 @@ pub fn destination(text: &str) -> Option<(Subnet, u16)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resolver::tests::{desired, service};
+    use crate::resolver::tests::desired;
 
     const SUBNET: Subnet = Subnet {
         network: Ipv4Addr::new(10, 64, 0, 0),
         prefix: 22,
     };
 
-    fn table(names: &[&str]) -> IndexMap<ServiceName, Ipv4Addr> {
+    fn table(names: &[&str]) -> Addresses {
         names
             .iter()
             .zip(FIRST..)
@@ -351,33 +403,101 @@ mod tests {
             .collect()
     }
 
+    /// The policy for all units of the file.
+    fn policy_of(wish: &Desired, addresses: &Addresses, ready: &Units) -> Policy {
+        let roster = Roster::of_file(&wish.ecosystem);
+        let names = wish.ecosystem.services.keys();
+        let units = names.map(|name| (name.clone(), roster.of_service(name).cloned().collect()));
+        let published = [("api".to_owned(), vec![port_8080()])].into_iter().collect();
+        policy(&Moment {
+            ecosystem: &wish.ecosystem,
+            addresses,
+            published: &published,
+            subnet: SUBNET,
+            forwarder: false,
+            units: &units.collect(),
+            ready,
+        })
+    }
+
+    fn port_8080() -> Published {
+        Published {
+            host: Ipv4Addr::LOCALHOST.into(),
+            host_port: 8080,
+            port: 8000,
+            transport: "tcp".into(),
+        }
+    }
+
     #[test]
     fn addresses_stay_when_services_come_and_go() {
         let wish = desired(&[("a", 1, &[]), ("b", 2, &[])]);
-        let first = addresses(&wish.ecosystem, SUBNET, &IndexMap::new()).unwrap();
+        let addresses = |wish: &Desired, subnet, known: &Addresses| {
+            let roster = Roster::of_file(&wish.ecosystem);
+            super::addresses(&wish.ecosystem, &roster, subnet, known, |name| name == "ending-1")
+        };
+        let first = addresses(&wish, SUBNET, &IndexMap::new()).unwrap();
         assert_eq!(first, table(&["a", "b"]));
         let wish = desired(&[("new", 3, &[]), ("b", 2, &[])]);
-        let second = addresses(&wish.ecosystem, SUBNET, &first).unwrap();
+        let mut known = first.clone();
+        known.insert("ending-1".into(), SUBNET.host(40).unwrap());
+        let second = addresses(&wish, SUBNET, &known).unwrap();
         assert_eq!(second["b"], first["b"]);
+        assert!(second.contains_key("ending-1"), "what lives keeps its address");
         assert!(
             !first.values().any(|old| *old == second["new"]),
             "no address changes its owner at once"
         );
         let tiny = Subnet { prefix: 29, ..SUBNET };
-        assert!(addresses(&wish.ecosystem, tiny, &IndexMap::new()).is_err());
+        assert!(addresses(&wish, tiny, &IndexMap::new()).is_err());
     }
 
     #[test]
     fn only_declared_edges_exist() {
         let wish = desired(&[("web", 8000, &["api"]), ("api", 8000, &["db"]), ("db", 5432, &[])]);
         let table = table(&["web", "api", "db"]);
-        let policy = policy(&wish.ecosystem, &table, &IndexMap::new(), SUBNET, false);
+        let policy = policy_of(&wish, &table, &Units::new());
         let edge = |from: &str, to: &str, port| Edge {
             from: table[from],
             to: table[to],
             port: tcp(port),
         };
         assert_eq!(policy.edges, [edge("web", "api", 8000), edge("api", "db", 5432)]);
+        assert_eq!(policy.publications[0].to, [table["api"]]);
+        assert_eq!(policy.spreads, []);
+    }
+
+    #[test]
+    fn of_a_replicated_service_the_ready_take_connections_and_each_is_closed_to_the_others() {
+        let mut wish = desired(&[("web", 9000, &["api"]), ("api", 8000, &["db"]), ("db", 5432, &[])]);
+        wish.ecosystem.services["api"].replicas = Some(2);
+        let table = table(&["web", "api", "db", "api-1", "api-2"]);
+        let ready = Units::from([("api".to_owned(), vec!["api-2".to_owned()])]);
+        let policy = policy_of(&wish, &table, &ready);
+        let edge = |from: &str, to: &str, port| Edge {
+            from: table[from],
+            to: table[to],
+            port: tcp(port),
+        };
+        let edges = [
+            edge("web", "api-1", 8000),
+            edge("web", "api-2", 8000),
+            edge("api-1", "db", 5432),
+            edge("api-2", "db", 5432),
+        ];
+        assert_eq!(policy.edges, edges);
+        assert_eq!(policy.publications[0].to, [table["api-2"]]);
+        let spread = Spread {
+            address: table["api"],
+            ports: vec![tcp(8000)],
+            to: vec![table["api-2"]],
+            inhabited: false,
+        };
+        assert_eq!(policy.spreads, [spread]);
+        wish.ecosystem.services["api"].replicas = Some(0);
+        let policy = policy_of(&wish, &table, &Units::new());
+        assert_eq!(policy.edges, []);
+        assert_eq!(policy.spreads[0].to, Vec::<Ipv4Addr>::new());
     }
 
     #[test]
@@ -391,7 +511,8 @@ mod tests {
         ]);
         let table = table(&["web", "one", "two", "three", "same"]);
         let ids = IdRange { base: 2_000_065_536 };
-        let node = node(&wish.ecosystem, service(&wish, "web"), &table, ids).unwrap();
+        let web = Member::named(&wish.ecosystem, "web").unwrap();
+        let node = node(&wish.ecosystem, web, &table, ids).unwrap();
         assert_eq!(
             node.loopback,
             [LoopbackForward {
@@ -405,18 +526,34 @@ mod tests {
 
     #[test]
     fn names_lead_to_what_is_declared() {
-        let wish = desired(&[("web", 8000, &["api"]), ("api", 8000, &["db"]), ("db", 5432, &[])]);
-        let table = table(&["web", "api", "db"]);
-        let lines = hosts(&wish.ecosystem, service(&wish, "web"), &table, SUBNET);
-        let names: Vec<&str> = lines
-            .iter()
-            .flat_map(|(_, names)| names)
-            .map(String::as_str)
-            .collect();
-        assert_eq!(
-            names,
-            ["web", "web.pactown.internal", "api", "api.pactown.internal"]
-        );
+        let mut wish = desired(&[("web", 8000, &["api"]), ("api", 8000, &["db"]), ("db", 5432, &[])]);
+        let table = table(&["web", "api", "db", "api-1", "api-2"]);
+        let short = |wish: &Desired, unit: &str, table: &Addresses| {
+            let (roster, member) = (
+                Roster::of_file(&wish.ecosystem),
+                Member::named(&wish.ecosystem, unit),
+            );
+            let lines = hosts(&wish.ecosystem, member.unwrap(), &roster, table, SUBNET);
+            let line = |(address, names): &(IpAddr, Vec<String>)| {
+                let own = names.iter().filter(|name| !name.contains('.'));
+                let own: Vec<&str> = own.map(String::as_str).collect();
+                assert_eq!(own.len() * 2, names.len(), "{names:?}");
+                (*address, own.join(" "))
+            };
+            lines.iter().map(line).collect::<Vec<_>>()
+        };
+        let at = |name: &str, names: &str| (IpAddr::V4(table[name]), names.to_owned());
+        assert_eq!(short(&wish, "web", &table), [at("web", "web"), at("api", "api")]);
+        wish.ecosystem.services["api"].replicas = Some(2);
+        let web = [
+            at("web", "web"),
+            at("api", "api"),
+            at("api-1", "api-1"),
+            at("api-2", "api-2"),
+        ];
+        assert_eq!(short(&wish, "web", &table), web);
+        let itself = [at("api-2", "api-2 api"), at("db", "db")];
+        assert_eq!(short(&wish, "api-2", &table), itself);
     }
 
     #[test]

@@ -22,6 +22,7 @@ use crate::control::api::{Health, Phase, ServiceStatus};
 use crate::desired::Desired;
 use crate::diagnostics::{Problem, Problems};
 use crate::error::{Error, chain};
+use crate::roster::Seat;
 use crate::stats::Sample;
 use crate::testing::Outcome;
 use crate::testing::coverage::Coverage;
@@ -97,8 +98,8 @@ impl Output {
     }
 
     /// A view of these services' logs.
-    pub fn logs(&self, services: Vec<String>, style: LogStyle) -> LogView {
-        LogView::new(services, style)
+    pub fn logs(&self, seats: Vec<Seat>, style: LogStyle) -> LogView {
+        LogView::new(seats, style)
     }
 
     /// A table without lines; empty cells are `-`.
@@ -330,7 +331,10 @@ pub(crate) mod tests {
         ServiceStatus {
             state,
             health,
-            ..ServiceStatus::resting(name)
+            ..ServiceStatus::resting(&Seat {
+                service: name.to_owned(),
+                replica: None,
+            })
         }
     }
 

@@ -3,12 +3,14 @@
 use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
 
-use crate::config::ecosystem::{Service, ServiceName};
+use crate::config::Ecosystem;
+use crate::config::ecosystem::{Service, UnitName};
 use crate::desired::Desired;
 use crate::prepare::LayerPlan;
 use crate::resolver::{Source, Variable};
+use crate::roster::{Member, Roster, Scale, Seat};
 
-/// What will be done to one service.
+/// What will be done to one unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
     /// It does not run and shall.
@@ -29,12 +31,12 @@ pub struct Operation {
     /// What.
     pub verb: Verb,
     /// To whom.
-    pub service: ServiceName,
+    pub unit: UnitName,
     /// Why.
     pub causes: Vec<String>,
 }
 
-/// What is known of a service that exists already.
+/// What is known of a unit that exists already.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Observed {
     /// What it was made from.
@@ -47,18 +49,31 @@ pub struct Observed {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Plan(pub Vec<Operation>);
 
-/// The plan for `wanted` (in start order) against what is `observed`. `fingerprints` holds what each wanted service
-/// would be made from.
+/// What is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// The services.
+    pub ecosystem: &'a Ecosystem,
+    /// All units that there shall be.
+    pub roster: &'a Roster,
+    /// The numbers of replicas among them that were asked for by hand.
+    pub scale: &'a Scale,
+    /// Those that were until now.
+    pub scale_before: &'a Scale,
+}
+
+/// The plan for `wanted` (in start order) against what is `observed`. `fingerprints` holds what each wanted unit would
+/// be made from.
 pub fn plan(
-    desired: &Desired,
-    wanted: &[ServiceName],
-    fingerprints: &IndexMap<ServiceName, Value>,
-    observed: &IndexMap<ServiceName, Observed>,
+    asked: &Asked,
+    wanted: &[UnitName],
+    fingerprints: &IndexMap<UnitName, Value>,
+    observed: &IndexMap<UnitName, Observed>,
 ) -> Plan {
-    let start = |service: &ServiceName| {
-        let config = desired.ecosystem.services.get(service);
-        let schedule = config.and_then(|service| service.schedule.as_ref());
-        let (verb, causes) = match observed.get(service).filter(|observed| observed.in_place) {
+    let start = |unit: &UnitName| {
+        let member = Member::named(asked.ecosystem, unit);
+        let schedule = member.and_then(|member| member.service.schedule.as_ref());
+        let (verb, causes) = match observed.get(unit).filter(|observed| observed.in_place) {
             None => match schedule {
                 Some(schedule) => (Verb::Schedule, vec![schedule.cron.clone()]),
                 None => (Verb::Start, vec!["not running".to_owned()]),
@@ -66,7 +81,7 @@ pub fn plan(
             Some(observed) => {
                 let causes = differences(
                     &observed.fingerprint,
-                    fingerprints.get(service).unwrap_or(&Value::Null),
+                    fingerprints.get(unit).unwrap_or(&Value::Null),
                 );
                 (
                     match (causes.is_empty(), schedule) {
@@ -81,27 +96,51 @@ pub fn plan(
         };
         Operation {
             verb,
-            service: service.clone(),
+            unit: unit.clone(),
             causes,
         }
     };
     let mut operations: Vec<Operation> = wanted.iter().map(start).collect();
     let gone = observed
         .iter()
-        .filter(|(name, observed)| observed.in_place && !desired.ecosystem.services.contains_key(*name));
+        .filter(|(name, observed)| observed.in_place && !asked.roster.has(name));
     operations.extend(gone.map(|(name, _)| Operation {
         verb: Verb::Stop,
-        service: name.clone(),
-        causes: vec!["no longer in the file".to_owned()],
+        unit: name.clone(),
+        causes: vec![asked.why_gone(name)],
     }));
     Plan(operations)
 }
 
+impl Asked<'_> {
+    /// Why this unit is not among them.
+    fn why_gone(&self, unit: &str) -> String {
+        let seat = Seat::named(self.ecosystem, unit);
+        let Some((service, seat)) =
+            seat.and_then(|seat| Some((self.ecosystem.services.get(&seat.service)?, seat)))
+        else {
+            return "no longer in the file".to_owned();
+        };
+        let file = match service.replicas {
+            None => "the file says one".to_owned(),
+            Some(count) => format!("the file says {count}"),
+        };
+        match (
+            self.scale.get(&seat.service),
+            self.scale_before.get(&seat.service),
+        ) {
+            (Some(now), _) => format!("scaled to {now}"),
+            (None, Some(before)) => format!("scaled to {before} by hand, {file}"),
+            (None, None) => file,
+        }
+    }
+}
+
 impl Plan {
-    /// The services with this verb.
-    pub fn with(&self, verb: Verb) -> Vec<ServiceName> {
+    /// The units with this verb.
+    pub fn with(&self, verb: Verb) -> Vec<UnitName> {
         let matching = self.0.iter().filter(|operation| operation.verb == verb);
-        matching.map(|operation| operation.service.clone()).collect()
+        matching.map(|operation| operation.unit.clone()).collect()
     }
 
     /// One line per operation that changes something, or `unchanged`.
@@ -118,12 +157,13 @@ impl Plan {
                     Verb::Stop => "stop",
                     Verb::Keep => "keep",
                 };
-                format!("{verb} {}: {}", operation.service, operation.causes.join(", "))
+                format!("{verb} {}: {}", operation.unit, operation.causes.join(", "))
             })
             .collect();
         match (changes.is_empty(), self.0.len()) {
             (false, _) => changes,
-            (true, 1) => vec![format!("{}: unchanged", self.0[0].service)],
+            (true, 1) => vec![format!("{}: unchanged", self.0[0].unit)],
+            (true, 0) => vec!["nothing to do".to_owned()],
             (true, count) => vec![format!("all {count} services: unchanged")],
         }
     }
@@ -232,34 +272,44 @@ fn changed_names<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resolver::tests::{desired, service};
+    use crate::resolver::tests::desired;
 
     fn fingerprint_of(desired: &Desired, name: &str) -> Value {
-        let service = service(desired, name);
-        let variables = crate::resolver::variables(desired, service, &crate::prepare::Extras::default());
+        let own = crate::resolver::tests::member(desired, name);
+        let service = own.service;
+        let variables = crate::resolver::variables(desired, own, &crate::prepare::Extras::default());
         fingerprint(desired, service, &variables, &[])
     }
 
-    fn observed(desired: &Desired) -> IndexMap<ServiceName, Observed> {
+    fn observed(desired: &Desired) -> IndexMap<UnitName, Observed> {
         let one = |name: &String| Observed {
             fingerprint: fingerprint_of(desired, name),
             in_place: true,
         };
-        desired
-            .ecosystem
-            .services
-            .keys()
-            .map(|name| (name.clone(), one(name)))
+        Roster::of_file(&desired.ecosystem)
+            .units()
+            .map(|(name, _)| (name.clone(), one(name)))
             .collect()
     }
 
-    fn plan_of(desired: &Desired, seen: &IndexMap<ServiceName, Observed>) -> Plan {
-        let names: Vec<ServiceName> = desired.ecosystem.services.keys().cloned().collect();
+    fn plan_of(desired: &Desired, seen: &IndexMap<UnitName, Observed>) -> Plan {
+        scaled(desired, seen, &Scale::new(), &Scale::new())
+    }
+
+    fn scaled(desired: &Desired, seen: &IndexMap<UnitName, Observed>, before: &Scale, now: &Scale) -> Plan {
+        let roster = Roster::of(&desired.ecosystem, now).unwrap();
+        let names: Vec<UnitName> = roster.units().map(|(name, _)| name.clone()).collect();
         let prints = names
             .iter()
             .map(|name| (name.clone(), fingerprint_of(desired, name)))
             .collect();
-        plan(desired, &names, &prints, seen)
+        let asked = Asked {
+            ecosystem: &desired.ecosystem,
+            roster: &roster,
+            scale: now,
+            scale_before: before,
+        };
+        plan(&asked, &names, &prints, seen)
     }
 
     #[test]
@@ -286,6 +336,33 @@ mod tests {
             ]
         );
         assert_eq!(plan.with(Verb::Keep), ["web"]);
+    }
+
+    #[test]
+    fn another_number_of_replicas_touches_only_those_that_come_and_go() {
+        let mut wish = desired(&[("api", 8000, &[]), ("web", 8001, &["api"])]);
+        wish.ecosystem.services["api"].replicas = Some(2);
+        let scale = |count| Scale::from([("api".to_owned(), count)]);
+        let seen = observed(&wish);
+        let up = scaled(&wish, &seen, &Scale::new(), &scale(3));
+        assert_eq!(up.lines(), ["start api-3: not running"]);
+        let down = scaled(&wish, &seen, &Scale::new(), &scale(1));
+        assert_eq!(down.lines(), ["stop api-2: scaled to 1"]);
+        assert_eq!(down.with(Verb::Keep), ["api-1", "web"]);
+        let mut three = wish.clone();
+        three.ecosystem.services["api"].replicas = Some(3);
+        let back = scaled(&wish, &observed(&three), &scale(3), &Scale::new());
+        assert_eq!(back.lines(), ["stop api-3: scaled to 3 by hand, the file says 2"]);
+        wish.ecosystem.services["api"].replicas = None;
+        let plain = scaled(&wish, &seen, &Scale::new(), &Scale::new());
+        assert_eq!(
+            plain.lines(),
+            [
+                "start api: not running",
+                "stop api-1: the file says one",
+                "stop api-2: the file says one"
+            ]
+        );
     }
 
     #[test]

@@ -12,6 +12,7 @@ use pactown_runtime::cgroup::{Cgroup, Hierarchies};
 use crate::identity::{IdentityError, Ledger};
 use crate::instance::{Instance, LAYER_ROOT, RUN_ROOT, SCRATCH_ROOT};
 use crate::prepare::upper::Place;
+use crate::roster::Member;
 use crate::spec;
 use crate::state::{self, InstanceRecord};
 use crate::systemd;
@@ -133,9 +134,14 @@ fn remove_work(instance: &Instance) {
         spec::sandbox_root(&record.desired),
         Path::new(crate::instance::FALLBACK_ROOT).join(&instance.name),
     ];
-    for service in record.desired.ecosystem.services.values() {
+    let ecosystem = &record.desired.ecosystem;
+    let started = state::services(instance).into_iter().map(|one| one.name);
+    for unit in started.chain(ecosystem.services.keys().cloned()) {
+        let Some(member) = Member::named(ecosystem, &unit) else {
+            continue;
+        };
         for root in &roots {
-            let place: Place = spec::place(root, service);
+            let place: Place = spec::place(root, member);
             let _ = place.remove_work();
         }
     }

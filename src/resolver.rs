@@ -16,9 +16,10 @@ pub use render::{Format, render};
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::config::ecosystem::{Dependency, Place, Schedule, Service};
+    use crate::config::ecosystem::{Dependency, Place, Schedule};
     use crate::desired::Desired;
     use crate::desired::tests::{empty, service as plain};
+    use crate::roster::Member;
 
     /// A wish of services with port and dependencies; the n-th dependency stands on line n + 1.
     pub(crate) fn desired(services: &[(&str, u16, &[&str])]) -> Desired {
@@ -46,8 +47,8 @@ pub(crate) mod tests {
         desired
     }
 
-    pub(crate) fn service<'a>(desired: &'a Desired, name: &str) -> &'a Service {
-        &desired.ecosystem.services[name]
+    pub(crate) fn member<'a>(desired: &'a Desired, unit: &str) -> Member<'a> {
+        Member::named(&desired.ecosystem, unit).unwrap()
     }
 
     #[test]

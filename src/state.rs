@@ -5,7 +5,6 @@
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
-use std::net::Ipv4Addr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,10 +15,12 @@ use pactown_runtime::protocol::ExitRecord;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::config::ecosystem::ServiceName;
+use crate::config::ecosystem::{ServiceName, UnitName};
 use crate::control::api::Published;
 use crate::desired::Desired;
 use crate::instance::{Instance, RUN_ROOT};
+use crate::network::Addresses;
+use crate::roster::Scale;
 
 /// A record that could not be written, read or removed.
 #[derive(Debug, thiserror::Error)]
@@ -39,8 +40,11 @@ pub struct StateError {
 pub struct InstanceRecord {
     /// What shall run; without the caller's environment.
     pub desired: Desired,
-    /// The services that were asked for last, with what they need.
-    pub wanted: Vec<ServiceName>,
+    /// The units that were asked for last, with what they need.
+    pub wanted: Vec<UnitName>,
+    /// How many replicas of which services were asked for by hand.
+    #[serde(default)]
+    pub scale: Scale,
     /// Health checks are left out.
     pub no_health: bool,
     /// A command owns the run: without it, everything ends.
@@ -54,19 +58,19 @@ pub struct InstanceRecord {
 pub struct NetworkRecord {
     /// The network.
     pub spec: NetworkSpec,
-    /// Address of each service.
-    pub addresses: IndexMap<ServiceName, Ipv4Addr>,
+    /// Address of each service and each replica.
+    pub addresses: Addresses,
     /// Addresses for build sandboxes.
-    pub builds: Vec<Ipv4Addr>,
+    pub builds: Vec<std::net::Ipv4Addr>,
     /// Host ports of each service.
     pub published: IndexMap<ServiceName, Vec<Published>>,
 }
 
-/// `<run_dir>/services/<name>.json`: where one service stands, from its first start until it leaves the ecosystem.
+/// `<run_dir>/services/<name>.json`: where one unit stands, from its first start until it leaves the ecosystem.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ServiceRecord {
     /// Its name.
-    pub name: ServiceName,
+    pub name: UnitName,
     /// What the supervisor decides by; written and read by it alone.
     pub standing: serde_json::Value,
     /// Its process, while there is one.

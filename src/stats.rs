@@ -12,7 +12,7 @@ use serde::Serialize;
 
 pub use counters::{Counters, Rates, rates};
 
-use crate::config::ecosystem::ServiceName;
+use crate::config::ecosystem::{ServiceName, UnitName};
 use crate::control::api::{Health, Phase, ServiceStatus};
 use crate::instance::Instance;
 
@@ -22,8 +22,12 @@ use crate::instance::Instance;
 pub struct Sample {
     /// When: RFC 3339, UTC.
     pub ts: String,
+    /// The sandbox: the service, or one of its replicas.
+    pub name: UnitName,
     /// The service.
     pub service: ServiceName,
+    /// Its number among the replicas.
+    pub replica: Option<u32>,
     /// CPU since the sample before, percent of one CPU: 200 is two CPUs.
     pub cpu_percent: Option<f64>,
     /// CPU time since its start, microseconds.
@@ -100,7 +104,9 @@ fn sample(row: &ServiceStatus, now: &Counters, rates: Rates) -> Sample {
     let started = row.started_at_usec.filter(|_| row.pid.is_some());
     Sample {
         ts: moment(now.wall_usec),
-        service: row.name.clone(),
+        name: row.name.clone(),
+        service: row.service.clone(),
+        replica: row.replica,
         cpu_percent: rates.cpu_percent,
         cpu_usec: used.cpu_usec,
         memory_bytes: used.memory,

@@ -39,7 +39,7 @@ fn malformed_files_leave_nothing_behind() {
         ),
         (
             "later feature",
-            "name: x\nservices:\n  s: {readme: s.md, replicas: 3}\n",
+            "name: x\nservices:\n  s: {readme: s.md, schedule: daily}\n",
             GOOD,
         ),
         (

@@ -155,6 +155,10 @@ const MALFORMED: &[(&str, &str)] = &[
         "name: x\nservices:\n  a: {restart: sometimes}\n  b: {restart: on-failure:0}\n  c: {restart: [always]}\n  d: {on_unhealthy: explode}\n  e: {depends_on: [{name: a, restart: maybe}]}\n",
     ),
     (
+        "replicas",
+        "name: x\nservices:\n  api: {replicas: 3}\n  api-2: {replicas: -1}\n  b: {replicas: 501}\n  c: {replicas: many}\n  d: {replicas: 2.5}\n  an-overly-long-name-of-a-service-with-sixty-two-characters-0123: {replicas: 1}\n  e: {replicas: 2, schedule: '@hourly'}\n",
+    ),
+    (
         "schedules",
         "name: x\nservices:\n  a: {schedule: daily}\n  b: {schedule: '61 * * * *'}\n  c: {schedule: '* * *'}\n  d: {schedule: [1]}\n  e: {schedule: {timezone: UTC}}\n  f: {schedule: {cron: '0 0 30 2 *', timezone: Europe/Warsw, overlap: skp, jitter: 5s}}\n  g: {cron: '* * * * *'}\n",
     ),
@@ -168,7 +172,7 @@ const MALFORMED: &[(&str, &str)] = &[
     ),
     (
         "features that come later",
-        "name: x\nsecrets: {a: b}\nservices:\n  a: {replicas: 2, restart: always, secrets: [x]}\n  b: {target: desktop, framework: electron, build_cmd: make, build_targets: [linux]}\n  c: {hooks: {a: b}, on_unhealthy: restart, from: x, auto_restart: sometimes}\n",
+        "name: x\nsecrets: {a: b}\nservices:\n  a: {restart: always, secrets: [x]}\n  b: {target: desktop, framework: electron, build_cmd: make, build_targets: [linux]}\n  c: {hooks: {a: b}, on_unhealthy: restart, from: x, auto_restart: sometimes}\n",
     ),
     (
         "variables that are not set",

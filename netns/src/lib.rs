@@ -13,6 +13,7 @@ pub mod forwarder;
 mod forwarding;
 pub mod leftovers;
 mod link;
+pub mod listeners;
 mod namespace;
 mod netlink;
 mod network;
@@ -30,6 +31,7 @@ pub use error::{Error, Result};
 pub use namespace::connect;
 pub use network::Network;
 pub use request::{
-    Edge, Egress, HostPort, LoopbackForward, NetworkSpec, Node, Policy, Publication, Subnet, Transport,
+    Edge, Egress, HostPort, LoopbackForward, NetworkSpec, Node, Policy, Publication, Spread, Subnet,
+    Transport,
 };
 pub use watch::Watch;

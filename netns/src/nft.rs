@@ -274,6 +274,10 @@ fn condition(condition: &Match) -> Vec<DefaultNla> {
             expression("fib", &[number(1, REG_1), number(2, 3), number(3, 2)]),
             compare(true, &2_u32.to_ne_bytes()),
         ],
+        Match::EveryNth(count) => vec![
+            expression("numgen", &[number(1, REG_1), number(2, *count), number(3, 0)]),
+            compare(true, &0_u32.to_ne_bytes()),
+        ],
     }
 }
 

@@ -88,6 +88,8 @@ pub struct Policy {
     pub egress: Vec<(Ipv4Addr, Egress)>,
     /// Ports of the host that a sandbox may open, at the uplink's host address.
     pub host_access: Vec<(Ipv4Addr, HostPort)>,
+    /// Addresses of services that are spread over several sandboxes.
+    pub spreads: Vec<Spread>,
     /// Address and port (UDP and TCP 53) of a name forwarder in the router namespace that everyone may ask.
     pub forwarder: bool,
 }
@@ -103,15 +105,29 @@ pub struct Edge {
     pub port: HostPort,
 }
 
-/// `host:host_port` on the host leads to `address:port`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// Connections to `address` go to each of `to` in turn. Nobody in `to`: they are refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spread {
+    /// The one address of them all.
+    pub address: Ipv4Addr,
+    /// The ports that are spread; others are refused.
+    pub ports: Vec<HostPort>,
+    /// The sandboxes that take connections now.
+    pub to: Vec<Ipv4Addr>,
+    /// A sandbox has `address` itself: what the host asks there is meant for it, and so is all while nobody is in `to`.
+    pub inhabited: bool,
+}
+
+/// `host:host_port` on the host leads to `port` of each of `to` in turn. Nobody in `to`: no rule leads anywhere, and
+/// the port is refused by the host like any that nobody listens on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Publication {
     /// The host's address: 127.0.0.1 by default; 0.0.0.0 for every IPv4 address of the host.
     pub host: IpAddr,
     /// The host's port and protocol.
     pub host_port: HostPort,
-    /// The sandbox.
-    pub address: Ipv4Addr,
+    /// The sandboxes that take connections now.
+    pub to: Vec<Ipv4Addr>,
     /// The port inside.
     pub port: u16,
 }

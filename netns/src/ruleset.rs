@@ -1,6 +1,7 @@
 //! Which packets pass: tables as a pure function of the instance's network and its policy, with a text form in the
 //! syntax of nft(8). Nothing here talks to the kernel.
 
+mod spread;
 mod text;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -84,6 +85,8 @@ pub enum Match {
     Translated,
     /// `fib daddr type local`.
     Local,
+    /// `numgen inc mod N 0`: every Nth time that it is asked, beginning with the first.
+    EveryNth(u32),
 }
 
 /// A verdict.
@@ -179,15 +182,12 @@ pub fn host(spec: &NetworkSpec, policy: &Policy) -> Table {
         let Some(host) = destination(publication) else {
             continue;
         };
-        let to = Action::Dnat(publication.address, publication.port);
         let port = Match::Port(publication.host_port);
         if !matches!(publication.host, IpAddr::V4(address) if address.is_loopback()) {
-            arriving.push(rule(
-                [Match::NotFrom(uplink.clone()), host.clone(), port.clone()],
-                to,
-            ));
+            let matches = [Match::NotFrom(uplink.clone()), host.clone(), port.clone()];
+            arriving.extend(spread::in_turn(&matches, &publication.to, publication.port));
         }
-        leaving.push(rule([host, port], to));
+        leaving.extend(spread::in_turn(&[host, port], &publication.to, publication.port));
     }
     let masquerade = vec![
         // Clients of 127.0.0.1 keep that source until here, and no sandbox could answer it.
@@ -238,6 +238,10 @@ pub fn router(spec: &NetworkSpec, policy: &Policy) -> Table {
     let up = || Match::From(UPLINK_INSIDE.to_owned());
     let out = || Match::Towards(UPLINK_INSIDE.to_owned());
     let mut forward = vec![rule([Match::Established], Action::Accept)];
+    // What still has such a destination here was led to nobody. It must not go on to the host by the default route.
+    for spread in policy.spreads.iter().filter(|spread| !spread.inhabited) {
+        forward.extend(refuse(&[Match::Destination(one(spread.address))]));
+    }
     for edge in &policy.edges {
         let matches = [
             Match::Source(one(edge.from)),
@@ -265,6 +269,25 @@ pub fn router(spec: &NetworkSpec, policy: &Policy) -> Table {
         forward.extend(egress_rules(*source, egress));
     }
     forward.extend(refuse(&[]));
+    Table {
+        name: OWN.to_owned(),
+        owned: true,
+        chains: vec![
+            chain(
+                "spread",
+                "nat",
+                Hook::Prerouting,
+                -100,
+                spread::rules(&policy.spreads),
+            ),
+            chain("forward", "filter", Hook::Forward, 0, forward),
+            chain("input", "filter", Hook::Input, 0, to_itself(spec, policy)),
+        ],
+    }
+}
+
+/// What may come to the router itself: questions for the name forwarder.
+fn to_itself(spec: &NetworkSpec, policy: &Policy) -> Vec<Rule> {
     let mut input = vec![rule([Match::Established], Action::Accept)];
     if policy.forwarder {
         for transport in [Transport::Udp, Transport::Tcp] {
@@ -278,26 +301,17 @@ pub fn router(spec: &NetworkSpec, policy: &Policy) -> Table {
         }
     }
     input.extend(refuse(&[]));
-    Table {
-        name: OWN.to_owned(),
-        owned: true,
-        chains: vec![
-            chain("forward", "filter", Hook::Forward, 0, forward),
-            chain("input", "filter", Hook::Input, 0, input),
-        ],
-    }
+    input
 }
 
 /// What the host may open: published ports and probed ports, each once.
 fn inbound(policy: &Policy) -> Vec<(Ipv4Addr, HostPort)> {
-    let published = policy.publications.iter().map(|publication| {
-        (
-            publication.address,
-            HostPort {
-                port: publication.port,
-                transport: publication.host_port.transport,
-            },
-        )
+    let published = policy.publications.iter().flat_map(|publication| {
+        let port = HostPort {
+            port: publication.port,
+            transport: publication.host_port.transport,
+        };
+        publication.to.iter().map(move |address| (*address, port))
     });
     let mut all: Vec<_> = published.chain(policy.probes.iter().copied()).collect();
     all.sort_unstable();

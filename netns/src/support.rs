@@ -36,7 +36,7 @@ pub fn features() -> Vec<Feature> {
         ),
         feature(
             "nftables with NAT",
-            "load the kernel modules `nf_tables` and `nft_chain_nat`",
+            "load the kernel modules `nf_tables`, `nft_chain_nat` and `nft_numgen`",
             inside(tables),
         ),
     ]
@@ -113,7 +113,7 @@ fn tables() -> Result<()> {
                 Hook::Prerouting,
                 -100,
                 vec![rule(
-                    vec![Match::Local, port],
+                    vec![Match::Local, port, Match::EveryNth(2)],
                     Action::Dnat([127, 0, 0, 1].into(), 1),
                 )],
             ),

@@ -138,7 +138,7 @@ pub(crate) fn publication(host: &str, host_port: u16, node: &Node, port: u16) ->
     Publication {
         host: host.parse().expect("address"),
         host_port: tcp(host_port),
-        address: node.address,
+        to: vec![node.address],
         port,
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use pactown_netns::ruleset;
-use pactown_netns::{Edge, Egress, Network, Policy};
+use pactown_netns::{Edge, Egress, Network, Policy, Publication, Spread};
 
 use crate::host::{node, on_a_host, publication, run, spec, tcp};
 
@@ -124,8 +124,17 @@ fn the_kernel_has_the_rules_that_were_asked_for() {
             }],
             publications: vec![
                 publication("127.0.0.1", 8080, &web, 80),
-                publication("0.0.0.0", 8081, &api, 8000),
+                Publication {
+                    to: vec![api.address, web.address],
+                    ..publication("0.0.0.0", 8081, &api, 8000)
+                },
             ],
+            spreads: vec![Spread {
+                address: spec.subnet.host(12).expect("address"),
+                ports: vec![tcp(8000)],
+                to: vec![api.address, web.address],
+                inhabited: false,
+            }],
             host_access: vec![(web.address, tcp(5432))],
             ..Policy::default()
         };
@@ -153,6 +162,12 @@ fn the_kernel_has_the_rules_that_were_asked_for() {
         };
         let seen = plain(&run("nft", &["list", "table", "ip", "pactown_0a0b0c0d"]));
         assert_eq!(seen, plain(&ruleset::host(&spec, &policy).to_string()));
+        let router = format!("--net={}", spec.directory.join(".router").display());
+        let seen = plain(&run(
+            "nsenter",
+            &[&router, "nft", "list", "table", "ip", "pactown"],
+        ));
+        assert_eq!(seen, plain(&ruleset::router(&spec, &policy).to_string()));
         network.remove().expect("remove");
     });
 }

@@ -4,4 +4,5 @@
 mod foreign;
 mod host;
 mod life;
+mod spread;
 mod traffic;

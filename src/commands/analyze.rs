@@ -10,10 +10,12 @@ use crate::events;
 pub(super) fn run(context: &Context) -> Result<(), Error> {
     privilege::require_root()?;
     let wish = wish::load(context, None)?;
-    let services = &wish.desired.ecosystem.services;
-    let needs = services.values().map(|service| {
-        let names = service.depends_on.iter().map(|need| need.name.clone());
-        (service.name.clone(), names.collect())
+    let (roster, services) = (&wish.roster, &wish.desired.ecosystem.services);
+    let needs = roster.units().map(|(unit, seat)| {
+        let service = services.get(&seat.service).into_iter();
+        let needs = service.flat_map(|service| &service.depends_on);
+        let needed = needs.flat_map(|need| roster.of_service(&need.name).cloned());
+        (unit.clone(), needed.collect())
     });
     let all = events::read(&wish.desired.instance);
     let starts = starts(events::of_this_life(&all), &needs.collect());

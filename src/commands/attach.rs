@@ -15,8 +15,8 @@ pub(super) fn run(context: &Context, arguments: &cli::AttachArguments) -> Result
     follow::block_on(async {
         let mut signals = Signals::catch()?;
         let rows: Vec<ServiceStatus> = session.client.get_json("/v1/services").await?;
-        let services = rows.iter().map(|row| row.name.clone()).collect();
-        let logs = LiveLogs::start(&instance, services, true, &context.output)?;
+        let seats = rows.iter().map(ServiceStatus::seat).collect();
+        let logs = LiveLogs::start(&instance, seats, true, &context.output)?;
         let mut stream = session.client.post_stream("/v1/attach", &()).await?;
         context.output.services(&rows);
         context.output.notice("attached; Ctrl-C stops the ecosystem");

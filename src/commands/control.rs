@@ -1,11 +1,13 @@
-//! `start`, `stop`, `restart`: single services of a running instance.
+//! `start`, `stop`, `restart`, `scale`: single services of a running instance.
 
 use super::follow::{self, Outcome, Signals, View};
 use super::{Context, privilege, up, wish};
 use crate::cli;
-use crate::config::ecosystem::ServiceName;
-use crate::control::api::{Phase, ServiceRequest};
+use crate::control::api::{Phase, ScaleRequest, ServiceRequest};
+use crate::control::client::ProgressStream;
 use crate::error::Error;
+use crate::instance::Instance;
+use crate::roster::Scale;
 use crate::session::Session;
 
 pub(super) fn start(context: &Context, arguments: &cli::StartArguments) -> Result<(), Error> {
@@ -20,11 +22,37 @@ pub(super) fn restart(context: &Context, arguments: &cli::RestartArguments) -> R
     each(context, "restart", &arguments.services, arguments.with_dependents)
 }
 
-fn each(context: &Context, verb: &str, services: &[ServiceName], with_dependents: bool) -> Result<(), Error> {
+/// Other numbers of replicas. The file is not read again: nothing else changes.
+pub(super) fn scale(context: &Context, arguments: &cli::ScaleArguments) -> Result<(), Error> {
+    privilege::require_root()?;
+    let (instance, _) = wish::instance(context, None)?;
+    let session = running(&instance)?;
+    let mut scale = Scale::new();
+    for (name, count) in &arguments.numbers {
+        if scale.insert(name.clone(), *count).is_some() {
+            return Err(Error::Usage {
+                message: format!("'{name}' is named twice"),
+                hint: None,
+            });
+        }
+    }
+    follow::block_on(async {
+        let mut signals = Signals::catch()?;
+        let request = ScaleRequest { scale };
+        let mut stream = session.client.post_stream("/v1/scale", &request).await?;
+        until_settled(context, &mut stream, &mut signals).await
+    })
+}
+
+fn running(instance: &Instance) -> Result<Session, Error> {
+    let session = Session::find(instance)?;
+    session.ok_or_else(|| Error::Failed("the ecosystem is not running".to_owned()))
+}
+
+fn each(context: &Context, verb: &str, services: &[String], with_dependents: bool) -> Result<(), Error> {
     privilege::require_root()?;
     let (instance, file) = wish::instance(context, None)?;
-    let session =
-        Session::find(&instance)?.ok_or_else(|| Error::Failed("the ecosystem is not running".to_owned()))?;
+    let session = running(&instance)?;
     // A start takes the file as it is now; a stop must work whatever the file says.
     let desired = match verb {
         "stop" => None,
@@ -43,19 +71,27 @@ fn each(context: &Context, verb: &str, services: &[ServiceName], with_dependents
             };
             let path = format!("/v1/services/{service}/{verb}");
             let mut stream = session.client.post_stream(&path, &request).await?;
-            let mut view = View::new(&context.output);
-            match follow::until_settled(&mut stream, &mut view, &mut signals, None).await? {
-                Outcome::Settled(0) | Outcome::Ended => {}
-                Outcome::Settled(_) | Outcome::TimedOut => {
-                    let names = view.names_in(&[Phase::Failed, Phase::Backoff, Phase::Blocked]);
-                    return Err(Error::Failed(format!(
-                        "not everything is up: {}",
-                        names.join(", ")
-                    )));
-                }
-                Outcome::Interrupted(number) => return Err(Error::Child(128 + number)),
-            }
+            until_settled(context, &mut stream, &mut signals).await?;
         }
         Ok(())
     })
+}
+
+async fn until_settled(
+    context: &Context,
+    stream: &mut ProgressStream,
+    signals: &mut Signals,
+) -> Result<(), Error> {
+    let mut view = View::new(&context.output);
+    match follow::until_settled(stream, &mut view, signals, None).await? {
+        Outcome::Settled(0) | Outcome::Ended => Ok(()),
+        Outcome::Settled(_) | Outcome::TimedOut => {
+            let names = view.names_in(&[Phase::Failed, Phase::Backoff, Phase::Blocked]);
+            Err(Error::Failed(format!(
+                "not everything is up: {}",
+                names.join(", ")
+            )))
+        }
+        Outcome::Interrupted(number) => Err(Error::Child(128 + number)),
+    }
 }

@@ -5,15 +5,17 @@ use serde_json::json;
 
 use super::Context;
 use super::wish::Wish;
-use crate::config::ecosystem::ServiceName;
+use crate::config::ecosystem::{ServiceName, UnitName};
 use crate::error::Error;
-use crate::plan::{self, Observed};
+use crate::plan::{self, Asked, Observed};
 use crate::prepare::{LayerPlan, Layers, Tools};
+use crate::roster::{Member, Roster, Scale};
 use crate::{network, resolver, state};
 
 /// One service of the plan.
 struct Row {
     name: ServiceName,
+    units: Vec<UnitName>,
     ports: Vec<String>,
     layers: Vec<String>,
     loosened: Vec<String>,
@@ -25,12 +27,24 @@ pub(super) fn run(context: &Context, wish: &Wish, services: &[ServiceName]) -> R
     } else {
         wish.graph.with_needs(services)
     };
-    let (rows, prints) = rows(context, wish, &wanted);
-    let plan = plan::plan(&wish.desired, &wanted, &prints, &observed(wish)).lines();
+    // An `up` follows the file, whatever was asked for by hand.
+    let roster = Roster::of_file(&wish.desired.ecosystem);
+    let (rows, prints) = rows(context, wish, &wanted, &roster);
+    let asked = Asked {
+        ecosystem: &wish.desired.ecosystem,
+        roster: &roster,
+        scale: &Scale::new(),
+        scale_before: &wish.scale,
+    };
+    let units: Vec<UnitName> = wanted
+        .iter()
+        .flat_map(|name| roster.of_service(name).cloned())
+        .collect();
+    let plan = plan::plan(&asked, &units, &prints, &observed(wish)).lines();
     if context.json {
         let services: Vec<_> = rows
             .iter()
-            .map(|row| json!({"name": row.name, "ports": row.ports, "layers": row.layers, "loosened": row.loosened}))
+            .map(|row| json!({"name": row.name, "units": row.units, "ports": row.ports, "layers": row.layers, "loosened": row.loosened}))
             .collect();
         return context
             .output
@@ -70,7 +84,8 @@ fn rows(
     context: &Context,
     wish: &Wish,
     wanted: &[ServiceName],
-) -> (Vec<Row>, IndexMap<ServiceName, serde_json::Value>) {
+    roster: &Roster,
+) -> (Vec<Row>, IndexMap<UnitName, serde_json::Value>) {
     let desired = &wish.desired;
     let tools = Tools::find(desired);
     let (mut rows, mut prints) = (Vec::new(), IndexMap::new());
@@ -87,13 +102,17 @@ fn rows(
             Vec::new()
         });
         let extras = tools.extras(&layers, service);
-        let variables = resolver::variables(desired, service, &extras);
-        let print = plan::fingerprint(desired, service, &variables, &layers);
-        prints.insert(name.clone(), print);
+        for unit in roster.of_service(name) {
+            let member = Member::named(&desired.ecosystem, unit);
+            let variables = member.map(|member| resolver::variables(desired, member, &extras));
+            let print = plan::fingerprint(desired, service, &variables.unwrap_or_default(), &layers);
+            prints.insert(unit.clone(), print);
+        }
         let ports = network::wanted(desired, service);
         let port = |port: &network::Wanted| format!("{}:{}→{}", port.host, port.host_port.port, port.port);
         rows.push(Row {
             name: name.clone(),
+            units: roster.of_service(name).cloned().collect(),
             ports: ports.iter().map(port).collect(),
             layers: layers.iter().map(layer).collect(),
             loosened: service.loosened(),
@@ -111,7 +130,7 @@ fn layer(layer: &LayerPlan) -> String {
 }
 
 /// What runs, as the records on disk say; another user than root sees nothing of it.
-fn observed(wish: &Wish) -> IndexMap<ServiceName, Observed> {
+fn observed(wish: &Wish) -> IndexMap<UnitName, Observed> {
     state::services(&wish.desired.instance)
         .into_iter()
         .filter(|record| record.process.is_some() || record.appointment.is_some())

@@ -37,8 +37,9 @@ pub(super) fn run(context: &Context, arguments: &cli::EventsArguments) -> Result
 
 fn is_wanted(event: &Event, arguments: &cli::EventsArguments) -> bool {
     let named = || {
-        let service = event.service.as_ref();
-        service.is_some_and(|service| arguments.of.services.contains(service))
+        let names = [event.service.clone(), event.unit()];
+        let names = names.iter().flatten();
+        names.into_iter().any(|name| arguments.of.services.contains(name))
     };
     let since = |since: &Timestamp| event.usec().is_some_and(|at| at >= since.as_microsecond());
     (arguments.of.services.is_empty() || named())
@@ -64,8 +65,8 @@ impl<'a> View<'a> {
     }
 
     fn make_room(&mut self, events: &[Event]) {
-        let names = events.iter().filter_map(|event| event.service.as_ref());
-        self.width = names.map(String::len).max().unwrap_or(0).max(self.width);
+        let names = events.iter().filter_map(Event::unit);
+        self.width = names.map(|name| name.len()).max().unwrap_or(0).max(self.width);
     }
 
     fn show(&self, event: &Event) {

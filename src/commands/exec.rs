@@ -11,8 +11,10 @@ use pactown_runtime::protocol::{Call, ExitStatus, FailureKind, What};
 use super::terminal::RawTerminal;
 use super::{Context, privilege, run, wish};
 use crate::cli;
+use crate::config::ecosystem::{UnitName, replica_number, unit_name};
 use crate::error::Error;
 use crate::instance::Instance;
+use crate::state;
 
 pub(super) fn run(context: &Context, arguments: &cli::ExecArguments) -> Result<(), Error> {
     if is_readme(&arguments.service) {
@@ -59,7 +61,7 @@ pub(super) fn inside(instance: &Instance, service: &str, command: Command) -> Re
         .map_err(|_| Error::Failed("the ecosystem is not running".to_owned()))?;
     let terminal = !command.no_tty && std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     let call = Call::Exec {
-        id: service.to_owned(),
+        id: sandbox(instance, service),
         process: Box::new(process(command, terminal)?),
     };
     let sent = if terminal {
@@ -74,6 +76,19 @@ pub(super) fn inside(instance: &Instance, service: &str, command: Command) -> Re
         0 => Ok(()),
         code => Err(Error::Child(code)),
     }
+}
+
+/// The sandbox that a name means: of a service with replicas the first that runs. Asked of the records: a command must
+/// work though no supervisor does.
+fn sandbox(instance: &Instance, name: &str) -> UnitName {
+    let records = state::services(instance);
+    let running = records.iter().filter(|record| record.process.is_some());
+    let names: Vec<&str> = running.map(|record| record.name.as_str()).collect();
+    if names.contains(&name) {
+        return name.to_owned();
+    }
+    let numbered = names.iter().filter_map(|unit| replica_number(name, unit));
+    unit_name(name, numbered.min())
 }
 
 /// A path that exists, or that ends as READMEs do.

@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::instance::Instance;
 use crate::logs::{Event, Follower, Stopper};
 use crate::output::{LogStyle, Output};
+use crate::roster::Seat;
 use crate::session::Session;
 
 /// How a request came to its end.
@@ -184,14 +185,14 @@ pub(super) struct LiveLogs {
 }
 
 impl LiveLogs {
-    /// Begins at the present end of the logs of `services`. Without `prefixed` lines are shown as they are.
+    /// Begins at the present end of the logs of these sandboxes. Without `prefixed` lines are shown as they are.
     pub(super) fn start(
         instance: &Instance,
-        services: Vec<ServiceName>,
+        seats: Vec<Seat>,
         prefixed: bool,
         output: &Output,
     ) -> Result<Self, Error> {
-        let paths: Vec<_> = services.iter().map(|name| instance.log_file(name)).collect();
+        let paths: Vec<_> = seats.iter().map(|seat| instance.log_file(&seat.unit())).collect();
         let mut follower = Follower::new(&paths).map_err(|error| Error::Environment {
             message: format!("cannot follow the logs: {error}"),
             hint: Some("`sysctl fs.inotify.max_user_instances` may be too low".to_owned()),
@@ -201,7 +202,7 @@ impl LiveLogs {
             prefixed,
             ..LogStyle::default()
         };
-        let mut view = output.logs(services, style);
+        let mut view = output.logs(seats, style);
         let printer = std::thread::spawn(move || {
             while let Ok(event) = follower.next_event() {
                 match event {

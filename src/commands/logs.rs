@@ -1,6 +1,6 @@
 //! `logs`: what services have written, and what they write now.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -11,34 +11,49 @@ use super::follow::{self, Signals};
 use super::{Context, privilege, wish};
 use crate::cli;
 use crate::config;
-use crate::config::ecosystem::ServiceName;
+use crate::config::Ecosystem;
+use crate::config::ecosystem::{UnitName, replica_number};
 use crate::desired::Caller;
 use crate::error::Error;
 use crate::instance::{Instance, LOG_ROOT};
 use crate::logs::{Event, Follower, History, Merge, Reader, RunChoice, Runs, Selected, Selection, Watch};
 use crate::output::{LogStyle, LogView};
+use crate::roster::{Roster, Seat};
 
 pub(super) fn run(context: &Context, arguments: &cli::LogsArguments) -> Result<(), Error> {
     privilege::require_root()?;
     let (instance, file) = wish::instance(context, None)?;
-    let services = services(&instance, &file, arguments)?;
-    let paths: Vec<PathBuf> = services.iter().map(|name| instance.log_file(name)).collect();
+    let ecosystem = config::load(&file, &Caller::detect().env).ok();
+    let ecosystem = ecosystem.map(|loaded| loaded.ecosystem);
+    let units = units(&instance, ecosystem.as_ref(), arguments)?;
+    let paths: Vec<PathBuf> = units.iter().map(|name| instance.log_file(name)).collect();
     // Before the first look: what comes while the past is shown is not missed.
     let watch = match arguments.of.follow {
         true => Some(Watch::new(paths.iter().map(PathBuf::as_path)).map_err(cannot_follow)?),
         false => None,
     };
-    let sources = sources(&paths, &services, arguments)?;
-    let mut view = context.output.logs(services, style(context, arguments));
+    let sources = sources(&paths, &units, arguments)?;
+    let seat = |unit: &UnitName| {
+        let named = ecosystem
+            .as_ref()
+            .and_then(|ecosystem| Seat::named(ecosystem, unit));
+        named.unwrap_or_else(|| Seat {
+            service: unit.clone(),
+            replica: None,
+        })
+    };
+    let several = arguments.of.services.len() != 1 || units.len() > 1;
+    let seats = units.iter().map(seat).collect();
+    let mut view = context.output.logs(seats, style(context, arguments, several));
     match watch {
         Some(watch) => attend(Follower::of(watch, sources).map_err(cannot_follow)?, &mut view),
         None => show(Merge::new(sources), &mut view),
     }
 }
 
-fn style(context: &Context, arguments: &cli::LogsArguments) -> LogStyle {
+fn style(context: &Context, arguments: &cli::LogsArguments, several: bool) -> LogStyle {
     LogStyle {
-        prefixed: arguments.of.services.len() != 1,
+        prefixed: several,
         timestamps: arguments.timestamps,
         json: context.json,
         raw: arguments.raw,
@@ -46,51 +61,72 @@ fn style(context: &Context, arguments: &cli::LogsArguments) -> LogStyle {
     }
 }
 
-/// Those that are named, or all that have a log. One that is followed may have none yet, when the file has it.
-fn services(
+/// Those that are named, with all replicas of a service, or all that have a log. One that is followed may have none yet,
+/// when the file has it.
+fn units(
     instance: &Instance,
-    file: &Path,
+    ecosystem: Option<&Ecosystem>,
     arguments: &cli::LogsArguments,
-) -> Result<Vec<ServiceName>, Error> {
-    let root = Path::new(LOG_ROOT).join(&instance.name);
-    let mut known: BTreeSet<ServiceName> = std::fs::read_dir(root)
+) -> Result<Vec<UnitName>, Error> {
+    let mut known = logged(instance);
+    if let Some(ecosystem) = ecosystem.filter(|_| arguments.of.follow) {
+        let roster = Roster::of_file(ecosystem);
+        known.extend(roster.units().map(|(unit, _)| unit.clone()));
+    }
+    let named = &arguments.of.services;
+    if named.is_empty() {
+        return Ok(known.into_iter().collect());
+    }
+    let is_service = |unit: &str| ecosystem.is_some_and(|ecosystem| ecosystem.services.contains_key(unit));
+    let mut found: Vec<UnitName> = Vec::new();
+    for name in named {
+        let own = known.iter().filter(|unit| *unit == name);
+        let replicas = known
+            .iter()
+            .filter(|unit| !is_service(unit))
+            .filter_map(|unit| Some((replica_number(name, unit)?, unit)));
+        let replicas: BTreeMap<u32, &UnitName> = replicas.collect();
+        let meant: Vec<_> = own.chain(replicas.into_values()).collect();
+        if meant.is_empty() {
+            return Err(no_log(name, &known));
+        }
+        for unit in meant {
+            if !found.contains(unit) {
+                found.push(unit.clone());
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The sandboxes that have written a log; beside their directories lie the events of the whole.
+fn logged(instance: &Instance) -> BTreeSet<UnitName> {
+    let entries = std::fs::read_dir(Path::new(LOG_ROOT).join(&instance.name));
+    let directories = entries
         .into_iter()
         .flatten()
         .flatten()
-        // Beside the services' directories lie the events of the whole.
-        .filter(|entry| entry.path().is_dir())
+        .filter(|entry| entry.path().is_dir());
+    directories
         .filter_map(|entry| entry.file_name().into_string().ok())
-        .collect();
-    if arguments.of.follow
-        && let Ok(loaded) = config::load(file, &Caller::detect().env)
-    {
-        known.extend(loaded.ecosystem.services.into_keys());
-    }
-    let named = &arguments.of.services;
-    match named.iter().find(|name| !known.contains(*name)) {
-        _ if named.is_empty() => Ok(known.into_iter().collect()),
-        None => {
-            let mut seen = BTreeSet::new();
-            Ok(named.iter().filter(|name| seen.insert(*name)).cloned().collect())
-        }
-        Some(name) => {
-            let known: Vec<_> = known.into_iter().collect();
-            let known = if known.is_empty() {
-                "none".to_owned()
-            } else {
-                known.join(", ")
-            };
-            Err(Error::Failed(format!(
-                "service '{name}' has no log (there are logs of: {known})"
-            )))
-        }
-    }
+        .collect()
+}
+
+fn no_log(name: &str, known: &BTreeSet<UnitName>) -> Error {
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    let known = match known.as_slice() {
+        [] => "none".to_owned(),
+        some => some.join(", "),
+    };
+    Error::Failed(format!(
+        "service '{name}' has no log (there are logs of: {known})"
+    ))
 }
 
 /// The wanted lines of each log.
 fn sources(
     paths: &[PathBuf],
-    services: &[ServiceName],
+    services: &[UnitName],
     arguments: &cli::LogsArguments,
 ) -> Result<Vec<Selected<Reader>>, Error> {
     let selection = selection(arguments)?;

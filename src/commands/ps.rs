@@ -41,12 +41,11 @@ fn rows(context: &Context, instance: &Instance, file: &Path) -> Result<Vec<Servi
     if let Some(rows) = living(instance)? {
         return Ok(rows);
     }
-    let names = wish::load(context, Some(file)).map(|wish| wish.desired.ecosystem.services.into_keys());
-    Ok(names
-        .into_iter()
-        .flatten()
-        .map(|name| ServiceStatus::resting(&name))
-        .collect())
+    let Ok(wish) = wish::load(context, Some(file)) else {
+        return Ok(Vec::new());
+    };
+    let seats = wish.roster.units().map(|(_, seat)| seat);
+    Ok(seats.map(ServiceStatus::resting).collect())
 }
 
 /// What the supervisor says; `None` when there is none.

@@ -20,6 +20,7 @@ use crate::instance::{Instance, SCRATCH_ROOT};
 use crate::markpact;
 use crate::markpact::Recipe;
 use crate::markpact::recipe::WorkloadKind;
+use crate::roster::Roster;
 use crate::session::Session;
 
 /// The port of a service that is run on its own.
@@ -171,6 +172,7 @@ fn service(name: &str, recipe: &Recipe, port: u16, env: IndexMap<String, String>
         schedule: None,
         stop_signal: nix::libc::SIGTERM,
         stop_grace: Duration::from_secs(10),
+        replicas: None,
         sandbox_path: None,
         volumes: Vec::new(),
         mounts: Vec::new(),
@@ -219,8 +221,9 @@ fn name_of(readme: &Path) -> String {
 async fn attend(context: &Context, desired: &Desired, limit: Option<Duration>) -> Result<(), Error> {
     let mut signals = Signals::catch()?;
     let session = Session::ensure(desired)?;
-    let services = desired.ecosystem.services.keys().cloned().collect();
-    let logs = LiveLogs::start(&desired.instance, services, false, &context.output)?;
+    let roster = Roster::of_file(&desired.ecosystem);
+    let seats = roster.units().map(|(_, seat)| seat.clone()).collect();
+    let logs = LiveLogs::start(&desired.instance, seats, false, &context.output)?;
     let request = UpRequest {
         desired: Box::new(desired.clone()),
         services: Vec::new(),

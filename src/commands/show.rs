@@ -8,6 +8,7 @@ use super::wish::{self, Wish};
 use super::{Context, up};
 use crate::cli;
 use crate::config;
+use crate::config::ecosystem::UnitName;
 use crate::desired::Desired;
 use crate::error::Error;
 use crate::host::HostFacts;
@@ -17,6 +18,7 @@ use crate::network;
 use crate::output;
 use crate::prepare::{Extras, LayerPlan, Tools};
 use crate::resolver::{self, Format};
+use crate::roster::Member;
 use crate::spec::{self, Placement};
 
 pub(super) fn graph(context: &Context, arguments: &cli::GraphArguments) -> Result<(), Error> {
@@ -53,16 +55,17 @@ pub(super) fn schema(context: &Context) -> Result<(), Error> {
 pub(super) fn env(context: &Context, arguments: &cli::ServiceArguments) -> Result<(), Error> {
     let wish = wish::load(context, None)?;
     up::known(&wish, std::slice::from_ref(&arguments.service))?;
+    let unit = unit(&wish, &arguments.service);
     // Without its toolchain a service cannot start, but all else about it can be told.
-    let extras = match preparation(&wish.desired, &arguments.service) {
+    let extras = match preparation(&wish.desired, &unit) {
         Ok((_, extras)) => extras,
         Err(error) => {
             context.output.notice(&error.to_string());
             Extras::default()
         }
     };
-    let service = &wish.desired.ecosystem.services[&arguments.service];
-    let mut variables = resolver::variables(&wish.desired, service, &extras);
+    let member = member(&wish.desired, &unit)?;
+    let mut variables = resolver::variables(&wish.desired, member, &extras);
     variables.sort_by(|a, b| a.name.cmp(&b.name));
     if context.json {
         return context.output.json(&variables);
@@ -74,17 +77,32 @@ pub(super) fn env(context: &Context, arguments: &cli::ServiceArguments) -> Resul
     Ok(())
 }
 
+/// The sandbox that is shown for this name: of a service with replicas the first.
+fn unit(wish: &Wish, name: &str) -> UnitName {
+    let meant = wish.roster.meant(&[name.to_owned()]);
+    meant.into_iter().next().unwrap_or_else(|| name.to_owned())
+}
+
+/// The sandbox of this name.
+fn member<'a>(desired: &'a Desired, name: &str) -> Result<Member<'a>, Error> {
+    Member::named(&desired.ecosystem, name).ok_or_else(|| Error::Internal {
+        message: format!("there is no '{name}'"),
+        source: None,
+    })
+}
+
 /// The layers of a service and what they add, as far as this host's toolchains go.
-fn preparation(desired: &Desired, name: &str) -> Result<(Vec<LayerPlan>, Extras), Error> {
+fn preparation(desired: &Desired, unit: &str) -> Result<(Vec<LayerPlan>, Extras), Error> {
+    let service = member(desired, unit)?.service;
     let tools = Tools::find(desired);
-    let layers = tools.layers(&desired.recipes[name]).map_err(|missing| {
+    let layers = tools.layers(&desired.recipes[&service.name]).map_err(|missing| {
         let hint = Some(missing.remedy.to_owned());
         Error::Environment {
             message: missing.to_string(),
             hint,
         }
     })?;
-    let extras = tools.extras(&layers, &desired.ecosystem.services[name]);
+    let extras = tools.extras(&layers, service);
     Ok((layers, extras))
 }
 
@@ -182,11 +200,12 @@ fn first_line(text: &str) -> String {
 pub(super) fn spec(context: &Context, arguments: &cli::ServiceArguments) -> Result<(), Error> {
     let wish = wish::load(context, None)?;
     up::known(&wish, std::slice::from_ref(&arguments.service))?;
-    let bundle = wish.desired.instance.bundle(&arguments.service);
+    let unit = unit(&wish, &arguments.service);
+    let bundle = wish.desired.instance.bundle(&unit);
     let existing = fs::read(bundle.join("config.json")).ok();
     let value: Value = match existing.and_then(|text| serde_json::from_slice(&text).ok()) {
         Some(value) => value,
-        None => planned(&wish, &arguments.service)?,
+        None => planned(&wish, &unit)?,
     };
     context.output.json(&value)
 }
@@ -194,7 +213,8 @@ pub(super) fn spec(context: &Context, arguments: &cli::ServiceArguments) -> Resu
 /// With the first free ids and addresses; what is chosen at `up` may differ in these numbers.
 fn planned(wish: &Wish, name: &str) -> Result<Value, Error> {
     let desired = &wish.desired;
-    let service = &desired.ecosystem.services[name];
+    let member = member(desired, name)?;
+    let service = member.service;
     let (layers, extras) = preparation(desired, name)?;
     let internal = |message: String| Error::Internal {
         message,
@@ -202,8 +222,9 @@ fn planned(wish: &Wish, name: &str) -> Result<Value, Error> {
     };
     let subnet = pactown_netns::subnet::choose(&desired.instance.tag, &[])
         .ok_or_else(|| internal("no subnet".to_owned()))?;
+    let (ecosystem, none) = (&desired.ecosystem, network::Addresses::new());
     let addresses =
-        network::addresses(&desired.ecosystem, subnet, &indexmap::IndexMap::new()).map_err(internal)?;
+        network::addresses(ecosystem, &wish.roster, subnet, &none, |_| false).map_err(internal)?;
     let root = spec::sandbox_root(desired);
     let store = std::path::Path::new(crate::instance::LAYER_ROOT);
     let host = HostFacts::of(service.rootfs.as_deref());
@@ -212,12 +233,12 @@ fn planned(wish: &Wish, name: &str) -> Result<Value, Error> {
             base: crate::identity::STORAGE_BASE + crate::identity::RANGE_SIZE,
         },
         layers: layers.iter().map(|layer| store.join(&layer.key)).collect(),
-        env: resolver::environment(desired, service, &extras),
+        env: resolver::environment(desired, member, &extras),
         extras,
-        place: spec::place(&root, service),
+        place: spec::place(&root, member),
         volumes: root,
         netns: Some(desired.instance.netns_dir().join(name)),
-        hosts: network::hosts(&desired.ecosystem, service, &addresses, subnet),
+        hosts: network::hosts(ecosystem, member, &wish.roster, &addresses, subnet),
         nameservers: host.nameservers.clone(),
         notify: service.notifies().then(|| desired.instance.notify_dir(name)),
         // One that is not there is said at `up`.
@@ -230,7 +251,7 @@ fn planned(wish: &Wish, name: &str) -> Result<Value, Error> {
         host,
     };
     let plan =
-        spec::of_service(desired, name, placement).ok_or_else(|| internal("nothing to run".to_owned()))?;
+        spec::of_service(desired, member, placement).ok_or_else(|| internal("nothing to run".to_owned()))?;
     serde_json::to_value(spec::build(&plan).spec).map_err(|source| Error::Internal {
         message: "cannot write the spec".to_owned(),
         source: Some(Box::new(source)),

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::{Context, follow, wish};
 use crate::cli;
-use crate::config::ecosystem::ServiceName;
 use crate::control::Client;
 use crate::control::api::ServiceStatus;
 use crate::error::Error;
@@ -44,7 +43,7 @@ pub(super) fn not_running() -> Error {
 struct Stream<'a> {
     context: &'a Context,
     client: Client,
-    services: &'a [ServiceName],
+    services: &'a [String],
     interval: Duration,
 }
 
@@ -80,7 +79,8 @@ impl Stream<'_> {
 
     async fn rows(&self) -> Result<Vec<ServiceStatus>, Error> {
         let mut rows: Vec<ServiceStatus> = self.client.get_json("/v1/services").await?;
-        let unknown = |name: &&ServiceName| !rows.iter().any(|row| row.name == **name);
+        let is = |row: &ServiceStatus, name: &String| row.name == *name || row.service == *name;
+        let unknown = |name: &&String| !rows.iter().any(|row| is(row, name));
         if let Some(name) = self.services.iter().find(unknown) {
             let known: Vec<&str> = rows.iter().map(|row| row.name.as_str()).collect();
             return Err(Error::Usage {
@@ -88,7 +88,8 @@ impl Stream<'_> {
                 hint: Some(format!("there are {}", known.join(", "))),
             });
         }
-        rows.retain(|row| self.services.is_empty() || self.services.contains(&row.name));
+        let wanted = |row: &ServiceStatus| self.services.iter().any(|name| is(row, name));
+        rows.retain(|row| self.services.is_empty() || wanted(row));
         Ok(rows)
     }
 

@@ -7,7 +7,6 @@ use super::follow::{self, LiveLogs, Outcome, Signals, View};
 use super::wish::{self, Wish};
 use super::{Context, preflight, privilege, why};
 use crate::cli;
-use crate::config::ecosystem::ServiceName;
 use crate::control::api::{DownRequest, Phase, ServiceStatus, UpRequest};
 use crate::control::client::ProgressStream;
 use crate::desired::Desired;
@@ -47,10 +46,11 @@ pub(super) fn run(context: &Context, arguments: &cli::UpArguments) -> Result<(),
     follow::block_on(up.run(&request))
 }
 
-/// Every name is a service.
-pub(super) fn known(wish: &Wish, names: &[ServiceName]) -> Result<(), Error> {
+/// Every name is a service, or one of its replicas.
+pub(super) fn known(wish: &Wish, names: &[String]) -> Result<(), Error> {
     let services = &wish.desired.ecosystem.services;
-    let Some(unknown) = names.iter().find(|name| !services.contains_key(*name)) else {
+    let is_there = |name: &&String| services.contains_key(*name) || wish.roster.has(name);
+    let Some(unknown) = names.iter().find(|name| !is_there(name)) else {
         return Ok(());
     };
     let nearest = services
@@ -123,8 +123,8 @@ impl Up<'_> {
     }
 
     fn logs(&self) -> Result<LiveLogs, Error> {
-        let services = self.wish.desired.ecosystem.services.keys().cloned().collect();
-        LiveLogs::start(&self.wish.desired.instance, services, true, &self.context.output)
+        let seats = self.wish.roster.units().map(|(_, seat)| seat.clone()).collect();
+        LiveLogs::start(&self.wish.desired.instance, seats, true, &self.context.output)
     }
 
     /// `-d`: the ecosystem runs on without this command.

@@ -150,7 +150,8 @@ async fn until_settled(stream: &mut ProgressStream, goal: Goal) -> Result<Outcom
 /// Time is up: what is known of the first one that may be meant.
 async fn late(client: &Client, arguments: &cli::WaitArguments) -> Result<Outcome, Error> {
     let rows: Vec<ServiceStatus> = client.get_json("/v1/services").await.unwrap_or_default();
-    let named = |row: &&ServiceStatus| arguments.services.contains(&row.name);
+    let asked = |name: &String| arguments.services.contains(name);
+    let named = |row: &&ServiceStatus| asked(&row.name) || asked(&row.service);
     let states: Vec<String> = rows.iter().filter(named).map(state).collect();
     let limit = seconds(arguments.timeout);
     let cause = format!("not {} within {limit}: {}", arguments.goal, states.join(", "));

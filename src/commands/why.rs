@@ -16,9 +16,9 @@ pub(super) fn run(context: &Context, arguments: &cli::WhyArguments) -> Result<()
     let rows = ps::living(&wish.desired.instance)?;
     let facts = facts::gather(&wish.desired.instance, &wish.desired, rows.as_deref());
     let found = match &arguments.service {
-        Some(service) => {
-            let one = facts.iter().find(|facts| facts.name == *service);
-            one.map(diagnose).into_iter().collect()
+        Some(name) => {
+            let meant = |facts: &&facts::Facts| facts.name == *name || facts.row.service == *name;
+            facts.iter().filter(meant).map(diagnose).collect()
         }
         None => facts::wrong(&facts),
     };

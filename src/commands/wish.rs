@@ -13,12 +13,17 @@ use crate::error::Error;
 use crate::instance::{Instance, RUN_ROOT};
 use crate::markpact::{self, Recipe};
 use crate::resolver::{self, Graph};
+use crate::roster::{Roster, Scale};
 use crate::state::{self, InstanceRecord};
 
 /// What shall run, and its order.
 pub(crate) struct Wish {
     pub(crate) desired: Desired,
     pub(crate) graph: Graph,
+    /// How many replicas of which services of the instance that runs were asked for by hand.
+    pub(crate) scale: Scale,
+    /// The sandboxes that there are with that.
+    pub(crate) roster: Roster,
     /// Remarks on the file; `load` shows them.
     pub(crate) warnings: Vec<Problem>,
 }
@@ -61,11 +66,25 @@ pub(crate) fn read(file: &Path, label: Option<&str>, warn: &dyn Fn(&[Problem])) 
         caller,
     };
     resolver::default_checks(&mut desired);
+    let scale = scale(&desired);
+    let roster = Roster::of(&desired.ecosystem, &scale);
     Ok(Wish {
+        roster: roster.unwrap_or_else(|_| Roster::of_file(&desired.ecosystem)),
+        scale,
         desired,
         graph,
         warnings: loaded.warnings,
     })
+}
+
+/// What the supervisor keeps on disk, for those who may read it.
+fn scale(desired: &Desired) -> Scale {
+    let record = state::read::<InstanceRecord>(&desired.instance.record());
+    record
+        .ok()
+        .flatten()
+        .map(|record| record.scale)
+        .unwrap_or_default()
 }
 
 pub(crate) fn locate(context: &Context, named: Option<&Path>) -> Result<PathBuf, Error> {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::ecosystem::MOST_REPLICAS;
 use super::foreign::FOREIGN;
 use super::grammar::Key;
 use super::report::{Report, did_you_mean};
@@ -133,6 +134,17 @@ impl Report<'_> {
             self.wrong(what, "a whole number from 1", node, "");
         }
         count
+    }
+
+    /// How many of a service run; 0 is a number.
+    pub(crate) fn replicas(&self, what: &str, node: &Node) -> Option<u32> {
+        let number = self.number(node).and_then(|text| text.parse().ok());
+        let number = number.filter(|number| *number <= MOST_REPLICAS);
+        if number.is_none() {
+            let expected = format!("a whole number from 0 to {MOST_REPLICAS}");
+            self.wrong(what, &expected, node, "");
+        }
+        number
     }
 
     /// A finite number above 0.

@@ -209,7 +209,11 @@ pub(crate) const SERVICE: &[Key] = &[
         "What happens when it fails its health check while it runs.",
     )
     .or("\"none\""),
-    later("replicas", &["1"], "How many of it run."),
+    key(
+        "replicas",
+        Shape::Replicas,
+        "How many of it run, as <name>-1, <name>-2, … in sandboxes of their own behind one address; left out: one, as <name>.",
+    ),
     key(
         "schedule",
         Shape::Schedule,

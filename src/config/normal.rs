@@ -87,6 +87,7 @@ fn service_form(service: &Service, directory: &Path) -> Value {
         "user": if service.run_as_root { "root" } else { "app" },
         "toolchains": service.toolchains.iter().map(path).collect::<Vec<_>>(),
         "rootfs": service.rootfs.as_ref().map(path),
+        "replicas": service.replicas,
         "sandbox_path": service.sandbox_path.as_ref().map(path),
         "security": security_form(&service.exceptions, directory),
         "devices": service.exceptions.devices.iter().map(device_form).collect::<Vec<_>>(),

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::ecosystem::MOST_REPLICAS;
 use super::grammar::{DEPENDENCY, HEALTH, Key, SCHEDULE, SERVICE, TOP};
 
 /// What a key may hold.
@@ -17,6 +18,8 @@ pub(crate) enum Shape {
     Port,
     /// A whole number from 1.
     Count,
+    /// How many of a service run.
+    Replicas,
     /// A number above 0.
     Number,
     /// Seconds, or text such as `1m30s`.
@@ -126,6 +129,7 @@ fn alternatives(shape: Shape) -> Vec<Value> {
         Shape::Bool => vec![json!({"type": "boolean"}), variable()],
         Shape::Port => vec![port(), variable()],
         Shape::Count => vec![json!({"type": "integer", "minimum": 1}), variable()],
+        Shape::Replicas => vec![replicas(), variable()],
         Shape::Number => vec![json!({"type": "number", "exclusiveMinimum": 0}), variable()],
         Shape::Duration => vec![json!({"type": "number", "minimum": 0}), json!({"type": "string"})],
         Shape::Size => vec![json!({"type": ["integer", "string"], "minimum": 0})],
@@ -173,6 +177,10 @@ fn alternatives(shape: Shape) -> Vec<Value> {
     };
     all.push(json!({"type": "null"}));
     all
+}
+
+fn replicas() -> Value {
+    json!({"type": "integer", "minimum": 0, "maximum": MOST_REPLICAS})
 }
 
 fn port() -> Value {
@@ -250,7 +258,8 @@ mod tests {
         let service = &schema["properties"]["services"]["anyOf"][0]["additionalProperties"]["properties"];
         assert_eq!(service.as_object().map(Map::len), Some(SERVICE.len()));
         assert_eq!(service["port"]["anyOf"][0]["maximum"], 65535);
-        assert_eq!(service["replicas"]["enum"], json!([1, null]));
+        assert_eq!(service["replicas"]["anyOf"][0]["minimum"], 0);
+        assert_eq!(service["read_only"]["enum"], json!([true, null]));
         assert!(service["restart"]["anyOf"][0]["pattern"].is_string());
     }
 }

@@ -59,6 +59,7 @@ pub(crate) fn service(key: &Key, node: &Node, around: Surroundings, context: &Co
             .and_then(|value| schedule::schedule(value, report)),
         stop_signal: stop_signal(node, report),
         stop_grace: duration("stop_grace", true).unwrap_or(Duration::from_secs(10)),
+        replicas: replicas(node, report),
         sandbox_path: path("sandbox_path"),
         volumes,
         mounts,
@@ -206,6 +207,15 @@ fn host_access(node: &Node, report: &Report) -> Vec<u16> {
     ports.sort_unstable();
     ports.dedup();
     ports
+}
+
+fn replicas(node: &Node, report: &Report) -> Option<u32> {
+    let value = node.get("replicas")?;
+    if node.get("schedule").is_some() {
+        let message = "a job on a schedule cannot have replicas";
+        report.error(value.mark, message, "take 'replicas' out");
+    }
+    report.replicas("replicas", value)
 }
 
 fn run_as_root(node: &Node, report: &Report) -> bool {

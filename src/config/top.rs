@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 
-use super::ecosystem::{Ecosystem, Isolation, PortMapping, Registry};
+use super::ecosystem::{
+    Ecosystem, Isolation, MOST_REPLICAS, PortMapping, Registry, taken_by_replica, unit_name,
+};
 use super::grammar::{REGISTRY, SERVICE, TOP};
 use super::report::{Mark, Report};
 use super::scalars;
@@ -160,6 +162,7 @@ fn services(root: &Node, base_port: u16, context: &Context) -> IndexMap<String, 
         .map(|(key, node)| draft(key, node, report))
         .collect();
     refuse_doubled_ports(&drafts, report);
+    refuse_doubled_names(&drafts, report);
     let ports = assign(base_port, &drafts, report);
     let names: Vec<&str> = drafts.iter().map(|draft| draft.key.text.as_str()).collect();
     let service = |(draft, port): (Draft, u16)| {
@@ -240,6 +243,31 @@ fn assign(base_port: u16, drafts: &[Draft], report: &Report) -> Vec<u16> {
         assigned.push(port.unwrap_or(base_port));
     }
     assigned
+}
+
+/// A replica's name is a host name, and no other service may have it.
+fn refuse_doubled_names(drafts: &[Draft], report: &Report) {
+    for draft in drafts {
+        let Some(node) = draft.node.get("replicas") else {
+            continue;
+        };
+        let (Value::Number(text) | Value::Text(text)) = &node.value else {
+            continue;
+        };
+        let count = text.parse().unwrap_or(0).min(MOST_REPLICAS);
+        let name = shortened(&draft.key.text);
+        let others = drafts.iter().map(|other| other.key.text.as_str());
+        if let Some(taken) = taken_by_replica(&draft.key.text, count, others) {
+            let message = format!("'{taken}' would be a replica of '{name}', and is a service already");
+            let help = "rename one of the two, or write fewer replicas";
+            report.error(node.mark, message, help);
+        }
+        let last = unit_name(&draft.key.text, Some(count));
+        if count > 0 && scalars::is_service_name(&draft.key.text) && !scalars::is_service_name(&last) {
+            let message = format!("the names of the replicas of '{name}' are longer than 63 characters");
+            report.error(node.mark, message, "choose a shorter name");
+        }
+    }
 }
 
 /// A host port can be demanded once, whichever service asks.

@@ -10,6 +10,7 @@
 //! | `POST /v1/attach` | | NDJSON stream of [`Progress`]; its connection owns the run from now on |
 //! | `POST /v1/detach` | | `{}`; the run is nobody's: it outlives every connection |
 //! | `POST /v1/wait` | [`WaitRequest`] | NDJSON stream of [`Progress`]: settled once reached, or never to be; owns nothing |
+//! | `POST /v1/scale` | [`ScaleRequest`] | NDJSON stream of [`Progress`] |
 //! | `POST /v1/services/{name}/{start,stop,restart}` | [`ServiceRequest`] | NDJSON stream of [`Progress`] |
 //!
 //! Errors are `{"error": {"message", "causes", "exit_code"}}` with a fitting HTTP status.
@@ -18,8 +19,9 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::ecosystem::ServiceName;
+use crate::config::ecosystem::{ServiceName, UnitName};
 use crate::desired::Desired;
+use crate::roster::{Scale, Seat};
 
 /// `POST /v1/up`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -62,6 +64,13 @@ pub struct ServiceRequest {
     pub desired: Option<Box<Desired>>,
     /// Also its dependents.
     pub with_dependents: bool,
+}
+
+/// `POST /v1/scale`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ScaleRequest {
+    /// How many replicas of each of these services shall run.
+    pub scale: Scale,
 }
 
 /// `POST /v1/wait`.
@@ -156,8 +165,12 @@ pub struct Published {
 /// One row of `ps`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ServiceStatus {
-    /// Name.
-    pub name: ServiceName,
+    /// Name of the sandbox: the service's, or `<service>-<n>` for a replica.
+    pub name: UnitName,
+    /// The service.
+    pub service: ServiceName,
+    /// Its number among the replicas; `None` = the service has none.
+    pub replica: Option<u32>,
     /// Where it stands.
     pub state: Phase,
     /// Its health.
@@ -193,10 +206,20 @@ pub struct ServiceStatus {
 }
 
 impl ServiceStatus {
-    /// The row of a service of which nothing exists.
-    pub fn resting(name: &str) -> Self {
+    /// Whose sandbox it is.
+    pub fn seat(&self) -> Seat {
+        Seat {
+            service: self.service.clone(),
+            replica: self.replica,
+        }
+    }
+
+    /// The row of a sandbox of which nothing exists.
+    pub fn resting(seat: &Seat) -> Self {
         Self {
-            name: name.to_owned(),
+            name: seat.unit(),
+            service: seat.service.clone(),
+            replica: seat.replica,
             state: Phase::Stopped,
             health: Health::None,
             cause: None,

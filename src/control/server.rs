@@ -19,7 +19,9 @@ use serde::{Deserialize, Serialize};
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 
-use super::api::{DownRequest, Progress, ServiceRequest, ServiceStatus, UpRequest, WaitRequest};
+use super::api::{
+    DownRequest, Progress, ScaleRequest, ServiceRequest, ServiceStatus, UpRequest, WaitRequest,
+};
 use crate::config::ecosystem::ServiceName;
 use crate::desired::Desired;
 
@@ -43,6 +45,8 @@ pub(crate) enum Request {
     Attach(Answer),
     /// `POST /v1/detach`.
     Detach(oneshot::Sender<()>),
+    /// `POST /v1/scale`.
+    Scale(ScaleRequest, Answer),
     /// `POST /v1/wait`.
     Wait(WaitRequest, Answer),
     /// `POST /v1/services/{name}/{verb}`.
@@ -151,6 +155,7 @@ pub(super) fn router(shared: Shared) -> Router {
         .route("/v1/down", post(down))
         .route("/v1/attach", post(attach))
         .route("/v1/detach", post(detach))
+        .route("/v1/scale", post(scale))
         .route(WAIT, post(wait))
         .route("/v1/services/{name}/{verb}", post(service))
         .layer(DefaultBodyLimit::max(MAX_BODY))
@@ -211,6 +216,10 @@ async fn up(State(shared): State<Shared>, Json(request): Json<Box<UpRequest>>) -
 
 async fn down(State(shared): State<Shared>, Json(request): Json<DownRequest>) -> Response {
     stream(&shared, |answer| Request::Down(request, answer)).await
+}
+
+async fn scale(State(shared): State<Shared>, Json(request): Json<ScaleRequest>) -> Response {
+    stream(&shared, |answer| Request::Scale(request, answer)).await
 }
 
 async fn attach(State(shared): State<Shared>) -> Response {

@@ -32,10 +32,8 @@ pub fn limit(after: &ServiceStatus, witness: &Witness) -> Option<Event> {
         return None;
     };
     Some(Event {
-        service: Some(after.name.clone()),
-        run: Some(after.run),
         cause: Some(cause),
-        ..Event::new(Kind::Limit)
+        ..Event::of(after, Kind::Limit)
     })
 }
 
@@ -111,11 +109,7 @@ fn fill(
         .and_then(|row| row.started_at_usec)
         .or(after.started_at_usec);
     let lasted = |until: u64| began.map(|began| until.saturating_sub(began) / 1000);
-    let mut event = Event {
-        service: Some(after.name.clone()),
-        run: Some(after.run),
-        ..Event::new(kind)
-    };
+    let mut event = Event::of(after, kind);
     match kind {
         Kind::Started | Kind::Adopted => {
             event.pid = after.pid;

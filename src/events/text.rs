@@ -11,12 +11,8 @@ pub fn render(event: &Event, width: usize, zone: &TimeZone) -> String {
         Ok(time) => time.to_zoned(zone.clone()).strftime("%H:%M:%S%.3f").to_string(),
         Err(_) => event.ts.clone(),
     };
-    let service = event.service.as_deref().unwrap_or("-");
-    let line = format!(
-        "{time} {service:width$}  {:<10} {}",
-        event.kind.word(),
-        words(event)
-    );
+    let unit = event.unit().unwrap_or_else(|| "-".to_owned());
+    let line = format!("{time} {unit:width$}  {:<10} {}", event.kind.word(), words(event));
     line.trim_end().to_owned()
 }
 

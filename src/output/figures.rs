@@ -75,7 +75,7 @@ pub(super) fn samples(samples: &[Sample]) -> String {
     ];
     let cells = |sample: &Sample| {
         vec![
-            sample.service.clone(),
+            sample.name.clone(),
             percent(sample.cpu_percent),
             bytes(sample.memory_bytes),
             bytes(sample.memory_limit),

@@ -7,7 +7,9 @@ use anstyle::Style;
 use serde_json::json;
 
 use super::{FAINT, colour_of, leave_on_error};
+use crate::config::ecosystem::UnitName;
 use crate::logs::{Line, Stream};
+use crate::roster::Seat;
 
 /// Bytes that are collected before they are written.
 const BATCH: usize = 64 * 1024;
@@ -40,23 +42,25 @@ enum Bytes {
     Plain,
 }
 
-/// Shows the lines of some services. Lines are collected: `flush` writes what is left.
+/// Shows the lines of some sandboxes. Lines are collected: `flush` writes what is left.
 #[derive(Debug)]
 pub struct LogView {
-    services: Vec<String>,
+    seats: Vec<Seat>,
+    names: Vec<UnitName>,
     width: usize,
     style: LogStyle,
     bytes: [Bytes; 2],
     coloured: bool,
     rules: bool,
-    /// The run of each service's last line.
+    /// The run of each one's last line.
     runs: Vec<Option<u64>>,
     buffer: Vec<u8>,
 }
 
 impl LogView {
-    /// For the lines of these services.
-    pub(super) fn new(services: Vec<String>, style: LogStyle) -> Self {
+    /// For the lines of these sandboxes.
+    pub(super) fn new(seats: Vec<Seat>, style: LogStyle) -> Self {
+        let names: Vec<UnitName> = seats.iter().map(Seat::unit).collect();
         let bytes = |terminal: bool, choice: anstream::ColorChoice| match (style.raw, terminal, choice) {
             (true, ..) => Bytes::Exact,
             (_, false, _) => Bytes::Text,
@@ -66,21 +70,22 @@ impl LogView {
         let out = anstream::AutoStream::choice(&io::stdout());
         let err = anstream::AutoStream::choice(&io::stderr());
         Self {
-            width: services.iter().map(String::len).max().unwrap_or(0),
+            width: names.iter().map(String::len).max().unwrap_or(0),
             bytes: [
                 bytes(io::stdout().is_terminal(), out),
                 bytes(io::stderr().is_terminal(), err),
             ],
             coloured: out != anstream::ColorChoice::Never,
             rules: style.rules && !style.json && io::stdout().is_terminal(),
-            runs: vec![None; services.len()],
-            services,
+            runs: vec![None; names.len()],
+            seats,
+            names,
             style,
             buffer: Vec::new(),
         }
     }
 
-    /// Shows a line of the service with this index.
+    /// Shows a line of the sandbox with this index.
     pub fn show(&mut self, index: usize, line: &Line) {
         if self.style.json {
             let text = self.object(index, line);
@@ -111,8 +116,8 @@ impl LogView {
     fn object(&self, index: usize, line: &Line) -> String {
         json!({
             "ts": line.time,
-            "service": self.services[index],
-            "replica": null,
+            "service": self.seats[index].service,
+            "replica": self.seats[index].replica,
             "run": line.run,
             "stream": line.stream.name(),
             "line": line.text(),
@@ -124,7 +129,7 @@ impl LogView {
     fn rule(&mut self, index: usize, line: &Line) {
         let changed = self.runs[index].replace(line.nth_run) != Some(line.nth_run);
         if let Some(run) = line.run.filter(|_| changed && self.rules) {
-            let text = format!("{} run {run}", self.services[index]);
+            let text = format!("{} run {run}", self.names[index]);
             self.remark(&text);
         }
     }
@@ -136,7 +141,7 @@ impl LogView {
 
     fn prefix(&mut self, index: usize) {
         if self.style.prefixed {
-            let name = &self.services[index];
+            let name = &self.names[index];
             let style = if self.coloured {
                 colour_of(name)
             } else {
@@ -274,7 +279,12 @@ mod tests {
     }
 
     fn view(style: LogStyle) -> LogView {
-        let mut view = LogView::new(vec!["api".into(), "gateway".into()], style);
+        let seat = |name: &str, replica| Seat {
+            service: name.to_owned(),
+            replica,
+        };
+        let seats = vec![seat("api", None), seat("gateway", None), seat("api", Some(2))];
+        let mut view = LogView::new(seats, style);
         (view.bytes, view.coloured) = ([Bytes::Text; 2], false);
         view
     }
@@ -325,5 +335,8 @@ mod tests {
             String::from_utf8(std::mem::take(&mut view.buffer)).unwrap(),
             "{\"ts\":\"T\",\"service\":\"gateway\",\"replica\":null,\"run\":5,\"stream\":\"stderr\",\"line\":\"\\\"x\\\"\"}\n"
         );
+        view.show(2, &line("y", Stream::Stdout, 0));
+        let text = String::from_utf8(std::mem::take(&mut view.buffer)).unwrap();
+        assert!(text.contains("\"service\":\"api\",\"replica\":2,"), "{text}");
     }
 }

@@ -13,7 +13,7 @@ pub(super) fn render(desired: &Desired, rows: &[ServiceStatus]) -> String {
         let needs: Vec<&str> = desired
             .ecosystem
             .services
-            .get(&row.name)
+            .get(&row.service)
             .map(|service| service.depends_on.iter().map(|need| need.name.as_str()).collect())
             .unwrap_or_default();
         let needs = if needs.is_empty() {
@@ -51,7 +51,7 @@ fn place(row: &ServiceStatus) -> String {
 /// About the service that needs most others: the one that a newcomer wants to see.
 fn suggestions(desired: &Desired, rows: &[ServiceStatus]) -> Vec<String> {
     let needs = |row: &&ServiceStatus| {
-        let service = desired.ecosystem.services.get(&row.name);
+        let service = desired.ecosystem.services.get(&row.service);
         service.map_or(0, |service| service.depends_on.len())
     };
     let front = rows

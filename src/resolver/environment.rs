@@ -7,6 +7,7 @@ use crate::config::ecosystem::{Dependency, Probe, Service};
 use crate::desired::Desired;
 use crate::health::notify;
 use crate::prepare::Extras;
+use crate::roster::Member;
 use crate::spec::HOME;
 
 /// One variable, and why it is there.
@@ -77,20 +78,24 @@ const VISIBLE: [&str; 4] = ["/etc/ssl/", "/etc/pki/", "/etc/ca-certificates/", "
 /// PATH behind the directories of dependencies and toolchains.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The whole environment of `service`, as names and values.
-pub fn environment(desired: &Desired, service: &Service, extras: &Extras) -> Vec<(String, String)> {
-    variables(desired, service, extras)
+/// The whole environment of one sandbox, as names and values.
+pub fn environment(desired: &Desired, member: Member, extras: &Extras) -> Vec<(String, String)> {
+    variables(desired, member, extras)
         .into_iter()
         .map(|variable| (variable.name, variable.value))
         .collect()
 }
 
-/// The whole environment of `service`, each name once; a later source wins over an earlier one.
-pub fn variables(desired: &Desired, service: &Service, extras: &Extras) -> Vec<Variable> {
+/// The whole environment of one sandbox, each name once; a later source wins over an earlier one.
+pub fn variables(desired: &Desired, member: Member, extras: &Extras) -> Vec<Variable> {
+    let service = member.service;
     let mut list = List(Vec::new());
     list.inherited(desired);
     list.sandbox(extras);
     list.own(desired, service);
+    if let Some(number) = member.replica {
+        list.set("PACTOWN_REPLICA", number.to_string(), Source::Service);
+    }
     list.notify(service);
     for dependency in &service.depends_on {
         list.dependency(&desired.ecosystem, dependency);
@@ -306,7 +311,7 @@ fn renamed(endpoint: &str, ecosystem: &Ecosystem, dependency: &Dependency) -> St
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resolver::tests::{desired, service};
+    use crate::resolver::tests::{desired, member};
 
     fn value(list: &[Variable], name: &str) -> Option<String> {
         list.iter()
@@ -319,7 +324,7 @@ mod tests {
         let mut wish = desired(&[("db-main", 8003, &[]), ("api", 8001, &["db-main"])]);
         let api = wish.ecosystem.services.get_mut("api").unwrap();
         api.depends_on[0].env_var = Some("STORE".into());
-        let list = variables(&wish, service(&wish, "api"), &Extras::default());
+        let list = variables(&wish, member(&wish, "api"), &Extras::default());
         for (name, expected) in [
             ("DB_MAIN_URL", "http://db-main:8003"),
             ("DB_MAIN_HOST", "db-main"),
@@ -331,6 +336,17 @@ mod tests {
         ] {
             assert_eq!(value(&list, name).as_deref(), Some(expected), "{name}");
         }
+    }
+
+    #[test]
+    fn a_replica_is_its_service_and_knows_its_number() {
+        let mut wish = desired(&[("api", 8001, &[])]);
+        wish.ecosystem.services["api"].replicas = Some(2);
+        let list = variables(&wish, member(&wish, "api-2"), &Extras::default());
+        assert_eq!(value(&list, "SERVICE_NAME").as_deref(), Some("api"));
+        assert_eq!(value(&list, "PACTOWN_REPLICA").as_deref(), Some("2"));
+        let plain = variables(&wish, member(&wish, "api"), &Extras::default());
+        assert_eq!(value(&plain, "PACTOWN_REPLICA"), None);
     }
 
     #[test]
@@ -346,7 +362,7 @@ mod tests {
         ] {
             let api = wish.ecosystem.services.get_mut("api").unwrap();
             api.depends_on[0].endpoint = Some(endpoint.to_owned());
-            let list = variables(&wish, service(&wish, "api"), &Extras::default());
+            let list = variables(&wish, member(&wish, "api"), &Extras::default());
             assert_eq!(value(&list, "USERS_URL").as_deref(), Some(url), "{endpoint}");
         }
     }
@@ -358,7 +374,7 @@ mod tests {
         for (watchdog, usec) in [(false, None), (true, Some("10000000"))] {
             let api = wish.ecosystem.services.get_mut("api").unwrap();
             api.health = Some(HealthCheck::new(Probe::Notify { watchdog }));
-            let list = variables(&wish, service(&wish, "api"), &Extras::default());
+            let list = variables(&wish, member(&wish, "api"), &Extras::default());
             assert_eq!(
                 value(&list, "NOTIFY_SOCKET").as_deref(),
                 Some("/run/pactown/notify")
@@ -383,7 +399,7 @@ mod tests {
         let api = wish.ecosystem.services.get_mut("api").unwrap();
         api.env_passthrough = vec!["WANTED".into(), "ABSENT".into()];
         api.env.insert("PORT".into(), "1".into());
-        let list = variables(&wish, service(&wish, "api"), &Extras::default());
+        let list = variables(&wish, member(&wish, "api"), &Extras::default());
         assert_eq!(value(&list, "LANG").as_deref(), Some("C.UTF-8"));
         assert_eq!(value(&list, "WANTED").as_deref(), Some("yes"));
         assert_eq!(value(&list, "PORT").as_deref(), Some("1"));

@@ -68,7 +68,7 @@ fn text(desired: &Desired, graph: &Graph) -> String {
         out.push_str(&format!("Wave {}: {}\n", number + 1, wave.join(", ")));
     }
     for name in graph.start_order() {
-        out.push_str(&format!("\n{name}\n"));
+        out.push_str(&format!("\n{name}{}\n", times(desired, &name)));
         for (_, dependency, condition) in edges.iter().filter(|(service, ..)| service.name == name) {
             let outside = if desired.ecosystem.services.contains_key(&dependency.name) {
                 word(*condition)
@@ -81,6 +81,13 @@ fn text(desired: &Desired, graph: &Graph) -> String {
     out
 }
 
+/// ` × 3`, for a service with replicas.
+fn times(desired: &Desired, name: &str) -> String {
+    let service = desired.ecosystem.services.get(name);
+    let replicas = service.and_then(|service| service.replicas);
+    replicas.map(|count| format!(" × {count}")).unwrap_or_default()
+}
+
 fn mermaid(desired: &Desired, graph: &Graph) -> String {
     let mut out = String::from("flowchart LR\n");
     for name in graph.start_order() {
@@ -89,7 +96,8 @@ fn mermaid(desired: &Desired, graph: &Graph) -> String {
             .services
             .get(&name)
             .map_or(0, |service| service.port);
-        out.push_str(&format!("    {}[\"{name} :{port}\"]\n", identifier(&name)));
+        let times = times(desired, &name);
+        out.push_str(&format!("    {}[\"{name} :{port}{times}\"]\n", identifier(&name)));
     }
     for (service, dependency, condition) in edges(desired, graph) {
         out.push_str(&format!(
@@ -110,7 +118,10 @@ fn identifier(name: &str) -> String {
 fn dot(desired: &Desired, graph: &Graph) -> String {
     let mut out = String::from("digraph ecosystem {\n    rankdir=LR;\n    node [shape=box];\n");
     for name in graph.start_order() {
-        out.push_str(&format!("    \"{name}\";\n"));
+        match times(desired, &name).as_str() {
+            "" => out.push_str(&format!("    \"{name}\";\n")),
+            times => out.push_str(&format!("    \"{name}\" [label=\"{name}{times}\"];\n")),
+        }
     }
     for (service, dependency, condition) in edges(desired, graph) {
         out.push_str(&format!(
@@ -132,7 +143,13 @@ fn value(desired: &Desired, graph: &Graph) -> Value {
             .filter(|(service, ..)| service.name == *name)
             .map(|(_, dependency, condition)| json!({"name": dependency.name, "condition": word(*condition)}))
             .collect();
-        json!({"name": name, "port": desired.ecosystem.services.get(name).map(|s| s.port), "depends_on": needs})
+        let service = desired.ecosystem.services.get(name);
+        json!({
+            "name": name,
+            "port": service.map(|service| service.port),
+            "replicas": service.and_then(|service| service.replicas),
+            "depends_on": needs,
+        })
     };
     json!({
         "name": desired.ecosystem.name,

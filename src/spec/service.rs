@@ -14,6 +14,7 @@ use crate::identity::IdRange;
 use crate::markpact::Recipe;
 use crate::prepare::Extras;
 use crate::prepare::upper::Place;
+use crate::roster::Member;
 
 /// What the machine gives a service.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -59,23 +60,30 @@ pub fn sandbox_root(desired: &Desired) -> PathBuf {
     }
 }
 
-/// Where the files of `service` are, below `root`.
-pub fn place(root: &Path, service: &Service) -> Place {
+/// Where the files of one sandbox are, below `root` or in the `sandbox_path`, to which a replica's number is added.
+pub fn place(root: &Path, member: Member) -> Place {
+    let upper = member.service.sandbox_path.as_ref();
+    let numbered = |path: &PathBuf| match (member.replica, path.file_name()) {
+        (Some(number), Some(name)) => path.with_file_name(format!("{}-{number}", name.to_string_lossy())),
+        _ => path.clone(),
+    };
     Place {
         root: root.to_owned(),
-        name: service.name.clone(),
-        upper: service.sandbox_path.clone(),
+        name: member.unit(),
+        upper: upper.map(numbered),
     }
 }
 
-/// The plan of the run sandbox of `service`. `None`: its README has nothing to run.
-pub fn of_service(desired: &Desired, service: &str, placement: Placement) -> Option<SandboxPlan> {
-    let recipe = desired.recipes.get(service)?;
-    let service = desired.ecosystem.services.get(service)?;
+/// The plan of one run sandbox. `None`: its README has nothing to run.
+pub fn of_service(desired: &Desired, member: Member, placement: Placement) -> Option<SandboxPlan> {
+    let (service, unit) = (member.service, member.unit());
+    let recipe = desired.recipes.get(&service.name)?;
     let mut toolchains = placement.extras.binds;
     toolchains.extend(service.toolchains.iter().cloned());
     Some(SandboxPlan {
-        name: service.name.clone(),
+        cgroup: desired.instance.cgroup(&unit),
+        bundle: desired.instance.bundle(&unit),
+        name: unit,
         args: args(recipe)?,
         env: placement.env,
         ids: placement.ids,
@@ -90,10 +98,8 @@ pub fn of_service(desired: &Desired, service: &str, placement: Placement) -> Opt
         limits: service.limits.clone(),
         exceptions: service.exceptions.clone(),
         devices: placement.devices,
-        cgroup: desired.instance.cgroup(&service.name),
         netns: placement.netns,
         notify: placement.notify,
-        bundle: desired.instance.bundle(&service.name),
         hosts: placement.hosts,
         nameservers: placement.nameservers,
         host: placement.host,

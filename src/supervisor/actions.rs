@@ -15,7 +15,7 @@ use super::probe::Contact;
 use super::stamp::now_usec;
 use super::step::{Action, Event};
 use super::unit::Stage;
-use crate::config::ecosystem::{HealthCheck, ServiceName};
+use crate::config::ecosystem::{HealthCheck, UnitName};
 use crate::control::api::{Phase, Progress, ServiceStatus};
 use crate::state::ProcessRecord;
 use crate::{health, logs};
@@ -46,6 +46,9 @@ impl Engine {
                 self.keeper.tell(Call::Signal { id, signal });
             }
             Action::Kill(id) => self.keeper.tell(Call::Kill { id }),
+            Action::Spread => self.respread(),
+            Action::Withdraw(name, run, grace) => self.withdraw(name, run, grace),
+            Action::Halted { service, by, spared } => self.halted(&service, &by, &spared),
             Action::Watch(name, run) => self.watch(name, run),
             Action::Steady(name, run, time) => self.after(time, Event::Steady(name, run)),
             Action::Retry(name, run, time) => {
@@ -63,10 +66,13 @@ impl Engine {
         }
     }
 
-    fn prepare(&mut self, name: ServiceName, run: u64) {
+    fn prepare(&mut self, name: UnitName, run: u64) {
         let Some(site) = self.site.clone() else {
             return;
         };
+        if let Some(print) = site.prints.get(&name) {
+            self.fingerprints.insert(name.clone(), print.clone());
+        }
         let given_up = Arc::new(AtomicBool::new(false));
         self.abandoned.insert(name.clone(), Arc::clone(&given_up));
         let before = self.discards.remove(&name);
@@ -99,7 +105,7 @@ impl Engine {
             given_up.store(true, Ordering::Relaxed);
         }
         let Some(site) = &self.site else { return };
-        let recipe = site.desired.recipes.get(name);
+        let recipe = site.member(name).and_then(|member| site.recipe(member));
         let plans = recipe.and_then(|recipe| site.tools.layers(recipe).ok());
         for plan in plans.into_iter().flatten() {
             self.keeper.tell(Call::Kill {
@@ -108,7 +114,7 @@ impl Engine {
         }
     }
 
-    fn create(&mut self, name: ServiceName, run: u64) {
+    fn create(&mut self, name: UnitName, run: u64) {
         let call = Call::Create {
             id: name.clone(),
             bundle: self.instance.bundle(&name),
@@ -140,7 +146,7 @@ impl Engine {
     }
 
     /// The sandbox runs.
-    pub(super) async fn created(&mut self, name: ServiceName, run: u64, (pid, start_time): (i32, u64)) {
+    pub(super) async fn created(&mut self, name: UnitName, run: u64, (pid, start_time): (i32, u64)) {
         let alive = self.state.units.get(&name).is_some_and(|unit| {
             unit.run == run && matches!(unit.stage, Stage::Starting | Stage::Closing { .. })
         });
@@ -157,7 +163,7 @@ impl Engine {
         self.advance(Event::Created(name, run)).await;
     }
 
-    pub(super) fn probe(&mut self, name: ServiceName, run: u64, limit: Duration) {
+    pub(super) fn probe(&mut self, name: UnitName, run: u64, limit: Duration) {
         let Some((check, address)) = self.check_of(&name) else {
             return;
         };
@@ -175,7 +181,7 @@ impl Engine {
     }
 
     /// Goes on asking what is ready, for as long as it runs.
-    pub(super) fn watch(&mut self, name: ServiceName, run: u64) {
+    pub(super) fn watch(&mut self, name: UnitName, run: u64) {
         let Some((check, address)) = self.check_of(&name) else {
             return;
         };
@@ -210,8 +216,8 @@ impl Engine {
 
     fn check_of(&self, name: &str) -> Option<(HealthCheck, Ipv4Addr)> {
         let site = self.site.as_ref()?;
-        let check = site.desired.ecosystem.services.get(name)?.health.clone()?;
-        Some((check, *site.addresses.get(name)?))
+        let check = site.member(name)?.service.health.clone()?;
+        Some((check, *self.network.as_ref()?.addresses.get(name)?))
     }
 
     fn contact(&self, name: &str) -> Contact {
@@ -227,7 +233,7 @@ impl Engine {
         });
     }
 
-    fn discard(&mut self, name: ServiceName) {
+    fn discard(&mut self, name: UnitName) {
         let (instance, keeper) = (self.instance.clone(), self.keeper.clone());
         let site: Option<Arc<Site>> = self.site.clone();
         // When everything ends, the router takes all its links along at once; one by one each costs grace periods.
@@ -248,7 +254,7 @@ impl Engine {
         }
     }
 
-    fn explain(&mut self, name: ServiceName) {
+    fn explain(&mut self, name: UnitName) {
         let cause = self.state.units.get(&name).and_then(|unit| unit.view().cause);
         let log = logs::last_run(&self.instance.log_file(&name), LAST_LINES);
         let details = self.details.remove(&name).unwrap_or_default();
@@ -264,13 +270,18 @@ impl Engine {
     }
 
     fn forget(&mut self, name: &str) {
-        super::ports::release(&self.keeper, name);
         self.strike(name);
         self.fingerprints.shift_remove(name);
         self.exits.remove(name);
-        if let Some(network) = &mut self.network {
-            network.published.shift_remove(name);
-            network.addresses.shift_remove(name);
+        let ecosystem = self.site.as_ref().map(|site| &site.desired.ecosystem);
+        // The service's own address and ports outlive the one unit that had its name.
+        let stays = |name: &str| ecosystem.is_some_and(|ecosystem| ecosystem.services.contains_key(name));
+        if !stays(name) {
+            super::ports::release(&self.keeper, name);
+            if let Some(network) = &mut self.network {
+                network.published.shift_remove(name);
+                network.addresses.shift_remove(name);
+            }
         }
         self.write_network();
     }
@@ -287,6 +298,8 @@ impl Engine {
         let last = self.exits.get(name);
         Some(ServiceStatus {
             name: name.to_owned(),
+            service: unit.traits.service.clone(),
+            replica: unit.traits.replica,
             state: view.phase,
             health: view.health,
             cause: view.cause,
@@ -294,7 +307,7 @@ impl Engine {
             pid: running.map(|record| record.pid),
             address: network.and_then(|network| Some((*network.addresses.get(name)?).into())),
             ports: network
-                .and_then(|network| network.published.get(name).cloned())
+                .and_then(|network| network.published.get(&unit.traits.service).cloned())
                 .unwrap_or_default(),
             started_at_usec: running.map(|record| record.started_at_usec),
             exit_code: last.map(|record| record.status.code()),

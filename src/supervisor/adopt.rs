@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use indexmap::IndexMap;
 use pactown_netns::resolver::{self as names, Resolver};
 use pactown_runtime::protocol::{Call, ExitRecord, Listed};
 
@@ -14,20 +15,36 @@ use super::making::{self, Site};
 use super::stamp::now_usec;
 use super::step::resume::{Tidings, resume};
 use super::step::{Action, Event, STEADY, Want};
-use super::unit::{Stage, Unit};
+use super::unit::{Roll, Stage, Unit};
 use super::wires::Wires;
-use super::{tell, wish};
-use crate::config::ecosystem::ServiceName;
-use crate::control::server::Refusal;
+use super::{tell, traits, wish};
+use crate::config::ecosystem::UnitName;
 use crate::events::Kind;
 use crate::host::HostFacts;
 use crate::prepare::Tools;
+use crate::roster::Roster;
 use crate::state::{self, InstanceRecord, NetworkRecord, ProcessRecord, ServiceRecord};
 
 /// How long an attached run waits for its command to come back.
 const RETURN: Duration = Duration::from_secs(5);
 /// Until the next try of what waited for one when the last supervisor died.
 const SOON: Duration = Duration::from_millis(100);
+
+/// A unit that was found.
+struct Found {
+    name: UnitName,
+    run: u64,
+    tidings: Tidings,
+    /// What the keeper knows of it.
+    listed: Option<Listed>,
+    /// Nothing of it lives.
+    cold: bool,
+}
+
+/// Its sandbox runs, or is being created.
+fn is_made(stage: &Stage) -> bool {
+    matches!(stage, Stage::Running { .. } | Stage::Starting)
+}
 
 impl Engine {
     /// Takes over what the records and the keeper know. A fresh instance has neither.
@@ -53,15 +70,19 @@ impl Engine {
         }
         let wires = Wires::start(network.spec.clone());
         self.attached = record.attached;
-        self.site = Some(Arc::new(self.site_of(&record, &network, &wires)));
+        self.site = Some(Arc::new(self.site_of(&record, &network, &wires)?));
         self.wires = Some(wires);
         self.network = Some(network);
-        if let Err(refusal) = self.take_over_the_network().await {
+        let anchors = keepsake::recall_anchors(self.keeper.socket()).unwrap_or_default();
+        if let Err(refusal) = self.plug_in(anchors).await {
             tell(&refusal.message);
         }
         let living = self.keeper.list().await.map_err(|failure| failure.to_string())?;
         self.chronicle.note(Kind::Adopted, None);
         self.take_over(&record, &living).await;
+        // Rules, too: the last supervisor may have died between those of the router and those of the host, and whoever
+        // became unready since gets nothing more.
+        self.respread();
         if record.ending {
             self.end_in_order().await;
         } else if record.attached {
@@ -70,17 +91,12 @@ impl Engine {
         Ok(())
     }
 
-    /// Rules, too: the last supervisor may have died between those of the router and those of the host.
-    async fn take_over_the_network(&mut self) -> Result<(), Refusal> {
-        let anchors = keepsake::recall_anchors(self.keeper.socket()).unwrap_or_default();
-        self.plug_in(anchors).await?;
-        match &self.site {
-            Some(site) => self.allow(site).await,
-            None => Ok(()),
-        }
-    }
-
-    fn site_of(&self, record: &InstanceRecord, network: &NetworkRecord, wires: &Wires) -> Site {
+    fn site_of(
+        &self,
+        record: &InstanceRecord,
+        network: &NetworkRecord,
+        wires: &Wires,
+    ) -> Result<Site, String> {
         let desired = record.desired.clone();
         let nameservers: Vec<IpAddr> = match names::detect() {
             Resolver::Direct(servers) => servers,
@@ -89,9 +105,11 @@ impl Engine {
         };
         let root =
             making::root(&desired).map_or_else(|_| crate::spec::sandbox_root(&desired), |(root, _)| root);
-        Site {
+        let site = Site {
             tools: Tools::find(&desired),
             host: HostFacts::read(),
+            roster: Roster::of(&desired.ecosystem, &record.scale)?,
+            prints: IndexMap::new(),
             addresses: network.addresses.clone(),
             builder: Builder::new(self.instance.clone(), wires.clone(), nameservers.clone()),
             nameservers,
@@ -99,42 +117,63 @@ impl Engine {
             wires: wires.clone(),
             keeper: self.keeper.clone(),
             desired,
-        }
+        };
+        let prints = traits::fingerprints(&site);
+        Ok(Site { prints, ..site })
     }
 
-    /// Every service stands where it stood; what of it has happened meanwhile is gone through now. What else lives of a
+    /// Every unit stands where it stood; what of it has happened meanwhile is gone through now. What else lives of a
     /// build or an unknown service is ended and removed.
     async fn take_over(&mut self, record: &InstanceRecord, living: &[Listed]) {
         self.no_health = record.no_health;
         self.wanted.clone_from(&record.wanted);
-        for (name, traits) in wish::traits(&record.desired, self.no_health) {
-            self.state.units.insert(name, Unit::new(traits));
-        }
+        self.scale.clone_from(&record.scale);
+        let records = state::services(&self.instance);
+        self.seat(&records);
         let known =
             |listed: &Listed| self.state.units.contains_key(&listed.id) || listed.id == wish::FORWARDER;
         let strays: Vec<_> = living.iter().filter(|listed| !known(listed)).cloned().collect();
         for stray in &strays {
             self.end_stray(stray).await;
         }
-        for record in state::services(&self.instance) {
-            let listed = living.iter().find(|listed| listed.id == record.name);
-            self.resume(record, listed).await;
+        // All of them stand before anything is decided of one: its turn may depend on the others.
+        let found: Vec<Found> = records
+            .into_iter()
+            .filter_map(|record| {
+                let listed = living.iter().find(|listed| listed.id == record.name).cloned();
+                self.resume(record, listed)
+            })
+            .collect();
+        for one in found {
+            self.catch_up(one).await;
         }
         self.go_on_probing();
         self.go_on_with_the_wish().await;
     }
 
-    async fn resume(&mut self, record: ServiceRecord, listed: Option<&Listed>) {
+    /// The units of the wish, and those of its services that are on record still: they were to go, or to be replaced.
+    fn seat(&mut self, records: &[ServiceRecord]) {
+        let Some(site) = self.site.clone() else { return };
+        let (desired, roster) = (&site.desired, &site.roster);
+        for (name, traits) in traits::all(desired, roster, self.no_health) {
+            self.state.units.insert(name, Unit::new(traits));
+        }
+        for record in records.iter().filter(|record| !roster.has(&record.name)) {
+            if let Some(member) = site.member(&record.name) {
+                let traits = traits::of(desired, roster, member, self.no_health);
+                self.state.units.insert(record.name.clone(), Unit::new(traits));
+            }
+        }
+    }
+
+    /// Puts a unit where it stood; what is to be done about it comes later.
+    fn resume(&mut self, record: ServiceRecord, listed: Option<Listed>) -> Option<Found> {
         let name = record.name.clone();
-        let (Some(unit), Ok(standing)) = (
-            self.state.units.get_mut(&name),
-            serde_json::from_value(record.standing.clone()),
-        ) else {
-            return;
-        };
-        let pid = listed.and_then(|listed| listed.pid);
-        let exit = listed.and_then(|listed| listed.exit.clone());
-        let tidings = resume(unit, standing, pid.is_some(), exit.is_some());
+        let unit = self.state.units.get_mut(&name)?;
+        let standing = serde_json::from_value(record.standing.clone()).ok()?;
+        let pid = listed.as_ref().and_then(|listed| listed.pid);
+        let ended = listed.as_ref().is_some_and(|listed| listed.exit.is_some());
+        let tidings = resume(unit, standing, pid.is_some(), ended);
         let run = unit.run;
         let cold = matches!(unit.stage, Stage::Rest(_) | Stage::Backoff { .. });
         self.fingerprints.insert(name.clone(), record.fingerprint.clone());
@@ -152,19 +191,27 @@ impl Engine {
             self.hear(&name, run);
         }
         self.written.insert(name.clone(), record);
-        match (tidings, pid) {
-            (Tidings::Created, Some(pid)) => self.created(name, run, pid).await,
-            (Tidings::Died, _) => self.died(name, exit).await,
-            (Tidings::Stray, _) => {
-                if let Some(listed) = listed {
-                    self.end_stray(listed).await;
-                }
-            }
-            (Tidings::Waits, _) => {
+        Some(Found {
+            name,
+            run,
+            tidings,
+            listed,
+            cold,
+        })
+    }
+
+    async fn catch_up(&mut self, found: Found) {
+        let Found { name, run, .. } = found;
+        let pid = found.listed.as_ref().and_then(|listed| listed.pid);
+        match (found.tidings, pid, found.listed) {
+            (Tidings::Created, Some(pid), _) => self.created(name, run, pid).await,
+            (Tidings::Died, _, listed) => self.died(name, listed.and_then(|listed| listed.exit)).await,
+            (Tidings::Stray, _, Some(listed)) => self.end_stray(&listed).await,
+            (Tidings::Waits, ..) => {
                 self.act(Action::Retry(name.clone(), run, SOON)).await;
                 self.act(Action::Discard(name)).await;
             }
-            _ if cold => self.act(Action::Discard(name)).await,
+            _ if found.cold => self.act(Action::Discard(name)).await,
             _ => {}
         }
     }
@@ -221,29 +268,23 @@ impl Engine {
     /// run and were made from something else start anew. What rests goes on resting.
     async fn go_on_with_the_wish(&mut self) {
         let Some(site) = self.site.clone() else { return };
-        let prints = wish::fingerprints(&site);
-        let differs = |name: &&ServiceName| self.fingerprints.get(*name) != prints.get(*name);
-        let stage = |name: &ServiceName| self.state.units.get(name).map(|unit| &unit.stage);
+        let differs = |name: &&UnitName| self.fingerprints.get(*name) != site.prints.get(*name);
+        let begun = |name: &&UnitName| {
+            let unit = self.state.units.get(*name);
+            unit.is_some_and(|unit| unit.roll != Roll::Spared && is_made(&unit.stage))
+        };
         let wanted = self.wanted.iter();
         let want = Want {
-            units: wish::traits(&site.desired, self.no_health),
+            units: traits::all(&site.desired, &site.roster, self.no_health),
             run: wanted
                 .clone()
                 .filter(|name| !self.written.contains_key(*name))
                 .cloned()
                 .collect(),
-            renew: wanted
-                .filter(|name| matches!(stage(name), Some(Stage::Running { .. } | Stage::Starting)))
-                .filter(differs)
-                .cloned()
-                .collect(),
+            renew: wanted.filter(begun).filter(differs).cloned().collect(),
             now: Vec::new(),
             sequential: false,
         };
-        for name in want.run.iter().chain(&want.renew) {
-            let print = prints.get(name).cloned().unwrap_or_default();
-            self.fingerprints.insert(name.clone(), print);
-        }
         self.advance(Event::Want(want)).await;
     }
 

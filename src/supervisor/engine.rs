@@ -21,12 +21,13 @@ use super::making::{Site, Unmade};
 use super::step::{Event, step};
 use super::units::State;
 use super::wires::Wires;
-use crate::config::ecosystem::ServiceName;
+use crate::config::ecosystem::UnitName;
 use crate::control::api::Progress;
 use crate::control::server::Request;
 use crate::events::Kind;
 use crate::health::notify::Said;
 use crate::instance::Instance;
+use crate::roster::Scale;
 use crate::state::{NetworkRecord, ProcessRecord, ServiceRecord};
 
 /// What comes in.
@@ -36,17 +37,19 @@ pub(super) enum Message {
     /// Something happened to a service.
     Event(Event),
     /// A preparation is over: remarks for the user, or why it failed.
-    Made(ServiceName, u64, Result<Vec<String>, Unmade>),
+    Made(UnitName, u64, Result<Vec<String>, Unmade>),
     /// The keeper has created a sandbox: pid and start time of its pid 1.
-    Created(ServiceName, u64, (i32, u64)),
+    Created(UnitName, u64, (i32, u64)),
     /// The keeper could not create a sandbox.
-    NotCreated(ServiceName, u64, Unmade),
+    NotCreated(UnitName, u64, Unmade),
     /// A service was not ready in time: the probe's last answer.
-    Late(ServiceName, u64, String),
+    Late(UnitName, u64, String),
+    /// Rules could not be put into force; why.
+    Unspread(String),
     /// A service said something of itself.
-    Said(ServiceName, u64, Said),
+    Said(UnitName, u64, Said),
     /// A line of a build.
-    Line(ServiceName, String),
+    Line(UnitName, String),
     /// A sandbox or helper has ended.
     Exited(String, ExitRecord),
     /// Somebody stopped reading a stream.
@@ -76,23 +79,25 @@ pub(super) struct Engine {
     /// What others take away of the network is put back.
     pub(super) tended: bool,
     pub(super) network: Option<NetworkRecord>,
-    /// What each service was last made from.
-    pub(super) fingerprints: IndexMap<ServiceName, Value>,
+    /// What each unit was last made from.
+    pub(super) fingerprints: IndexMap<UnitName, Value>,
     /// What runs.
-    pub(super) running: HashMap<ServiceName, ProcessRecord>,
-    /// What was last written down of each service.
-    pub(super) written: HashMap<ServiceName, ServiceRecord>,
+    pub(super) running: HashMap<UnitName, ProcessRecord>,
+    /// What was last written down of each unit.
+    pub(super) written: HashMap<UnitName, ServiceRecord>,
     /// When the next start of what failed is tried, microseconds since the Unix epoch.
-    pub(super) tries: HashMap<ServiceName, u64>,
+    pub(super) tries: HashMap<UnitName, u64>,
     /// When the wall clock starts each scheduled job next.
-    pub(super) appointments: IndexMap<ServiceName, Appointment>,
+    pub(super) appointments: IndexMap<UnitName, Appointment>,
     pub(super) clock: Option<Clock>,
-    /// The services that were asked for last, with what they need.
-    pub(super) wanted: Vec<ServiceName>,
-    /// How each service ended last.
-    pub(super) exits: HashMap<ServiceName, ExitRecord>,
+    /// How many replicas of which services were asked for by hand.
+    pub(super) scale: Scale,
+    /// The units that were asked for last, with what they need.
+    pub(super) wanted: Vec<UnitName>,
+    /// How each unit ended last.
+    pub(super) exits: HashMap<UnitName, ExitRecord>,
     /// Evidence for a failure that is about to be explained.
-    pub(super) details: HashMap<ServiceName, Vec<String>>,
+    pub(super) details: HashMap<UnitName, Vec<String>>,
     pub(super) audience: Audience,
     pub(super) chronicle: Chronicle,
     /// The stream whose end is the end of everything.
@@ -100,17 +105,17 @@ pub(super) struct Engine {
     /// The run belongs to a command; kept on disk.
     pub(super) attached: bool,
     /// Probes under way.
-    pub(super) probes: HashMap<ServiceName, AbortHandle>,
+    pub(super) probes: HashMap<UnitName, AbortHandle>,
     /// What hears those that notify.
-    pub(super) ears: HashMap<ServiceName, (Arc<Ear>, AbortHandle)>,
+    pub(super) ears: HashMap<UnitName, (Arc<Ear>, AbortHandle)>,
     /// Since when each was told to end, and its last wish for more time that was heard since.
-    pub(super) stopping_since: HashMap<ServiceName, (Instant, Option<u32>)>,
+    pub(super) stopping_since: HashMap<UnitName, (Instant, Option<u32>)>,
     /// Timers of those that were told to end.
-    pub(super) graces: HashMap<ServiceName, AbortHandle>,
+    pub(super) graces: HashMap<UnitName, AbortHandle>,
     /// Preparations that were given up.
-    pub(super) abandoned: HashMap<ServiceName, Arc<AtomicBool>>,
+    pub(super) abandoned: HashMap<UnitName, Arc<AtomicBool>>,
     /// Removals under way: a new start of the same service comes after them.
-    pub(super) discards: HashMap<ServiceName, JoinHandle<()>>,
+    pub(super) discards: HashMap<UnitName, JoinHandle<()>>,
     /// How many preparations run at the same time.
     pub(super) workers: Arc<Semaphore>,
     /// Health checks are left out.
@@ -142,6 +147,7 @@ impl Engine {
             running: HashMap::new(),
             written: HashMap::new(),
             tries: HashMap::new(),
+            scale: Scale::new(),
             appointments: IndexMap::new(),
             clock: None,
             wanted: Vec::new(),
@@ -178,6 +184,7 @@ impl Engine {
             Message::Created(name, run, pid) => self.created(name, run, pid).await,
             Message::NotCreated(name, run, unmade) => self.unmade(name, run, unmade).await,
             Message::Late(name, run, answer) => self.late(name, run, &answer).await,
+            Message::Unspread(cause) => self.unspread(&cause),
             Message::Said(name, run, said) => self.said(name, run, said).await,
             Message::Line(service, line) => self.audience.tell(&Progress::Build { service, line }),
             Message::Exited(id, record) => self.exited(id, record).await,
@@ -218,7 +225,7 @@ impl Engine {
         .await;
     }
 
-    async fn made(&mut self, name: ServiceName, run: u64, outcome: Result<Vec<String>, Unmade>) {
+    async fn made(&mut self, name: UnitName, run: u64, outcome: Result<Vec<String>, Unmade>) {
         self.abandoned.remove(&name);
         match outcome {
             Ok(notices) => {
@@ -231,7 +238,7 @@ impl Engine {
         }
     }
 
-    async fn unmade(&mut self, name: ServiceName, run: u64, unmade: Unmade) {
+    async fn unmade(&mut self, name: UnitName, run: u64, unmade: Unmade) {
         self.details.insert(name.clone(), unmade.details);
         self.advance(Event::Unmade {
             name,
@@ -242,7 +249,7 @@ impl Engine {
         .await;
     }
 
-    async fn late(&mut self, name: ServiceName, run: u64, answer: &str) {
+    async fn late(&mut self, name: UnitName, run: u64, answer: &str) {
         let limit = self.state.units.get(&name).map(|unit| unit.traits.timeout);
         let limit = limit.unwrap_or_default().as_secs_f64();
         let cause = format!("not healthy within {limit} s: {answer}");

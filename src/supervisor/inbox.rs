@@ -106,7 +106,8 @@ impl Engine {
     /// them.
     pub(super) fn hear(&mut self, name: &str, run: u64) {
         let site = self.site.as_ref();
-        let service = site.and_then(|site| site.desired.ecosystem.services.get(name));
+        let member = site.and_then(|site| site.member(name));
+        let service = member.map(|member| member.service);
         if !service.is_some_and(Service::notifies) {
             return;
         }

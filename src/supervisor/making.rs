@@ -1,29 +1,32 @@
 //! Making one service ready to be created: layers, directories, ids, network, bundle; and undoing it. Blocking: for
 //! blocking tasks. What is made follows from the wish; nothing is chosen here but what only the machine knows.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use indexmap::IndexMap;
 use pactown_runtime::protocol::Call;
+use serde_json::Value;
 
 use super::builder::Builder;
 use super::inbox;
 use super::keeper::Keeper;
 use super::wires::Wires;
 use crate::bundle::BundleError;
-use crate::config::ecosystem::{Service, ServiceName};
+use crate::config::ecosystem::{Service, UnitName};
 use crate::desired::Desired;
 use crate::error::chain;
 use crate::host::{DeviceNode, HostFacts};
 use crate::identity::{IdRange, IdentityError, Ledger};
 use crate::instance::{FALLBACK_ROOT, Instance};
 use crate::markpact::Recipe;
+use crate::network::Addresses;
 use crate::prepare::layers::LayerError;
 use crate::prepare::upper::{self, Place};
 use crate::prepare::{self, BuildContext, Layers, PrepareError, Tools};
+use crate::roster::{Member, Roster};
 use crate::spec::{self, Placement};
 use crate::{network, resolver};
 
@@ -35,8 +38,12 @@ pub(super) struct Site {
     pub(super) tools: Tools,
     /// The host.
     pub(super) host: HostFacts,
-    /// Addresses of the services.
-    pub(super) addresses: IndexMap<ServiceName, Ipv4Addr>,
+    /// Which sandboxes there shall be.
+    pub(super) roster: Roster,
+    /// What each of them would be made from.
+    pub(super) prints: IndexMap<UnitName, Value>,
+    /// Addresses of the services and their sandboxes.
+    pub(super) addresses: Addresses,
     /// Name servers that answer inside.
     pub(super) nameservers: Vec<IpAddr>,
     /// Below which upper directories and volumes are.
@@ -147,18 +154,30 @@ fn existing(path: &Path) -> PathBuf {
 }
 
 impl Site {
-    /// The service with its README.
-    fn subject(&self, name: &str) -> Result<(&Service, &Recipe), Unmade> {
-        let service = self.desired.ecosystem.services.get(name);
-        service.zip(self.desired.recipes.get(name)).ok_or_else(|| Unmade {
-            cause: format!("'{name}' is not in the wish"),
+    /// The sandbox `unit`, also one that is not wished any more. `None`: its service is not in the wish.
+    pub(super) fn member(&self, unit: &str) -> Option<Member<'_>> {
+        Member::named(&self.desired.ecosystem, unit)
+    }
+
+    /// Its README.
+    pub(super) fn recipe(&self, member: Member) -> Option<&Recipe> {
+        self.desired.recipes.get(&member.service.name)
+    }
+
+    /// The sandbox with its README.
+    fn subject(&self, unit: &str) -> Result<(Member<'_>, &Recipe), Unmade> {
+        let found = self
+            .member(unit)
+            .and_then(|member| Some((member, self.recipe(member)?)));
+        found.ok_or_else(|| Unmade {
+            cause: format!("'{unit}' is not in the wish"),
             details: Vec::new(),
             exit: 125,
         })
     }
 
-    fn place(&self, service: &Service) -> Place {
-        spec::place(&self.root, service)
+    fn place(&self, member: Member) -> Place {
+        spec::place(&self.root, member)
     }
 
     fn owner(&self) -> (u32, u32) {
@@ -168,7 +187,8 @@ impl Site {
     /// Makes everything that the creation of `name` needs; `on_line` gets what installers say. Answers remarks for
     /// the user.
     pub(super) fn make(&self, name: &str, on_line: &mut dyn FnMut(&str)) -> Result<Vec<String>, Unmade> {
-        let (service, recipe) = self.subject(name)?;
+        let (member, recipe) = self.subject(name)?;
+        let service = member.service;
         let plans = self.tools.layers(recipe).map_err(PrepareError::from)?;
         let context = BuildContext {
             readme: &recipe.readme,
@@ -187,22 +207,23 @@ impl Site {
         )?;
         let extras = self.tools.extras(&plans, service);
         let devices = devices(service)?;
-        let notices = self.directories(service, recipe)?;
+        let notices = self.directories(member, recipe)?;
         let ids = Ledger::system().allocate(&self.key(name))?;
-        let node = network::node(&self.desired.ecosystem, service, &self.addresses, ids);
-        let notify = self.inbox(service, ids)?;
+        let node = network::node(&self.desired.ecosystem, member, &self.addresses, ids);
+        let notify = self.inbox(member, ids)?;
         let netns = node.map(|node| self.wires.attach(node)).transpose()?;
         let placement = Placement {
             ids,
             layers,
-            env: resolver::environment(&self.desired, service, &extras),
+            env: resolver::environment(&self.desired, member, &extras),
             extras,
-            place: self.place(service),
+            place: self.place(member),
             volumes: self.root.clone(),
             netns,
             hosts: network::hosts(
                 &self.desired.ecosystem,
-                service,
+                member,
+                &self.roster,
                 &self.addresses,
                 self.wires.spec().subnet,
             ),
@@ -211,7 +232,8 @@ impl Site {
             devices,
             host: self.facts(service),
         };
-        let plan = spec::of_service(&self.desired, name, placement).ok_or_else(|| nothing_to_run(recipe))?;
+        let plan =
+            spec::of_service(&self.desired, member, placement).ok_or_else(|| nothing_to_run(recipe))?;
         let bundle = spec::build(&plan);
         bundle.write()?;
         let namespaces = Call::Prepare {
@@ -232,13 +254,13 @@ impl Site {
     }
 
     /// The directory of its socket for notifications, when it has one.
-    fn inbox(&self, service: &Service, ids: IdRange) -> Result<Option<PathBuf>, Unmade> {
-        if !service.notifies() {
+    fn inbox(&self, member: Member, ids: IdRange) -> Result<Option<PathBuf>, Unmade> {
+        if !member.service.notifies() {
             return Ok(None);
         }
-        let directory = self.desired.instance.notify_dir(&service.name);
-        let owner = ids.host(spec::user(service));
-        inbox::make(&directory, owner, &service.name, &self.keeper).map_err(|error| Unmade {
+        let directory = self.desired.instance.notify_dir(&member.unit());
+        let owner = ids.host(spec::user(member.service));
+        inbox::make(&directory, owner, &member.unit(), &self.keeper).map_err(|error| Unmade {
             cause: format!("cannot make its socket in `{}`: {error}", directory.display()),
             details: Vec::new(),
             exit: 3,
@@ -247,8 +269,8 @@ impl Site {
     }
 
     /// Upper directory and volumes; the lock of the upper directory goes to the keeper, which outlives this process.
-    fn directories(&self, service: &Service, recipe: &Recipe) -> Result<Vec<String>, Unmade> {
-        let place = self.place(service);
+    fn directories(&self, member: Member, recipe: &Recipe) -> Result<Vec<String>, Unmade> {
+        let (place, unit) = (self.place(member), member.unit());
         let lock = place.lock(self.owner())?.ok_or_else(|| Unmade {
             cause: format!(
                 "`{}` is in use by another instance",
@@ -258,21 +280,16 @@ impl Site {
             exit: 1,
         })?;
         let removed = place.make(self.owner(), &recipe.files)?;
-        for volume in &service.volumes {
+        for volume in &member.service.volumes {
             upper::volume(&self.root, &volume.name, self.owner())?;
         }
-        let key = upper_key(&service.name);
+        let key = upper_key(&unit);
         self.keeper
             .ask_blocking(Call::Hold { key }, &[lock.as_fd()])
             .map_err(|failure| Unmade::host(&failure))?;
         Ok(removed
             .into_iter()
-            .map(|path| {
-                format!(
-                    "{}: {path} is the README's again, the service's own copy was removed",
-                    service.name
-                )
-            })
+            .map(|path| format!("{unit}: {path} is the README's again, the service's own copy was removed"))
             .collect())
     }
 
@@ -298,8 +315,8 @@ fn nothing_to_run(recipe: &Recipe) -> Unmade {
     }
 }
 
-fn upper_key(service: &str) -> String {
-    format!("upper:{service}")
+fn upper_key(unit: &str) -> String {
+    format!("upper:{unit}")
 }
 
 /// Removes what [`Site::make`] made and the keeper remembers of `name`; half-made or gone is fine. Layers, what the
@@ -315,10 +332,8 @@ pub(super) fn discard(
     if let Some(wires) = wires {
         note(wires.detach(name));
     }
-    if let Some((site, service)) =
-        site.and_then(|site| Some((site, site.desired.ecosystem.services.get(name)?)))
-    {
-        note(site.place(service).remove_work());
+    if let Some((site, member)) = site.and_then(|site| Some((site, site.member(name)?))) {
+        note(site.place(member).remove_work());
     }
     keeper.tell(Call::Release { key: upper_key(name) });
     keeper.tell(Call::Release {

@@ -2,16 +2,22 @@
 //! that they shall go.
 
 use super::engine::Engine;
+use super::unit::Unit;
+use super::wish::Wish;
 use crate::config::ecosystem::ServiceName;
-use crate::desired::Desired;
 
 impl Engine {
-    /// Adds to `desired` what runs and is not in it; their names.
-    pub(super) fn keep_orphans(&self, desired: &mut Desired) -> Vec<ServiceName> {
+    /// Adds to the wish the services that run and are not in it, with as many units as they have; their names.
+    pub(super) fn keep_orphans(&self, wish: &mut Wish) -> Vec<ServiceName> {
         let Some(site) = &self.site else {
             return Vec::new();
         };
-        let lives = |name: &&ServiceName| self.state.units.get(*name).is_some_and(|unit| !unit.is_at_rest());
+        let desired = &mut wish.desired;
+        let units = self.state.units.values();
+        let lives = |name: &&ServiceName| {
+            let own = |unit: &Unit| unit.traits.service == **name && !unit.is_at_rest();
+            units.clone().any(own)
+        };
         let orphans: Vec<_> = site
             .desired
             .ecosystem
@@ -27,6 +33,8 @@ impl Engine {
                 .ecosystem
                 .services
                 .extend(service.map(|service| (name.clone(), service)));
+            let count = self.scale.get(name).copied();
+            wish.scale.extend(count.map(|count| (name.clone(), count)));
             let recipe = site.desired.recipes.get(name).cloned();
             desired
                 .recipes

@@ -13,7 +13,7 @@ use crate::control::server::Refusal;
 use crate::network::{self, Wanted};
 
 impl Engine {
-    /// Reserves the ports of `wanted` that are not reserved yet; answers what moved.
+    /// Reserves the ports of the services `wanted` that are not reserved yet; answers what moved.
     pub(super) async fn publish(
         &mut self,
         site: &Site,

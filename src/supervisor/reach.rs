@@ -94,6 +94,8 @@ mod tests {
 
     fn state(stage: Stage, next: Next, job: bool) -> State {
         let traits = Traits {
+            service: "api".to_owned(),
+            replica: None,
             needs: Vec::new(),
             job,
             schedule: None,

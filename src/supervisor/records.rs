@@ -66,13 +66,15 @@ mod tests {
     use serde::de::DeserializeOwned;
 
     use super::*;
+    use crate::desired::Desired;
     use crate::resolver::tests::desired;
+    use crate::roster::Roster;
     use crate::state::{InstanceRecord, ProcessRecord};
     use crate::supervisor::step::resume::resume;
     use crate::supervisor::step::{Event, Want, step};
-    use crate::supervisor::unit::{End, Stage, Unit};
+    use crate::supervisor::traits;
+    use crate::supervisor::unit::{End, Stage, Traits, Unit};
     use crate::supervisor::units::State;
-    use crate::supervisor::wish;
 
     /// Every shortened form of the text, and as many as `flips` with one bit turned; what still can be read.
     fn damaged<T: DeserializeOwned>(record: &impl serde::Serialize, flips: usize) -> Vec<T> {
@@ -92,9 +94,13 @@ mod tests {
 
     const FLIPS: usize = 10_000;
 
+    fn traits_of(desired: &Desired, no_health: bool) -> Vec<(String, Traits)> {
+        traits::all(desired, &Roster::of_file(&desired.ecosystem), no_health)
+    }
+
     #[test]
     fn a_damaged_record_of_a_service_is_refused_or_harmless() {
-        let traits = wish::traits(&desired(&[("db", 1, &[])]), false);
+        let traits = traits_of(&desired(&[("db", 1, &[])]), false);
         let mut unit = Unit::new(traits[0].1.clone());
         (unit.run, unit.stage) = (3, Stage::Running { ready: true });
         let record = ServiceRecord {
@@ -129,13 +135,14 @@ mod tests {
         let record = InstanceRecord {
             desired: desired(&[("web", 8000, &["api"]), ("api", 8001, &[])]),
             wanted: vec!["api".to_owned(), "web".to_owned()],
+            scale: crate::roster::Scale::new(),
             no_health: false,
             attached: false,
             ending: false,
         };
         for record in damaged::<InstanceRecord>(&record, FLIPS) {
             let want = Want {
-                units: wish::traits(&record.desired, record.no_health),
+                units: traits_of(&record.desired, record.no_health),
                 run: record.wanted,
                 ..Want::default()
             };

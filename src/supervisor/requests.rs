@@ -2,18 +2,21 @@
 
 use std::time::Duration;
 
+use indexmap::IndexMap;
+
 use super::audience::Awaited;
 use super::engine::{Engine, Message};
 use super::keepsake;
 use super::step::Event;
 use super::wish::Wish;
 use crate::config::did_you_mean;
-use crate::config::ecosystem::ServiceName;
-use crate::control::api::{DownRequest, Progress, ServiceRequest, UpRequest, WaitRequest};
+use crate::config::ecosystem::{Service, ServiceName, UnitName, replica_number};
+use crate::control::api::{DownRequest, Progress, ScaleRequest, ServiceRequest, UpRequest, WaitRequest};
 use crate::control::server::{Answer, Refusal, Request, Verb};
 use crate::desired::Desired;
 use crate::events::Kind;
 use crate::resolver::Graph;
+use crate::roster::{self, Roster, Scale};
 use crate::state::{self, InstanceRecord};
 
 impl Engine {
@@ -39,6 +42,7 @@ impl Engine {
                 self.remember();
                 let _ = answer.send(());
             }
+            Request::Scale(request, answer) => self.on_scale(request, answer).await,
             Request::Wait(request, answer) => self.on_wait(request, answer),
             Request::Service(name, verb, request, answer) => {
                 self.on_service(name, verb, request, answer).await
@@ -52,8 +56,9 @@ impl Engine {
         let all = request.desired.ecosystem.services.keys();
         let wish = Wish {
             renew: all.filter(|_| request.force_recreate).cloned().collect(),
+            scale: self.scale_without(&request.services),
             desired: *request.desired,
-            services: request.services,
+            names: request.services,
             now: Vec::new(),
             sequential: request.sequential,
             strict_ports: request.strict_ports,
@@ -104,14 +109,17 @@ impl Engine {
             let _ = answer.send(Err(refusal("nothing was asked to run yet", 1)));
             return;
         }
-        let known = |name: &&ServiceName| self.state.units.contains_key(*name);
-        if let Some(name) = request.services.iter().find(|name| !known(name)) {
-            let mut refusal = refusal(&format!("there is no service '{name}'"), 2);
-            refusal.hint = did_you_mean(name, self.state.units.keys().map(String::as_str));
-            let _ = answer.send(Err(refusal));
-            return;
+        let mut units = Vec::new();
+        for name in &request.services {
+            match self.meant(name) {
+                Ok(meant) => units.extend(meant),
+                Err(refusal) => {
+                    let _ = answer.send(Err(refusal));
+                    return;
+                }
+            }
         }
-        let awaited = Awaited::Reached(request.services, request.goal);
+        let awaited = Awaited::Reached(units, request.goal);
         self.stream(answer, awaited, false, Vec::new());
         self.audience.settle(&self.state);
     }
@@ -126,29 +134,74 @@ impl Engine {
                 .refuse(answer, refusal("nothing was asked to run yet", 1))
                 .await;
         };
-        if !desired.ecosystem.services.contains_key(&name) && !self.state.units.contains_key(&name) {
-            let _ = answer.send(Err(refusal(&format!("there is no service '{name}'"), 2)));
-            return;
-        }
+        // The file may have it by now.
+        let is_new = desired.ecosystem.services.contains_key(&name);
+        let units = match self.meant(&name) {
+            Err(refusal) if !is_new => {
+                let _ = answer.send(Err(refusal));
+                return;
+            }
+            units => units.unwrap_or_default(),
+        };
         let mut names = vec![name.clone()];
         if request.with_dependents
             && let Ok(graph) = Graph::of(&desired.ecosystem)
         {
-            names = graph.with_dependents(&names);
+            let own = roster::services_of(&desired.ecosystem, &names);
+            let dependents = graph.with_dependents(&own).into_iter();
+            names.extend(dependents.filter(|one| !own.contains(one)));
         }
         if verb == Verb::Stop {
-            self.stream(answer, Awaited::Rest(names.clone()), false, Vec::new());
-            return self.advance(Event::Stop(names)).await;
+            let others = names[1..]
+                .iter()
+                .flat_map(|name| self.meant(name).unwrap_or_default());
+            let units: Vec<UnitName> = others.chain(units).collect();
+            self.stream(answer, Awaited::Rest(units.clone()), false, Vec::new());
+            return self.advance(Event::Stop(units)).await;
         }
         let wish = Wish {
             desired,
-            services: names.clone(),
+            scale: self.scale.clone(),
+            names: names.clone(),
             renew: if verb == Verb::Restart { names } else { Vec::new() },
             now: vec![name],
             sequential: false,
             strict_ports: false,
             remove_orphans: false,
         };
+        self.take(wish, answer).await;
+    }
+
+    /// Other numbers of replicas; all else stays as it was asked for last.
+    async fn on_scale(&mut self, request: ScaleRequest, answer: Answer) {
+        let Some(desired) = self.site.as_ref().map(|site| site.desired.clone()) else {
+            return self
+                .refuse(answer, refusal("nothing was asked to run yet", 1))
+                .await;
+        };
+        let services = &desired.ecosystem.services;
+        if let Some(name) = request.scale.keys().find(|name| !services.contains_key(*name)) {
+            let _ = answer.send(Err(unknown(name, services, &Roster::default())));
+            return;
+        }
+        let names = request.scale.keys().cloned().collect();
+        let mut scale = self.scale.clone();
+        scale.extend(request.scale);
+        let wish = Wish {
+            desired,
+            scale,
+            names,
+            renew: Vec::new(),
+            now: Vec::new(),
+            sequential: false,
+            strict_ports: false,
+            remove_orphans: false,
+        };
+        self.take(wish, answer).await;
+    }
+
+    /// Accepts the wish and begins with it, or refuses it.
+    async fn take(&mut self, wish: Wish, answer: Answer) {
         match self.accept(wish).await {
             Err(refusal) => self.refuse(answer, refusal).await,
             Ok(accepted) => {
@@ -161,6 +214,28 @@ impl Engine {
                 self.advance(Event::Want(accepted.want)).await;
             }
         }
+    }
+
+    /// The units that a name means: all of a service, or one.
+    fn meant(&self, name: &str) -> Result<Vec<UnitName>, Refusal> {
+        let units = self.state.units.iter();
+        let meant = units.filter(|(unit, known)| *unit == name || known.traits.service == name);
+        let meant: Vec<_> = meant.map(|(unit, _)| unit.clone()).collect();
+        let services = self.site.as_ref().map(|site| &site.desired.ecosystem.services);
+        let Some((site, services)) = self.site.as_ref().zip(services) else {
+            return Ok(meant);
+        };
+        match meant.is_empty() && !services.contains_key(name) {
+            true => Err(unknown(name, services, &site.roster)),
+            false => Ok(meant),
+        }
+    }
+
+    /// An `up` follows the file: what was asked for by hand counts only for the services that it is not about.
+    fn scale_without(&self, services: &[ServiceName]) -> Scale {
+        let mut scale = self.scale.clone();
+        scale.retain(|name, _| !services.is_empty() && !services.contains(name));
+        scale
     }
 
     /// Gives the request a stream, beginning with `first`.
@@ -239,6 +314,7 @@ impl Engine {
         let record = InstanceRecord {
             desired,
             wanted: self.wanted.clone(),
+            scale: self.scale.clone(),
             no_health: self.no_health,
             attached: self.attached,
             ending: ending || self.state.ending,
@@ -247,6 +323,22 @@ impl Engine {
             super::tell(&crate::error::chain(&error));
         }
     }
+}
+
+/// That there is nothing of this name, and what may be meant.
+pub(super) fn unknown(name: &str, services: &IndexMap<ServiceName, Service>, roster: &Roster) -> Refusal {
+    let replica_of = services
+        .keys()
+        .find(|service| replica_number(service, name).is_some());
+    let mut refusal = refusal(&format!("there is no service '{name}'"), 2);
+    refusal.hint = match replica_of {
+        Some(service) => Some(match roster.of_service(service).count() {
+            1 => format!("'{service}' runs once"),
+            count => format!("'{service}' has {count} replicas; 'pactown scale' makes more"),
+        }),
+        None => did_you_mean(name, services.keys().map(String::as_str)),
+    };
+    refusal
 }
 
 /// A refusal of one line.

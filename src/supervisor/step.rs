@@ -5,14 +5,15 @@ mod advance;
 mod event;
 mod failure;
 pub(super) mod resume;
+mod roll;
 mod schedule;
 
 use std::time::Duration;
 
-use super::unit::{Awaits, CRASH_LOOP, End, Next, Record, Stage, Turn, Unit};
+use super::unit::{Awaits, CRASH_LOOP, End, Next, Record, Roll, Stage, Turn, Unit};
 use super::units::State;
-use crate::config::ecosystem::ServiceName;
-use advance::{advance, report};
+use crate::config::ecosystem::UnitName;
+use advance::{advance, report, tell_to_end};
 use failure::{fail, retry, sick, steady, take_along, well};
 use schedule::{disarm, due};
 
@@ -25,6 +26,12 @@ pub(crate) fn step(state: &mut State, event: Event) -> Vec<Action> {
     apply(state, event, &mut actions);
     while advance(state, &mut actions) {}
     report(state, &mut actions);
+    let spread = state.spread_now();
+    if state.spread != spread {
+        state.spread = spread;
+        // First of all: what is told to end gets no connection any more, and what is ready may be told of.
+        actions.insert(0, Action::Spread);
+    }
     if state.ending && state.units.values().all(Unit::is_at_rest) {
         actions.push(Action::Finish);
     }
@@ -56,6 +63,7 @@ fn apply(state: &mut State, event: Event, actions: &mut Vec<Action>) {
         Event::Steady(name, run) => steady(state, &name, run),
         Event::Retry(name, run) => retry(state, &name, run),
         Event::Late { name, run, cause } => late(state, &name, run, cause, actions),
+        Event::Withdrawn(name, run) => withdrawn(state, &name, run, actions),
         Event::Extended {
             name,
             run,
@@ -84,21 +92,19 @@ fn take_wish(state: &mut State, want: Want, actions: &mut Vec<Action>) {
         .cloned()
         .collect();
     for name in &gone {
+        let successors = is_replaced_by(state, name, &want);
         disarm(state, name);
-        close(state, name, &End::Stopped, Next::Vanish, actions);
+        roll::retire(state, name, successors, actions);
     }
     // A scheduled job is made anew for its next run; the present one goes on.
-    let waits = |name: &ServiceName| {
+    let waits = |name: &UnitName| {
         let own = want.units.iter().find(|(own, _)| own == name);
         own.is_some_and(|(_, traits)| traits.schedule.is_some()) && !want.now.contains(name)
     };
     let waiting: Vec<_> = want.run.iter().filter(|name| waits(name)).cloned().collect();
-    for name in want.renew.iter().filter(|name| !waits(name)) {
-        forgive(state, name);
-        close(state, name, &End::Stopped, Next::Start, actions);
-        take_along(state, name, actions);
-    }
-    for (name, traits) in want.units {
+    let renew: Vec<_> = want.renew.iter().filter(|name| !waits(name)).cloned().collect();
+    let Want { units, run, .. } = want;
+    for (name, traits) in units {
         if state
             .units
             .get(&name)
@@ -112,10 +118,25 @@ fn take_wish(state: &mut State, want: Want, actions: &mut Vec<Action>) {
             None => drop(state.units.insert(name, Unit::new(traits))),
         }
     }
-    for name in &want.run {
+    for name in &renew {
+        forgive(state, name);
+        roll::renew(state, name, actions);
+        if state
+            .units
+            .get(name)
+            .is_some_and(|unit| unit.traits.replica.is_none())
+        {
+            take_along(state, name, actions);
+        }
+    }
+    for name in &run {
         let Some(unit) = state.units.get_mut(name) else {
             continue;
         };
+        // It is what is wished now, or waits for its turn to be.
+        if unit.roll == Roll::Spared || unit.roll == Roll::Waits(Next::Vanish) {
+            unit.roll = Roll::None;
+        }
         unit.turn.armed = unit.traits.schedule.is_some();
         if waiting.contains(name) {
             continue;
@@ -130,6 +151,18 @@ fn take_wish(state: &mut State, want: Want, actions: &mut Vec<Action>) {
             unit.next = Next::Start;
         }
     }
+}
+
+/// Whether units of another kind come in its place: replicas for the one of a plain service, or that one for them.
+fn is_replaced_by(state: &State, name: &str, want: &Want) -> bool {
+    let Some(unit) = state.units.get(name) else {
+        return false;
+    };
+    let (service, number) = (&unit.traits.service, unit.traits.replica);
+    let takes_over = |(other, traits): &(String, super::unit::Traits)| {
+        traits.service == *service && traits.replica.is_some() != number.is_some() && want.run.contains(other)
+    };
+    want.units.iter().any(takes_over)
 }
 
 /// Somebody asked for its start: what it did before does not count any more.
@@ -165,6 +198,7 @@ fn close(state: &mut State, name: &str, end: &End, next: Next, actions: &mut Vec
         return;
     };
     unit.next = next;
+    unit.roll = Roll::None;
     let awaits = match unit.stage {
         Stage::Rest(_) | Stage::Closing { .. } => return,
         Stage::Queued | Stage::Backoff { .. } => {
@@ -222,6 +256,7 @@ fn unmade(state: &mut State, name: &str, run: u64, failure: End, actions: &mut V
             unit.stage = Stage::Rest(failure);
             actions.push(Action::Discard(name.to_owned()));
             actions.push(Action::Explain(name.to_owned()));
+            roll::failed(state, name, actions);
         }
         Stage::Closing {
             awaits: Awaits::Preparation | Awaits::Creation,
@@ -249,6 +284,9 @@ fn created(state: &mut State, name: &str, run: u64, actions: &mut Vec<Action>) {
                 actions.push(Action::Steady(name.to_owned(), run, STEADY));
             }
             unit.stage = Stage::Running { ready };
+            if ready {
+                roll::passed(state, name, actions);
+            }
         }
         Stage::Closing { awaits, .. } if *awaits == Awaits::Creation => *awaits = Awaits::Dependents,
         _ => {}
@@ -264,6 +302,7 @@ fn healthy(state: &mut State, name: &str, run: u64, actions: &mut Vec<Action>) {
         *ready = true;
         actions.push(Action::Watch(name.to_owned(), run));
         actions.push(Action::Steady(name.to_owned(), run, STEADY));
+        roll::passed(state, name, actions);
     }
 }
 
@@ -274,7 +313,23 @@ fn late(state: &mut State, name: &str, run: u64, cause: String, actions: &mut Ve
     if unit.stage == (Stage::Running { ready: false }) {
         let next = fail(unit, true);
         actions.push(Action::Explain(name.to_owned()));
+        roll::failed(state, name, actions);
         close(state, name, &End::Failed { cause, exit: 1 }, next, actions);
+    }
+}
+
+fn withdrawn(state: &mut State, name: &str, run: u64, actions: &mut Vec<Action>) {
+    let waits = |unit: &Unit| {
+        matches!(
+            unit.stage,
+            Stage::Closing {
+                awaits: Awaits::Withdrawal,
+                ..
+            }
+        )
+    };
+    if present(state, name, run).is_some_and(|unit| waits(unit)) {
+        tell_to_end(state, name, actions);
     }
 }
 
@@ -312,6 +367,8 @@ fn exited(state: &mut State, name: &str, code: i32, cause: String, actions: &mut
     let Some(unit) = state.units.get_mut(name) else {
         return;
     };
+    // On its way down in its turn it is no failure of the new one.
+    let closing = matches!(unit.stage, Stage::Closing { .. });
     let end = match &unit.stage {
         Stage::Running { .. } | Stage::Starting if unit.traits.job && code == 0 => End::Completed,
         Stage::Running { .. } | Stage::Starting => {
@@ -323,16 +380,24 @@ fn exited(state: &mut State, name: &str, code: i32, cause: String, actions: &mut
             End::Failed { cause, exit: 1 }
         }
         Stage::Closing {
-            awaits: Awaits::Dependents | Awaits::Exit | Awaits::Creation,
+            awaits: Awaits::Dependents | Awaits::Withdrawal | Awaits::Exit | Awaits::Creation,
             end,
         } => end.clone(),
         _ => return,
     };
     actions.push(Action::EndProbe(name.to_owned()));
     actions.push(Action::Discard(name.to_owned()));
+    let (completed, retried) = (end == End::Completed, unit.next == Next::Retry);
+    // One that waits for its turn and has ended by itself takes it now.
+    let in_turn = unit.roll;
     unit.stage = Stage::Rest(end);
     unit.sick = None;
-    if unit.next == Next::Retry {
+    match in_turn {
+        Roll::Trial if completed => roll::passed(state, name, actions),
+        Roll::Trial if !closing => roll::failed(state, name, actions),
+        _ => {}
+    }
+    if retried {
         take_along(state, name, actions);
     }
 }

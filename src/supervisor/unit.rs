@@ -5,12 +5,16 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::ecosystem::{Condition, OnUnhealthy, Restart, Schedule, ServiceName};
+use crate::config::ecosystem::{Condition, OnUnhealthy, Restart, Schedule, ServiceName, UnitName};
 use crate::control::api::{Health, Phase};
 
-/// What a service is, as far as order and time are concerned.
+/// What one sandbox of a service is, as far as order and time are concerned.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Traits {
+    /// Its service.
+    pub(crate) service: ServiceName,
+    /// Its number among the replicas; `None` = it is alone.
+    pub(crate) replica: Option<u32>,
     /// What it waits for.
     pub(crate) needs: Vec<Need>,
     /// It ends by itself; code 0 is success.
@@ -31,11 +35,11 @@ pub(crate) struct Traits {
     pub(crate) grace: Duration,
 }
 
-/// One dependency.
+/// One dependency: a service that is needed is as many of them as it has units.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Need {
-    /// The service.
-    pub(crate) name: ServiceName,
+    /// The unit.
+    pub(crate) name: UnitName,
     /// When it counts.
     pub(crate) condition: Condition,
     /// Whether its failure blocks.
@@ -61,6 +65,8 @@ pub(crate) struct Unit {
     pub(crate) record: Record,
     /// The last answer of its check, while it runs and fails it.
     pub(crate) sick: Option<String>,
+    /// Its part in a change that goes from replica to replica.
+    pub(crate) roll: Roll,
     /// What was last reported.
     pub(crate) shown: Option<View>,
 }
@@ -103,6 +109,25 @@ pub(crate) struct Standing {
     pub(crate) record: Record,
     /// The answer of its check, when it fails.
     pub(crate) sick: Option<String>,
+    /// Its part in a change that goes from replica to replica.
+    #[serde(default)]
+    pub(crate) roll: Roll,
+}
+
+/// The part of one unit in a change that goes through the units of its service one after another, so that the service
+/// keeps answering.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Roll {
+    /// None.
+    #[default]
+    None,
+    /// It goes on as it is until its turn comes; then it starts anew (`Start`), or leaves (`Vanish`).
+    Waits(Next),
+    /// It was started anew in its turn and is not ready yet; others wait for it.
+    Trial,
+    /// The change was stopped before its turn came: it goes on as it is.
+    Spared,
 }
 
 /// What happens when a service comes to rest.
@@ -162,6 +187,8 @@ pub(crate) enum Awaits {
     Creation,
     /// The end of those that depend on it and are ending too.
     Dependents,
+    /// That no more connections are led to it, and that it has taken those that were.
+    Withdrawal,
     /// Its own end; it was told.
     Exit,
 }
@@ -212,6 +239,7 @@ impl Unit {
             turn: Turn::default(),
             record: Record::default(),
             sick: None,
+            roll: Roll::None,
             shown: None,
         }
     }
@@ -225,7 +253,13 @@ impl Unit {
             turn: self.turn,
             record: self.record,
             sick: self.sick.clone(),
+            roll: self.roll,
         }
+    }
+
+    /// Whether connections of its service are led to it: it is ready, its check does not fail, it is not ending.
+    pub(crate) fn serves(&self) -> bool {
+        self.stage == (Stage::Running { ready: true }) && self.sick.is_none()
     }
 
     /// Whether a command that waits for it has to wait longer.
@@ -233,7 +267,7 @@ impl Unit {
         match &self.stage {
             Stage::Rest(_) => self.next == Next::Stay,
             Stage::Backoff { .. } => self.is_looping(),
-            Stage::Running { ready } => *ready,
+            Stage::Running { ready } => *ready && !matches!(self.roll, Roll::Waits(_)),
             Stage::Closing { end, .. } => self.next == Next::Stay && matches!(end, End::Failed { .. }),
             _ => false,
         }

@@ -3,14 +3,14 @@
 
 use indexmap::IndexMap;
 
-use super::unit::{End, Need, Next, Stage, Unit};
-use crate::config::ecosystem::{Condition, ServiceName};
+use super::unit::{End, Need, Next, Roll, Stage, Unit};
+use crate::config::ecosystem::{Condition, ServiceName, UnitName};
 
-/// All services of the instance, in the file's order, and what is asked of them as a whole.
+/// All units of the instance, in the file's order, and what is asked of them as a whole.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct State {
-    /// The services.
-    pub(crate) units: IndexMap<ServiceName, Unit>,
+    /// The units.
+    pub(crate) units: IndexMap<UnitName, Unit>,
     /// One after another (`--sequential`).
     pub(crate) sequential: bool,
     /// Everything is to end, and the instance with it.
@@ -19,6 +19,17 @@ pub(crate) struct State {
     pub(crate) strict: bool,
     /// Everything is to end by SIGKILL, without order.
     pub(crate) hurry: bool,
+    /// Over which units connections were last said to be spread.
+    pub(crate) spread: IndexMap<ServiceName, Spread>,
+}
+
+/// The units of a service that has replicas.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Spread {
+    /// All that there are, and shall be.
+    pub(crate) units: Vec<UnitName>,
+    /// Those that take connections.
+    pub(crate) ready: Vec<UnitName>,
 }
 
 /// Whether a service may start.
@@ -69,6 +80,50 @@ impl State {
         }
     }
 
+    /// The other units of the same service.
+    pub(crate) fn siblings<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (&'a UnitName, &'a Unit)> {
+        let service = self.units.get(name).map(|unit| unit.traits.service.as_str());
+        let same = move |(other, unit): &(&UnitName, &Unit)| {
+            Some(unit.traits.service.as_str()) == service && *other != name
+        };
+        self.units.iter().filter(same)
+    }
+
+    /// Whether connections reach it only because they are led to it: its service has replicas.
+    pub(crate) fn is_spread(&self, name: &str) -> bool {
+        let own = self.units.get(name).map(|unit| (unit, name));
+        let siblings = self.siblings(name).map(|(_, unit)| unit);
+        siblings
+            .chain(own.map(|(unit, _)| unit))
+            .any(|unit| unit.traits.replica.is_some())
+    }
+
+    /// The units of each service, and which of them are ready for connections.
+    pub(crate) fn services(&self) -> IndexMap<ServiceName, Spread> {
+        let mut found: IndexMap<ServiceName, Spread> = IndexMap::new();
+        for (name, unit) in &self.units {
+            let spread = match found.get_mut(&unit.traits.service) {
+                Some(spread) => spread,
+                None => found.entry(unit.traits.service.clone()).or_default(),
+            };
+            spread.units.push(name.clone());
+            if unit.serves() {
+                spread.ready.push(name.clone());
+            }
+        }
+        found
+    }
+
+    /// The same of those services only that have replicas.
+    pub(crate) fn spread_now(&self) -> IndexMap<ServiceName, Spread> {
+        if self.units.values().all(|unit| unit.traits.replica.is_none()) {
+            return IndexMap::new();
+        }
+        let mut found = self.services();
+        found.retain(|service, spread| spread.units.iter().any(|unit| unit != service));
+        found
+    }
+
     /// Whether one that depends on `name` is ending too and has not ended: `name` goes after it.
     pub(crate) fn is_needed_by_leaver(&self, name: &str) -> bool {
         self.units.values().any(|unit| {
@@ -78,21 +133,28 @@ impl State {
     }
 
     /// The exit code for a command that waits for `names` (unknown ones count as settled), once all are settled.
-    pub(crate) fn settled(&self, names: &[ServiceName]) -> Option<i32> {
+    pub(crate) fn settled(&self, names: &[UnitName]) -> Option<i32> {
         let mut code = 0;
-        for unit in names.iter().filter_map(|name| self.units.get(name)) {
-            if !unit.is_settled() && !self.is_stuck(unit) {
+        for (name, unit) in names.iter().filter_map(|name| self.units.get_key_value(name)) {
+            if !unit.is_settled() && !self.is_stuck(unit) && !self.waits_in_vain(name, unit) {
                 return None;
             }
             code = code.max(match (&unit.stage, unit.end()) {
                 (_, Some(End::Failed { exit, .. })) => *exit,
                 (_, Some(End::Blocked { .. })) => 1,
+                // It is not what was asked for.
+                (Stage::Running { .. }, _) if matches!(unit.roll, Roll::Spared | Roll::Waits(_)) => 1,
                 (Stage::Running { .. }, _) | (_, Some(_)) => 0,
                 // In a crash loop, or waiting for one that is.
                 _ => 1,
             });
         }
         Some(code)
+    }
+
+    /// Whether its turn does not come because another replica waits for one that fails again and again.
+    fn waits_in_vain(&self, name: &str, unit: &Unit) -> bool {
+        matches!(unit.roll, Roll::Waits(_)) && self.siblings(name).any(|(_, other)| self.is_stuck(other))
     }
 
     /// Whether it waits for one that fails again and again, or for one that does so. The graph has no cycles.

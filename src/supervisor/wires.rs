@@ -4,9 +4,10 @@
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use pactown_netns::{Anchors, Error, Network, NetworkSpec, Node, Policy, Result, Watch};
+use tokio::sync::oneshot;
 
 type Job = Box<dyn FnOnce(&mut Option<Network>) + Send>;
 
@@ -15,6 +16,8 @@ type Job = Box<dyn FnOnce(&mut Option<Network>) + Send>;
 pub(super) struct Wires {
     jobs: mpsc::Sender<Job>,
     spec: NetworkSpec,
+    /// The newest rules that wait to be put into force.
+    rules: Arc<Mutex<Option<Policy>>>,
 }
 
 impl Wires {
@@ -27,7 +30,8 @@ impl Wires {
                 job(&mut network);
             }
         });
-        Self { jobs, spec }
+        let rules = Arc::default();
+        Self { jobs, spec, rules }
     }
 
     /// What it is made from.
@@ -65,9 +69,39 @@ impl Wires {
         self.with(move |network| network.detach(&name))
     }
 
-    /// Puts these rules in the place of the ones before.
-    pub(super) fn apply(&self, policy: Policy) -> Result<()> {
-        self.with(move |network| network.apply(&policy))
+    /// Puts these rules in the place of the ones before, in line with all that is asked of the network: the answer comes
+    /// when they, or newer ones, are in force. Does not block.
+    pub(super) fn apply(&self, policy: Policy) -> oneshot::Receiver<Result<()>> {
+        let newest =
+            |rules: &Mutex<Option<Policy>>| rules.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.rules
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .replace(policy);
+        let (answer, wait) = oneshot::channel();
+        let rules = Arc::clone(&self.rules);
+        let job: Job = Box::new(move |slot| {
+            // Nothing waits any more: a job before this one took them along.
+            let done = match (newest(&rules), slot) {
+                (None, _) => Ok(()),
+                (Some(policy), Some(network)) => network.apply(&policy),
+                (Some(_), None) => Err(no_network()),
+            };
+            let _ = answer.send(done);
+        });
+        // When the thread is gone, so is the answer's sender.
+        let _ = self.jobs.send(job);
+        wait
+    }
+
+    /// Waits until all that was asked of the network before is done.
+    pub(super) fn reach(&self) -> oneshot::Receiver<()> {
+        let (answer, wait) = oneshot::channel();
+        let job: Job = Box::new(move |_| {
+            let _ = answer.send(());
+        });
+        let _ = self.jobs.send(job);
+        wait
     }
 
     /// Hears it when other programs may have changed something of the network.
@@ -106,7 +140,7 @@ impl Wires {
     ) -> Result<T> {
         self.ask(move |slot| match slot {
             Some(network) => work(network),
-            None => Err(Error::Addresses("the instance has no network yet".to_owned())),
+            None => Err(no_network()),
         })
     }
 
@@ -122,4 +156,8 @@ impl Wires {
         self.jobs.send(job).map_err(|_| gone(mpsc::RecvError))?;
         wait.recv().map_err(gone)?
     }
+}
+
+fn no_network() -> Error {
+    Error::Addresses("the instance has no network yet".to_owned())
 }

@@ -1,55 +1,38 @@
-//! A wish, taken: what the machine has for it, what will change, ports, rules. Nothing of a service is made yet; what
-//! fails here is refused as a whole.
+//! A wish, taken: which units there shall be, what will change, ports, rules. Nothing of a unit is made yet; what fails
+//! here is refused as a whole.
 
-use std::net::IpAddr;
-use std::os::fd::AsFd;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
-use pactown_netns::resolver::{self as names, Resolver};
-use pactown_netns::{Anchors, NetworkSpec, subnet};
-use pactown_runtime::protocol::Call;
-use serde_json::Value;
 
-use super::builder::Builder;
 use super::engine::Engine;
-use super::keeper::Keeper;
-use super::keepsake;
-use super::loosened;
-use super::making::{self, Site};
-use super::mender;
-use super::orphans;
+use super::making::Site;
 use super::requests::refusal;
 use super::step::Want;
-use super::unit::{Need, Stage, Traits, Unit};
-use super::wires::Wires;
-use crate::config::ecosystem::{Service, ServiceName};
+use super::unit::{Stage, Unit};
+use super::{loosened, orphans, traits};
+use crate::config::ecosystem::{ServiceName, UnitName};
 use crate::control::api::Progress;
 use crate::control::server::Refusal;
 use crate::desired::Desired;
-use crate::error::chain;
-use crate::host::HostFacts;
-use crate::network;
-use crate::plan::{self, Observed, Plan, Verb};
-use crate::prepare::Tools;
-use crate::resolver::{self, Graph};
-use crate::state::{self, NetworkRecord};
+use crate::plan::{self, Asked, Observed, Plan, Verb};
+use crate::resolver::Graph;
+use crate::roster::{Roster, Scale, services_of};
 
 /// The keeper's name for the name forwarder; no service can have it.
 pub(super) const FORWARDER: &str = ".forwarder";
-/// Ids that own nothing.
-const NOBODY: u32 = 65_534;
 
-/// What somebody wants.
+/// What somebody wants. Names are those of services, which mean all their units, or of units.
 pub(super) struct Wish {
     pub(super) desired: Desired,
     /// Only these and what they need; empty = all.
-    pub(super) services: Vec<ServiceName>,
+    pub(super) names: Vec<String>,
+    /// How many replicas are asked for by hand, of all services.
+    pub(super) scale: Scale,
     /// Those that start anew whether or not they changed.
-    pub(super) renew: Vec<ServiceName>,
+    pub(super) renew: Vec<String>,
     /// Scheduled jobs that run at once.
-    pub(super) now: Vec<ServiceName>,
+    pub(super) now: Vec<String>,
     pub(super) sequential: bool,
     pub(super) strict_ports: bool,
     /// What runs and is not in it is stopped; else it goes on.
@@ -60,7 +43,7 @@ pub(super) struct Wish {
 pub(super) struct Accepted {
     pub(super) want: Want,
     /// Who must be ready for it to be fulfilled.
-    pub(super) wanted: Vec<ServiceName>,
+    pub(super) wanted: Vec<UnitName>,
     /// What to tell first.
     pub(super) progress: Vec<Progress>,
 }
@@ -72,40 +55,28 @@ impl Engine {
         }
         let orphans = match wish.remove_orphans {
             true => Vec::new(),
-            false => self.keep_orphans(&mut wish.desired),
+            false => self.keep_orphans(&mut wish),
         };
-        let graph =
-            Graph::of(&wish.desired.ecosystem).map_err(|problems| refusal(&problems.to_string(), 2))?;
-        let mut wanted = if wish.services.is_empty() {
-            graph.start_order()
-        } else {
-            graph.with_needs(&wish.services)
-        };
-        wanted.retain(|name| !orphans.contains(name));
-        let (site, notice) = self.survey(wish.desired).await?;
-        let prints = fingerprints(&site);
-        let mut plan = plan::plan(&site.desired, &wanted, &prints, &self.observed());
-        let (mut renew, mut now) = (wish.renew, wish.now);
-        let scheduled = |name: &ServiceName| {
-            let service = site.desired.ecosystem.services.get(name);
-            service.is_some_and(|service| service.schedule.is_some())
-        };
-        now.retain(scheduled);
-        renew.retain(|name| !scheduled(name) || now.contains(name));
-        force(&mut plan, &renew, Verb::Restart);
-        force(&mut plan, &now, Verb::Start);
+        let mut order = order(&wish)?;
+        order.retain(|name| !orphans.contains(name));
+        self.keep_numbers(&mut wish.desired, &order);
+        wish.scale
+            .retain(|name, _| wish.desired.ecosystem.services.contains_key(name));
+        let roster =
+            Roster::of(&wish.desired.ecosystem, &wish.scale).map_err(|problem| refusal(&problem, 2))?;
+        let wanted = wanted(&wish, &order, &roster)?;
+        let (site, notice) = self.survey(wish.desired, roster).await?;
+        let (renew, now) = at_once(&site, &wish.renew, &wish.now);
+        let plan = self.plan(&site, &wish.scale, &wanted, (&renew, &now));
         let mut notices: Vec<String> = notice.into_iter().collect();
         notices.extend(orphans.iter().map(|name| orphans::notice(name)));
-        notices.extend(self.publish(&site, &wanted, wish.strict_ports).await?);
-        notices.extend(loosened::told(&site.desired, &wanted));
+        notices.extend(self.kept_apart(&site));
+        let published = self.publish(&site, &order, wish.strict_ports).await?;
+        notices.extend(published);
+        notices.extend(loosened::told(&site.desired, &order));
         self.allow(&site).await?;
-        self.fingerprints.extend(
-            wanted
-                .iter()
-                .filter_map(|name| Some((name.clone(), prints.get(name)?.clone()))),
-        );
         let want = Want {
-            units: traits(&site.desired, self.no_health),
+            units: traits::all(&site.desired, &site.roster, self.no_health),
             run: wanted.clone(),
             renew: plan.with(Verb::Restart),
             now,
@@ -113,6 +84,7 @@ impl Engine {
         };
         notices.extend(site.tools.settings.notices.iter().cloned());
         self.site = Some(Arc::new(site));
+        self.scale = wish.scale;
         self.wanted.clone_from(&wanted);
         self.remember_environment();
         self.remember();
@@ -125,15 +97,46 @@ impl Engine {
         })
     }
 
+    /// Services that are not asked for keep as many units as they have, whatever the file says of them by now.
+    fn keep_numbers(&self, desired: &mut Desired, order: &[ServiceName]) {
+        let Some(site) = &self.site else { return };
+        let services = desired.ecosystem.services.iter_mut();
+        for (name, service) in services.filter(|(name, _)| !order.contains(name)) {
+            if let Some(present) = site.desired.ecosystem.services.get(name) {
+                service.replicas = present.replicas;
+            }
+        }
+    }
+
+    fn plan(
+        &self,
+        site: &Site,
+        scale: &Scale,
+        wanted: &[UnitName],
+        (renew, now): (&[UnitName], &[UnitName]),
+    ) -> Plan {
+        let asked = Asked {
+            ecosystem: &site.desired.ecosystem,
+            roster: &site.roster,
+            scale,
+            scale_before: &self.scale,
+        };
+        let mut plan = plan::plan(&asked, wanted, &site.prints, &self.observed());
+        force(&mut plan, renew, Verb::Restart);
+        force(&mut plan, now, Verb::Start);
+        plan
+    }
+
     /// What exists, as a plan sees it.
-    fn observed(&self) -> IndexMap<ServiceName, Observed> {
+    fn observed(&self) -> IndexMap<UnitName, Observed> {
         let in_place = |unit: &Unit| match &unit.stage {
             _ if unit.traits.schedule.is_some() => unit.is_armed(),
             Stage::Rest(end) => *end == super::unit::End::Completed,
-            Stage::Closing { .. } => false,
+            // It will be made from what is wished now.
+            Stage::Closing { .. } | Stage::Queued => false,
             _ => true,
         };
-        let one = |(name, unit): (&ServiceName, &Unit)| {
+        let one = |(name, unit): (&UnitName, &Unit)| {
             let observed = Observed {
                 fingerprint: self.fingerprints.get(name).cloned().unwrap_or_default(),
                 in_place: in_place(unit),
@@ -143,102 +146,60 @@ impl Engine {
         self.state.units.iter().map(one).collect()
     }
 
-    /// What the machine has for the wish: toolchains, host, file system, network.
-    async fn survey(&mut self, desired: Desired) -> Result<(Site, Option<String>), Refusal> {
-        let (root, notice) = making::root(&desired).map_err(|lack| refusal(&lack, 3))?;
-        self.ensure_network(&desired).await?;
-        let (Some(wires), Some(network)) = (self.wires.clone(), self.network.as_mut()) else {
-            return Err(refusal("the network could not be made", 125));
+    /// Where what a service wrote stays, when its units get directories of other names.
+    fn kept_apart(&self, site: &Site) -> Vec<String> {
+        let Some(present) = &self.site else {
+            return Vec::new();
         };
-        let addresses = network::addresses(&desired.ecosystem, network.spec.subnet, &network.addresses)
-            .map_err(|lack| refusal(&lack, 3))?;
-        network.addresses = addresses.clone();
-        let nameservers = self.nameservers(&wires).await?;
-        let builder = Builder::new(self.instance.clone(), wires.clone(), nameservers.clone());
-        let keeper = self.keeper.clone();
-        let site =
-            blocking(move || survey(desired, root, addresses, nameservers, wires, keeper, builder)).await?;
-        Ok((site, notice))
+        let place = |site: &Site, unit: &UnitName| {
+            let member = site.member(unit)?;
+            Some(crate::spec::place(&site.root, member).writable().upper)
+        };
+        let apart = |name: &ServiceName| {
+            let (old, new) = (
+                present.roster.of_service(name).next()?,
+                site.roster.of_service(name).next()?,
+            );
+            let changed = (old == name) != (new == name);
+            let (old, new) = (place(present, old)?, place(site, new)?);
+            (changed && old.is_dir()).then(|| {
+                format!(
+                    "{name}: what it has written stays in `{}`; it goes on with `{}`",
+                    old.display(),
+                    new.display()
+                )
+            })
+        };
+        site.desired.ecosystem.services.keys().filter_map(apart).collect()
     }
+}
 
-    /// Router and uplink, in a subnet that nobody else uses.
-    async fn ensure_network(&mut self, desired: &Desired) -> Result<(), Refusal> {
-        if self.network.is_none() {
-            let instance = desired.instance.clone();
-            let record = blocking(move || choose_network(&instance)).await?;
-            let record = record.map_err(|cause| refusal(&cause, 3))?;
-            self.wires = Some(Wires::start(record.spec.clone()));
-            self.network = Some(record);
+/// The services that are asked for, in start order.
+fn order(wish: &Wish) -> Result<Vec<ServiceName>, Refusal> {
+    let ecosystem = &wish.desired.ecosystem;
+    let graph = Graph::of(ecosystem).map_err(|problems| refusal(&problems.to_string(), 2))?;
+    Ok(match wish.names.as_slice() {
+        [] => graph.start_order(),
+        names => graph.with_needs(&services_of(ecosystem, names)),
+    })
+}
+
+/// The units that are asked for, in start order: of a service of which single units are named, only those.
+fn wanted(wish: &Wish, order: &[ServiceName], roster: &Roster) -> Result<Vec<UnitName>, Refusal> {
+    let services = &wish.desired.ecosystem.services;
+    let is_there = |name: &&String| services.contains_key(*name) || roster.has(name);
+    if let Some(strange) = wish.names.iter().find(|name| !is_there(name)) {
+        return Err(super::requests::unknown(strange, services, roster));
+    }
+    let units = order.iter().flat_map(|service| {
+        let named = |unit: &&UnitName| wish.names.contains(unit) && !wish.names.contains(service);
+        let only: Vec<_> = roster.of_service(service).filter(named).collect();
+        match only.is_empty() {
+            true => roster.of_service(service).collect(),
+            false => only,
         }
-        self.plug_in(None).await
-    }
-
-    /// Makes or finds router and uplink; the keeper holds what they hang on.
-    pub(super) async fn plug_in(&mut self, anchors: Option<Anchors>) -> Result<(), Refusal> {
-        let Some(wires) = self.wires.clone() else {
-            return Ok(());
-        };
-        let network = wires.clone();
-        let made = blocking(move || network.create(anchors)).await?;
-        let anchors = made.map_err(|error| refusal(&chain(&error), 3))?;
-        // A keeper that is gone takes this process along.
-        let _ = keepsake::give_anchors(&self.keeper, &anchors);
-        if !std::mem::replace(&mut self.tended, true) {
-            mender::start(wires, self.messages.clone());
-        }
-        Ok(())
-    }
-
-    /// Name servers that answer inside; starts the forwarder where the host's own answer on loopback only.
-    async fn nameservers(&mut self, wires: &Wires) -> Result<Vec<IpAddr>, Refusal> {
-        match names::detect() {
-            Resolver::Direct(servers) => Ok(servers),
-            Resolver::None => Ok(Vec::new()),
-            Resolver::Forwarded(_) => {
-                self.start_forwarder().await;
-                Ok(vec![wires.router().into()])
-            }
-        }
-    }
-
-    /// Starts the name forwarder unless it runs. When it cannot, outside names do not resolve inside, which is said.
-    pub(super) async fn start_forwarder(&mut self) {
-        let Resolver::Forwarded(upstreams) = names::detect() else {
-            return;
-        };
-        let running = self.keeper.list().await.unwrap_or_default();
-        let runs = running
-            .iter()
-            .any(|one| one.id == FORWARDER && one.exit.is_none());
-        let (Some(wires), false) = (self.wires.clone(), runs) else {
-            return;
-        };
-        let keeper = self.keeper.clone();
-        let started = blocking(move || forward(&wires, &keeper, &upstreams)).await;
-        if let Ok(Err(cause)) = started {
-            self.audience.tell(&Progress::Notice {
-                text: format!("names of the outside will not resolve in services: {cause}"),
-            });
-        }
-    }
-
-    /// Puts the wish's rules into force.
-    pub(super) async fn allow(&self, site: &Site) -> Result<(), Refusal> {
-        let Some(network) = &self.network else {
-            return Ok(());
-        };
-        let forwarder = site.nameservers.contains(&site.wires.router().into());
-        let policy = network::policy(
-            &site.desired.ecosystem,
-            &site.addresses,
-            &network.published,
-            network.spec.subnet,
-            forwarder,
-        );
-        let wires = site.wires.clone();
-        let applied = blocking(move || wires.apply(policy)).await?;
-        applied.map_err(|error| refusal(&chain(&error), 3))
-    }
+    });
+    Ok(units.cloned().collect())
 }
 
 /// Runs blocking work off the loop.
@@ -250,122 +211,25 @@ pub(super) async fn blocking<T: Send + 'static>(
         .map_err(|error| refusal(&format!("pactown's own fault: {error}"), 125))
 }
 
-fn survey(
-    desired: Desired,
-    root: PathBuf,
-    addresses: IndexMap<ServiceName, std::net::Ipv4Addr>,
-    nameservers: Vec<IpAddr>,
-    wires: Wires,
-    keeper: Keeper,
-    builder: Builder,
-) -> Site {
-    let tools = Tools::find(&desired);
-    Site {
-        tools,
-        host: HostFacts::read(),
-        addresses,
-        nameservers,
-        root,
-        wires,
-        keeper,
-        builder,
-        desired,
-    }
-}
-
-/// Chosen and written down under the machine's lock: two instances must not choose the same subnet.
-fn choose_network(instance: &crate::instance::Instance) -> Result<NetworkRecord, String> {
-    let _lock = state::lock().map_err(|error| chain(&error))?;
-    let taken: Vec<_> = state::networks()
-        .iter()
-        .map(|network| network.spec.subnet)
-        .collect();
-    let subnet = subnet::choose_free(&instance.tag, &taken).map_err(|error| chain(&error))?;
-    let record = NetworkRecord {
-        spec: NetworkSpec {
-            instance: instance.name.clone(),
-            tag: instance.tag.clone(),
-            directory: instance.netns_dir(),
-            subnet,
-        },
-        addresses: IndexMap::new(),
-        builds: network::build_addresses(subnet),
-        published: IndexMap::new(),
+/// The units that start anew, and the scheduled jobs that run at once: of those, only what is named starts anew.
+fn at_once(site: &Site, renew: &[String], now: &[String]) -> (Vec<UnitName>, Vec<UnitName>) {
+    let scheduled = |name: &UnitName| {
+        let member = site.member(name);
+        member.is_some_and(|member| member.service.schedule.is_some())
     };
-    state::write(&instance.network_record(), &record).map_err(|error| chain(&error))?;
-    Ok(record)
-}
-
-fn forward(wires: &Wires, keeper: &Keeper, upstreams: &[IpAddr]) -> Result<(), String> {
-    let (udp, tcp) = wires.forwarder_sockets().map_err(|error| chain(&error))?;
-    let mut argv = vec!["__forwarder".to_owned()];
-    argv.extend(upstreams.iter().map(IpAddr::to_string));
-    let call = Call::Helper {
-        id: FORWARDER.to_owned(),
-        argv,
-        uid: NOBODY,
-        gid: NOBODY,
-    };
-    let started = keeper.ask_blocking(call, &[udp.as_fd(), tcp.as_fd()]);
-    started.map(drop).map_err(|failure| failure.to_string())
-}
-
-/// What each service would be made from. A toolchain that is missing shows when the service is prepared.
-pub(super) fn fingerprints(site: &Site) -> IndexMap<ServiceName, Value> {
-    let one = |(name, service): (&ServiceName, &Service)| {
-        let recipe = site.desired.recipes.get(name);
-        let layers = recipe.and_then(|recipe| site.tools.layers(recipe).ok());
-        let layers = layers.unwrap_or_default();
-        let extras = site.tools.extras(&layers, service);
-        let variables = resolver::variables(&site.desired, service, &extras);
-        let print = plan::fingerprint(&site.desired, service, &variables, &layers);
-        (name.clone(), print)
-    };
-    site.desired.ecosystem.services.iter().map(one).collect()
+    let (mut renew, mut now) = (site.roster.meant(renew), site.roster.meant(now));
+    now.retain(scheduled);
+    renew.retain(|name| !scheduled(name) || now.contains(name));
+    (renew, now)
 }
 
 /// Has done what is asked for to what is named and would be kept, or wait for its time.
-fn force(plan: &mut Plan, names: &[ServiceName], verb: Verb) {
+fn force(plan: &mut Plan, units: &[UnitName], verb: Verb) {
     for operation in &mut plan.0 {
         let rests = matches!(operation.verb, Verb::Keep | Verb::Schedule);
-        if rests && names.contains(&operation.service) {
+        if rests && units.contains(&operation.unit) {
             operation.verb = verb;
             operation.causes = vec!["asked for".to_owned()];
         }
     }
-}
-
-/// What order and time need to know of each service.
-pub(super) fn traits(desired: &Desired, no_health: bool) -> Vec<(ServiceName, Traits)> {
-    let one = |(name, service): (&ServiceName, &Service)| {
-        let job = resolver::is_job(desired, name);
-        let needs = service
-            .depends_on
-            .iter()
-            .filter(|dependency| desired.ecosystem.services.contains_key(&dependency.name))
-            .map(|dependency| Need {
-                name: dependency.name.clone(),
-                condition: resolver::condition(
-                    dependency,
-                    &desired.ecosystem,
-                    desired.recipes.get(&dependency.name),
-                ),
-                required: dependency.required,
-                restart: dependency.restart,
-            })
-            .collect();
-        let traits = Traits {
-            needs,
-            job,
-            schedule: service.schedule.clone(),
-            checked: service.health.is_some() && !no_health && !job,
-            timeout: service.timeout,
-            restart: resolver::restart_policy(desired, name),
-            on_unhealthy: service.on_unhealthy,
-            signal: service.stop_signal,
-            grace: service.stop_grace,
-        };
-        (name.clone(), traits)
-    };
-    desired.ecosystem.services.iter().map(one).collect()
 }

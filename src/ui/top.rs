@@ -75,7 +75,7 @@ fn sort(samples: &mut [Sample], by: Sort) {
             Sort::Memory => b.memory_bytes.cmp(&a.memory_bytes),
             Sort::Name => std::cmp::Ordering::Equal,
         };
-        most.then_with(|| a.service.cmp(&b.service))
+        most.then_with(|| a.name.cmp(&b.name))
     });
 }
 
@@ -172,7 +172,7 @@ fn service(top: &Top, sample: &Sample, name: usize) -> Line<'static> {
     } else {
         Style::new()
     };
-    Line::styled(row(&sample.service, &cells, name), style)
+    Line::styled(row(&sample.name, &cells, name), style)
 }
 
 /// A line of the table.
@@ -216,7 +216,7 @@ mod tests {
     }
 
     fn names(top: &Top) -> Vec<&str> {
-        top.samples.iter().map(|sample| &sample.service[..2]).collect()
+        top.samples.iter().map(|sample| &sample.name[..2]).collect()
     }
 
     #[test]

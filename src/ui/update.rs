@@ -56,7 +56,7 @@ fn on_rows(model: &mut Model, rows: Vec<ServiceStatus>, samples: Vec<Sample>) ->
     model.rows = rows;
     model.samples = samples
         .into_iter()
-        .map(|sample| (sample.service.clone(), sample))
+        .map(|sample| (sample.name.clone(), sample))
         .collect();
     model.logs.retain(|name, _| names.contains(name));
     if changed {

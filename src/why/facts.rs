@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{Cause, Diagnosis, diagnose, witness};
-use crate::config::ecosystem::{Dependency, Probe, Service, ServiceName};
+use crate::config::ecosystem::{Dependency, Probe, Service, ServiceName, UnitName};
 use crate::control::api::{Health, Phase, ServiceStatus};
 use crate::desired::Desired;
 use crate::events::{self, Event, Kind, Witness};
@@ -14,16 +14,17 @@ use crate::host::HostFacts;
 use crate::instance::Instance;
 use crate::logs;
 use crate::markpact::recipe::WorkloadKind;
+use crate::roster::{Roster, Seat};
 use crate::spec;
 
 /// Lines of a log that are looked at.
 const LINES: usize = 80;
 
-/// All about one service.
+/// All about one sandbox of a service.
 #[derive(Debug, Clone)]
 pub struct Facts {
     /// Its name.
-    pub name: ServiceName,
+    pub name: UnitName,
     /// Its row of `ps`.
     pub row: ServiceStatus,
     /// Whether the ecosystem runs.
@@ -91,11 +92,11 @@ pub struct Config {
     pub inbound: Vec<u16>,
 }
 
-/// Another service of the ecosystem.
+/// A sandbox of the ecosystem.
 #[derive(Debug, Clone)]
 pub struct Peer {
     /// Its name.
-    pub name: ServiceName,
+    pub name: UnitName,
     /// Its port.
     pub port: u16,
     /// Its address, while it runs.
@@ -120,7 +121,7 @@ pub fn gather(instance: &Instance, desired: &Desired, rows: Option<&[ServiceStat
         if facts.config.memory == 0 {
             facts.config.memory = memory;
         }
-        facts.waits_for = waits_for(desired, &known, &row.name);
+        facts.waits_for = waits_for(desired, &known, &row.service);
         facts.peers = peers(desired, &known);
         facts
     });
@@ -144,7 +145,7 @@ fn of_service(
     // Not of those whose check passes: the kernel walks all its connections for one table of sockets.
     let asked = row.pid.filter(|_| row.health != Health::Healthy);
     let seen = asked.and_then(|pid| witness(pid, &instance.cgroup(&row.name)));
-    let config = desired.ecosystem.services.get(&row.name);
+    let config = desired.ecosystem.services.get(&row.service);
     Facts {
         name: row.name.clone(),
         alive,
@@ -170,9 +171,7 @@ fn of_service(
 impl Facts {
     /// The last end of one that was restarted since: it is of an earlier run.
     fn remember(&mut self, life: &[Event]) {
-        let ended = |event: &&Event| {
-            event.kind == Kind::Exited && event.service.as_deref() == Some(self.name.as_str())
-        };
+        let ended = |event: &&Event| event.kind == Kind::Exited && event.unit().as_ref() == Some(&self.name);
         let Some(end) = life.iter().rev().find(ended) else {
             return;
         };
@@ -224,7 +223,7 @@ fn written(desired: &Desired, service: &Service) -> Config {
 }
 
 fn of_last_run<'a>(life: &'a [Event], name: &str) -> Vec<&'a Event> {
-    let own = || life.iter().filter(|event| event.service.as_deref() == Some(name));
+    let own = || life.iter().filter(|event| event.unit().as_deref() == Some(name));
     let run = own().filter_map(|event| event.run).max();
     own().filter(|event| event.run == run).collect()
 }
@@ -235,9 +234,9 @@ fn rows_of(life: &[Event], desired: &Desired) -> Vec<ServiceStatus> {
         .iter()
         .rev()
         .find(|event| event.service.is_none() && event.kind == Kind::Failed);
-    let row = |name: &ServiceName| {
+    let row = |(name, seat): (&UnitName, &Seat)| {
         let own = of_last_run(life, name);
-        let mut row = ServiceStatus::resting(name);
+        let mut row = ServiceStatus::resting(seat);
         row.run = own.iter().filter_map(|event| event.run).max().unwrap_or(0);
         let cause = refusal.and_then(|event| event.cause.clone());
         let meant = cause.filter(|cause| cause.starts_with(&format!("{name}: ")));
@@ -256,33 +255,38 @@ fn rows_of(life: &[Event], desired: &Desired) -> Vec<ServiceStatus> {
         }
         row
     };
-    desired.ecosystem.services.keys().map(row).collect()
+    Roster::of_file(&desired.ecosystem).units().map(row).collect()
 }
 
 fn peers(desired: &Desired, rows: &[ServiceStatus]) -> Vec<Peer> {
-    let address = |name: &str| rows.iter().find(|row| row.name == name)?.address;
     let services = desired.ecosystem.services.values();
-    let peer = |service: &Service| Peer {
-        name: service.name.clone(),
-        port: service.port,
-        address: address(&service.name),
-    };
-    services.map(peer).collect()
+    let peers = services.flat_map(|service| {
+        let own = rows.iter().filter(|row| row.service == service.name);
+        own.map(|row| Peer {
+            name: row.name.clone(),
+            port: service.port,
+            address: row.address,
+        })
+    });
+    peers.collect()
 }
 
 fn waits_for(desired: &Desired, rows: &[ServiceStatus], name: &str) -> Vec<String> {
     let Some(service) = desired.ecosystem.services.get(name) else {
         return Vec::new();
     };
-    let unmet = |need: &Dependency| {
-        let row = rows.iter().find(|row| row.name == need.name)?;
-        let met = match row.state {
-            Phase::Running => matches!(row.health, Health::Healthy | Health::None),
-            state => state == Phase::Completed,
-        };
-        (!met).then(|| format!("{} ({})", row.name, word(row)))
+    let met = |row: &&ServiceStatus| match row.state {
+        Phase::Running => matches!(row.health, Health::Healthy | Health::None),
+        state => state == Phase::Completed,
     };
-    service.depends_on.iter().filter_map(unmet).collect()
+    let unmet = |need: &Dependency| {
+        let own = rows.iter().filter(|row| row.service == need.name);
+        let unmet = own.filter(|row| !met(row));
+        unmet
+            .map(|row| format!("{} ({})", row.name, word(row)))
+            .collect::<Vec<_>>()
+    };
+    service.depends_on.iter().flat_map(unmet).collect()
 }
 
 /// The row's state in a word, for a sentence.

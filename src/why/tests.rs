@@ -4,10 +4,14 @@ use super::*;
 use crate::config::ecosystem::Probe;
 use crate::control::api::ServiceStatus;
 use crate::events::Witness;
+use crate::roster::Seat;
 use crate::why::facts::{Config, Peer};
 
 fn facts(state: Phase, cause: Option<&str>) -> Facts {
-    let mut row = ServiceStatus::resting("api");
+    let mut row = ServiceStatus::resting(&Seat {
+        service: "api".to_owned(),
+        replica: None,
+    });
     (row.state, row.cause) = (state, cause.map(str::to_owned));
     Facts {
         name: "api".into(),

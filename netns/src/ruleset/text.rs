@@ -62,6 +62,7 @@ impl fmt::Display for Match {
             Self::Established => write!(out, "ct state established,related"),
             Self::Translated => write!(out, "ct status dnat"),
             Self::Local => write!(out, "fib daddr type local"),
+            Self::EveryNth(count) => write!(out, "numgen inc mod {count} 0"),
         }
     }
 }

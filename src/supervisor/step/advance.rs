@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::schedule::take_turn;
-use super::{Action, close};
-use crate::supervisor::unit::{Awaits, End, Next, Stage, Unit};
+use super::{Action, close, roll};
+use crate::supervisor::unit::{Awaits, End, Next, Roll, Stage, Unit};
 use crate::supervisor::units::{State, Verdict};
 
 /// One pass over all units; true when something moved, because others may move then.
@@ -16,13 +16,24 @@ pub(super) fn advance(state: &mut State, actions: &mut Vec<Action>) -> bool {
         };
         take_turn(unit);
         let (name, stage, next) = (name.clone(), unit.stage.clone(), unit.next);
+        if let Roll::Waits(next) = unit.roll
+            && roll::take_turn(state, &name, next, actions)
+        {
+            moved = true;
+            continue;
+        }
         moved |= match stage {
             Stage::Rest(_) if next != Next::Stay => leave_rest(state, &name, next, actions),
             Stage::Queued | Stage::Preparing | Stage::Prepared => approach(state, &name, &stage, actions),
             Stage::Closing {
                 awaits: Awaits::Dependents,
                 ..
-            } => tell_to_end(state, &name, actions),
+            } => withdraw(state, &name, actions),
+            // There is no time for it any more.
+            Stage::Closing {
+                awaits: Awaits::Withdrawal,
+                ..
+            } if state.ending => tell_to_end(state, &name, actions),
             _ => false,
         };
     }
@@ -47,6 +58,10 @@ fn leave_rest(state: &mut State, name: &str, next: Next, actions: &mut Vec<Actio
     } else {
         unit.run += 1;
         unit.sick = None;
+        // Whatever it is made from now is what is wished.
+        if unit.roll == Roll::Spared {
+            unit.roll = Roll::None;
+        }
         unit.stage = Stage::Queued;
     }
     true
@@ -70,6 +85,7 @@ fn pause(name: &str, failures: u32) -> Duration {
 fn approach(state: &mut State, name: &str, stage: &Stage, actions: &mut Vec<Action>) -> bool {
     let verdict = state.verdict(name);
     if let Verdict::Blocked(cause) = verdict {
+        roll::failed(state, name, actions);
         close(state, name, &End::Blocked { cause }, Next::Stay, actions);
         return true;
     }
@@ -105,10 +121,26 @@ fn is_first_unsettled(state: &State, name: &str) -> bool {
     state.verdict(name) == Verdict::Go && !state.units.values().any(busy)
 }
 
-fn tell_to_end(state: &mut State, name: &str, actions: &mut Vec<Action>) -> bool {
+/// Takes it out of the spread of its service, if that has one, before it is told to end.
+fn withdraw(state: &mut State, name: &str, actions: &mut Vec<Action>) -> bool {
     if !state.hurry && state.is_needed_by_leaver(name) {
         return false;
     }
+    // With everything that ends, its clients do.
+    if state.ending || !state.is_spread(name) {
+        return tell_to_end(state, name, actions);
+    }
+    let Some(unit) = state.units.get_mut(name) else {
+        return false;
+    };
+    if let Stage::Closing { awaits, .. } = &mut unit.stage {
+        *awaits = Awaits::Withdrawal;
+    }
+    actions.push(Action::Withdraw(name.to_owned(), unit.run, unit.traits.grace));
+    true
+}
+
+pub(super) fn tell_to_end(state: &mut State, name: &str, actions: &mut Vec<Action>) -> bool {
     let hurry = state.hurry;
     let Some(unit) = state.units.get_mut(name) else {
         return false;
@@ -125,6 +157,7 @@ fn tell_to_end(state: &mut State, name: &str, actions: &mut Vec<Action>) -> bool
     true
 }
 
+/// Tells of the rows that have changed.
 pub(super) fn report(state: &mut State, actions: &mut Vec<Action>) {
     for (name, unit) in &mut state.units {
         let view = unit.view();

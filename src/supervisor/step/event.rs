@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::ecosystem::ServiceName;
+use crate::config::ecosystem::{ServiceName, UnitName};
 use crate::supervisor::unit::Traits;
 
 /// What can happen.
@@ -11,9 +11,9 @@ pub(crate) enum Event {
     /// The user's wish: these services make up the ecosystem.
     Want(Want),
     /// The time of this scheduled job has come.
-    Due(ServiceName),
+    Due(UnitName),
     /// These shall stop; each after those of them that depend on it.
-    Stop(Vec<ServiceName>),
+    Stop(Vec<UnitName>),
     /// Everything shall end, and the instance with it.
     Down {
         /// SIGKILL at once, without order.
@@ -22,11 +22,11 @@ pub(crate) enum Event {
         grace: Option<Duration>,
     },
     /// A preparation is done.
-    Prepared(ServiceName, u64),
+    Prepared(UnitName, u64),
     /// A preparation or creation failed; nothing of it is left but what `Discard` removes.
     Unmade {
         /// The service.
-        name: ServiceName,
+        name: UnitName,
         /// Its run.
         run: u64,
         /// One line.
@@ -35,37 +35,39 @@ pub(crate) enum Event {
         exit: i32,
     },
     /// The keeper created it: its process runs.
-    Created(ServiceName, u64),
+    Created(UnitName, u64),
     /// Its check passed.
-    Healthy(ServiceName, u64),
+    Healthy(UnitName, u64),
     /// Its check failed so often that it counts, while it runs.
     Sick {
         /// The service.
-        name: ServiceName,
+        name: UnitName,
         /// Its run.
         run: u64,
         /// One line, the probe's last answer.
         cause: String,
     },
     /// Its check passes again.
-    Well(ServiceName, u64),
+    Well(UnitName, u64),
     /// It has been running well for a while.
-    Steady(ServiceName, u64),
+    Steady(UnitName, u64),
     /// The time of its next try has come.
-    Retry(ServiceName, u64),
+    Retry(UnitName, u64),
     /// Its time to become ready is over; why it is not.
     Late {
         /// The service.
-        name: ServiceName,
+        name: UnitName,
         /// Its run.
         run: u64,
         /// One line, the probe's last answer.
         cause: String,
     },
+    /// No new connection is led to it, and none waits to be accepted.
+    Withdrawn(UnitName, u64),
     /// It is ending, and says that it needs longer.
     Extended {
         /// The service.
-        name: ServiceName,
+        name: UnitName,
         /// Its run.
         run: u64,
         /// From now on.
@@ -74,11 +76,11 @@ pub(crate) enum Event {
         elapsed: Duration,
     },
     /// Its grace is over.
-    GraceOver(ServiceName, u64),
+    GraceOver(UnitName, u64),
     /// It ended.
     Exited {
         /// The service.
-        name: ServiceName,
+        name: UnitName,
         /// Shell's number of its end.
         code: i32,
         /// One line for it.
@@ -89,14 +91,14 @@ pub(crate) enum Event {
 /// The whole wish of an `up`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Want {
-    /// All services of the file.
-    pub(crate) units: Vec<(ServiceName, Traits)>,
+    /// All units of the file.
+    pub(crate) units: Vec<(UnitName, Traits)>,
     /// Those that shall run (closed under dependency).
-    pub(crate) run: Vec<ServiceName>,
+    pub(crate) run: Vec<UnitName>,
     /// Those that run already and must start anew.
-    pub(crate) renew: Vec<ServiceName>,
+    pub(crate) renew: Vec<UnitName>,
     /// Scheduled jobs that run at once; the others wait for their time.
-    pub(crate) now: Vec<ServiceName>,
+    pub(crate) now: Vec<UnitName>,
     /// One after another.
     pub(crate) sequential: bool,
 }
@@ -105,37 +107,52 @@ pub(crate) struct Want {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Action {
     /// Make layers, ids, network and bundle. Answer: `Prepared` or `Unmade`.
-    Prepare(ServiceName, u64),
+    Prepare(UnitName, u64),
     /// Give up a preparation early; it is answered all the same.
-    Abandon(ServiceName),
+    Abandon(UnitName),
     /// Have the keeper create it. Answer: `Created` or `Unmade`.
-    Create(ServiceName, u64),
+    Create(UnitName, u64),
     /// Probe until it passes, it ends, or this time is over. Answer: `Healthy` or `Late`.
-    Probe(ServiceName, u64, Duration),
+    Probe(UnitName, u64, Duration),
     /// Go on probing what is ready. Answers: `Sick`, `Well`, in turns.
-    Watch(ServiceName, u64),
+    Watch(UnitName, u64),
     /// Answer `Steady` after this time.
-    Steady(ServiceName, u64, Duration),
+    Steady(UnitName, u64, Duration),
     /// Answer `Retry` after this time.
-    Retry(ServiceName, u64, Duration),
+    Retry(UnitName, u64, Duration),
+    /// Lead connections to those that are ready now, and to no others. Every action after it comes when that is in
+    /// force, or is in line behind it.
+    Spread,
+    /// Once no new connection is led to it, and it has accepted those that were, or this time is over, answer
+    /// `Withdrawn`.
+    Withdraw(UnitName, u64, Duration),
+    /// A change that went from replica to replica was stopped, because `by` failed; `spared` go on as they are.
+    Halted {
+        /// The service.
+        service: ServiceName,
+        /// The unit that failed.
+        by: UnitName,
+        /// Those whose turn did not come.
+        spared: Vec<UnitName>,
+    },
     /// Stop probing.
-    EndProbe(ServiceName),
+    EndProbe(UnitName),
     /// Send this signal. Answer, at last: `Exited`.
-    Signal(ServiceName, i32),
+    Signal(UnitName, i32),
     /// SIGKILL. Answer: `Exited`.
-    Kill(ServiceName),
+    Kill(UnitName),
     /// Answer `GraceOver` after this time, and not after the one that was said before.
-    Grace(ServiceName, u64, Duration),
+    Grace(UnitName, u64, Duration),
     /// Remove what the preparation made.
-    Discard(ServiceName),
+    Discard(UnitName),
     /// The time of a scheduled job came: tell what became of it.
-    Due(ServiceName, Due),
+    Due(UnitName, Due),
     /// Its row changed.
-    Report(ServiceName),
+    Report(UnitName),
     /// It failed: tell why.
-    Explain(ServiceName),
+    Explain(UnitName),
     /// It is no longer part of the ecosystem.
-    Forget(ServiceName),
+    Forget(UnitName),
     /// All has ended: the instance is finished.
     Finish,
 }

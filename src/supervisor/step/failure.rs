@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::event::Action;
-use super::{close, present};
+use super::{close, present, roll};
 use crate::config::ecosystem::OnUnhealthy;
 use crate::supervisor::unit::{End, Next, Stage, Unit};
 use crate::supervisor::units::State;
@@ -91,7 +91,7 @@ pub(super) fn take_along(state: &mut State, name: &str, actions: &mut Vec<Action
         .map(|(name, _)| name.clone())
         .collect();
     for follower in followers {
-        close(state, &follower, &End::Stopped, Next::Start, actions);
+        roll::renew(state, &follower, actions);
         take_along(state, &follower, actions);
     }
 }

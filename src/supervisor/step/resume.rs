@@ -26,6 +26,7 @@ pub(crate) fn resume(unit: &mut Unit, standing: Standing, lives: bool, ended: bo
     unit.turn = standing.turn;
     unit.record = standing.record;
     unit.sick = standing.sick;
+    unit.roll = standing.roll;
     let (stage, tidings) = match (standing.stage, lives) {
         (Stage::Prepared | Stage::Starting, true) => (Stage::Starting, Tidings::Created),
         (Stage::Starting, false) if ended => (Stage::Starting, Tidings::Died),

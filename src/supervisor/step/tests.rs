@@ -1,6 +1,7 @@
 //! Scripted event sequences: no clock, no process.
 
 mod failures;
+mod rolls;
 mod schedule;
 mod storm;
 
@@ -11,6 +12,8 @@ use crate::supervisor::unit::{Need, Traits};
 
 fn traits(needs: &[(&str, Condition)]) -> Traits {
     Traits {
+        service: String::new(),
+        replica: None,
         needs: needs
             .iter()
             .map(|(name, condition)| Need {
@@ -31,11 +34,20 @@ fn traits(needs: &[(&str, Condition)]) -> Traits {
     }
 }
 
+/// The only sandbox of the service with its name, unless it says otherwise.
+fn alone(name: &str, traits: &Traits) -> Traits {
+    let mut traits = traits.clone();
+    if traits.service.is_empty() {
+        traits.service = name.to_owned();
+    }
+    traits
+}
+
 fn want(units: &[(&str, Traits)]) -> Event {
     Event::Want(Want {
         units: units
             .iter()
-            .map(|(name, traits)| ((*name).to_owned(), traits.clone()))
+            .map(|(name, traits)| ((*name).to_owned(), alone(name, traits)))
             .collect(),
         run: units.iter().map(|(name, _)| (*name).to_owned()).collect(),
         ..Want::default()
@@ -59,6 +71,9 @@ fn words(actions: &[Action]) -> Vec<String> {
                 Action::Forget(name) => format!("forget {name}"),
                 Action::Finish => "finish".to_owned(),
                 Action::Retry(name, ..) => format!("retry {name}"),
+                Action::Spread => "spread".to_owned(),
+                Action::Withdraw(name, ..) => format!("withdraw {name}"),
+                Action::Halted { by, spared, .. } => format!("halted by {by}: {}", spared.join(" ")),
                 Action::Due(name, outcome) => format!("{outcome:?} {name}"),
                 Action::EndProbe(_) | Action::Grace(..) | Action::Report(_) => return None,
                 Action::Watch(..) | Action::Steady(..) => return None,

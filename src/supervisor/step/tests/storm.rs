@@ -11,19 +11,41 @@ use crate::supervisor::unit::Standing;
 
 /// What the world owes an answer for.
 #[derive(Default)]
-struct World {
+pub(super) struct World {
     preparing: BTreeSet<(ServiceName, u64)>,
     creating: BTreeSet<(ServiceName, u64)>,
     alive: BTreeSet<ServiceName>,
     told: BTreeSet<ServiceName>,
     waiting: BTreeSet<(ServiceName, u64)>,
+    /// Who is taken out of the spread, and who has been.
+    withdrawing: BTreeSet<(ServiceName, u64)>,
+    withdrawn: BTreeSet<(ServiceName, u64)>,
+    /// Who gets connections.
+    led_to: BTreeSet<ServiceName>,
     finished: bool,
 }
 
 impl World {
-    fn take(&mut self, actions: Vec<Action>) {
+    pub(super) fn take(&mut self, actions: Vec<Action>, state: &State) {
         for action in actions {
             match action {
+                Action::Spread => {
+                    let ready = state.spread.values().flat_map(|spread| &spread.ready);
+                    self.led_to = ready.cloned().collect();
+                }
+                Action::Withdraw(name, run, _) => {
+                    assert!(!self.led_to.contains(&name), "rules come first: {name}");
+                    self.withdrawing.insert((name, run));
+                }
+                Action::Signal(name, _) if !state.ending && state.is_spread(&name) => {
+                    let run = state.units[&name].run;
+                    assert!(
+                        self.withdrawn.contains(&(name.clone(), run)),
+                        "told too early: {name}"
+                    );
+                    assert!(!self.led_to.contains(&name), "led to: {name}");
+                    self.told.insert(name);
+                }
                 Action::Prepare(name, run) => assert!(self.preparing.insert((name, run))),
                 Action::Create(name, run) => {
                     assert!(!self.alive.contains(&name), "{name} would run twice");
@@ -46,7 +68,7 @@ impl World {
     }
 
     /// Answers one debt; the number chooses which.
-    fn answer(&mut self, choice: usize, fails: bool) -> Option<Event> {
+    pub(super) fn answer(&mut self, choice: usize, fails: bool) -> Option<Event> {
         if let Some((name, run)) = pick(&self.preparing, choice) {
             self.preparing.remove(&(name.clone(), run));
             return Some(if fails {
@@ -70,13 +92,21 @@ impl World {
             self.waiting.remove(&(name.clone(), run));
             return Some(Event::Retry(name, run));
         }
+        if let Some((name, run)) = pick(&self.withdrawing, choice) {
+            self.withdrawing.remove(&(name.clone(), run));
+            self.withdrawn.insert((name.clone(), run));
+            return Some(Event::Withdrawn(name, run));
+        }
         let name = pick(&self.told, choice)?;
         Some(self.die(&name))
     }
 
     /// The supervisor dies and another takes over: answers that were under way are lost, creations are done or not.
-    fn succession(&mut self, state: &mut State) {
+    pub(super) fn succession(&mut self, state: &mut State) {
         self.preparing.clear();
+        self.withdrawing.clear();
+        self.withdrawn.clear();
+        self.told.clear();
         self.waiting.clear();
         for (index, (name, _)) in std::mem::take(&mut self.creating).into_iter().enumerate() {
             if index % 2 == 0 {
@@ -107,12 +137,23 @@ impl World {
                 }
                 Tidings::None => continue,
             };
-            self.take(step(state, event));
+            let actions = step(state, event);
+            self.take(actions, state);
         }
-        self.take(step(state, Event::Stop(Vec::new())));
+        let actions = step(state, Event::Stop(Vec::new()));
+        self.take(actions, state);
     }
 
-    fn die(&mut self, name: &str) -> Event {
+    pub(super) fn is_alive(&self, name: &str) -> bool {
+        self.alive.contains(name)
+    }
+
+    /// Everything was said to be over, and nothing lives.
+    pub(super) fn is_over(&self) -> bool {
+        self.finished && self.alive.is_empty()
+    }
+
+    pub(super) fn die(&mut self, name: &str) -> Event {
         self.told.remove(name);
         self.alive.remove(name);
         exit(name, 1)
@@ -137,6 +178,7 @@ proptest! {
             let needs: Vec<_> = needs.iter().filter(|m| **m < n && clockwork[**m] > 2).map(|m| (names[*m].as_str(), Condition::Healthy)).collect();
             let mut traits = traits(&needs);
             let all = [Restart::Proven, Restart::No, Restart::OnFailure(Some(2)), Restart::Always, Restart::UnlessStopped];
+            traits.service.clone_from(&names[n]);
             traits.restart = all[policies[n]];
             traits.on_unhealthy = [OnUnhealthy::None, OnUnhealthy::Restart, OnUnhealthy::Stop][policies[n] % 3];
             traits.needs.iter_mut().for_each(|need| need.restart = policies[n] > 2);
@@ -169,17 +211,22 @@ proptest! {
                 _ => world.answer(which, flag),
             };
             if let Some(event) = event {
-                world.take(step(&mut state, event));
+                let actions = step(&mut state, event);
+                world.take(actions, &state);
             }
         }
-        world.take(step(&mut state, Event::Down { kill: false, grace: None }));
+        let actions = step(&mut state, Event::Down { kill: false, grace: None });
+        world.take(actions, &state);
         let mut turns = 0;
         while let Some(event) = world.answer(turns, false) {
-            world.take(step(&mut state, event));
-            world.take(step(&mut state, Event::Due(names[turns % names.len()].clone())));
+            let actions = step(&mut state, event);
+            world.take(actions, &state);
+            let due = Event::Due(names[turns % names.len()].clone());
+            let actions = step(&mut state, due);
+            world.take(actions, &state);
             turns += 1;
             prop_assert!(turns < 1000, "{state:?}");
         }
-        prop_assert!(world.finished && world.alive.is_empty(), "{state:?}");
+        prop_assert!(world.is_over(), "{state:?}");
     }
 }
