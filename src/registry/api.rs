@@ -167,9 +167,25 @@ pub struct NewToken {
     )]
     pub scopes: Vec<String>,
     /// Seconds until it ends; never when absent.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole")]
     #[schemars(range(min = 1, max = 3_155_760_000_u64))]
     pub expires_in_s: Option<u64>,
+}
+
+/// A whole number, also as `60.0`, which JSON Schema counts as one.
+fn whole<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    let Some(number) = Option::<serde_json::Number>::deserialize(from)? else {
+        return Ok(None);
+    };
+    let float = || {
+        number
+            .as_f64()
+            .filter(|float| float.fract() == 0.0 && (0.0..1e15).contains(float))
+    };
+    let whole = number.as_u64().or_else(|| float().map(|float| float as u64));
+    whole
+        .map(Some)
+        .ok_or_else(|| serde::de::Error::custom("Input should be a whole number of seconds"))
 }
 
 /// A token, without what makes it work.

@@ -105,7 +105,7 @@ fn shape<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
 const SEARCH: (&str, &str, Shape) = (
     "search",
     "Part of a name, description or tag, or words of the README",
-    |_| schemars::json_schema!({"type": "string", "maxLength": 64}),
+    |_| schemars::json_schema!({"type": "string", "maxLength": reads::MAX_SEARCH}),
 );
 const NAMESPACE: (&str, &str, Shape) = (
     "namespace",

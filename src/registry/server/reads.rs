@@ -16,8 +16,8 @@ use crate::registry::version::Selector;
 /// Artifacts of a page when no limit is asked for, and at most.
 pub(crate) const PAGE: usize = 1000;
 
-/// Longest search text.
-const MAX_SEARCH: usize = 256;
+/// Characters of a search text.
+pub(crate) const MAX_SEARCH: usize = 256;
 
 /// `GET /health`.
 pub(crate) async fn health(_: Call) -> Result<Response<Body>, Fault> {
@@ -58,11 +58,14 @@ pub(crate) async fn page(call: &Call, limit: usize) -> Result<Page, Fault> {
     let readable = call.caller.readable(|| Ok(app.store.namespaces()?))?;
     let text = |name: &str| call.query(name).filter(|text| !text.is_empty());
     let search = text("search");
-    if search.as_ref().is_some_and(|search| search.len() > MAX_SEARCH) {
+    if search
+        .as_ref()
+        .is_some_and(|search| search.chars().count() > MAX_SEARCH)
+    {
         return Err(Fault::parameter(
             "query",
             "search",
-            format!("at most {MAX_SEARCH} bytes"),
+            format!("at most {MAX_SEARCH} characters"),
         ));
     }
     let namespace = match text("namespace") {
