@@ -5,6 +5,7 @@ mod live;
 mod logs;
 mod registry;
 mod scale;
+mod steer;
 mod test;
 mod wait;
 
@@ -19,6 +20,7 @@ pub use live::{StatsArguments, TopArguments, UiArguments};
 pub use logs::LogsArguments;
 pub use registry::*;
 pub use scale::ScaleArguments;
+pub use steer::{RestartArguments, StartArguments, StopArguments};
 pub use test::TestArguments;
 pub use wait::WaitArguments;
 
@@ -275,39 +277,6 @@ pub struct RunArguments {
 pub struct AttachArguments {
     /// An ecosystem file or its folder
     pub config: Option<PathBuf>,
-}
-
-/// Arguments of `start`.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  pactown start web\n  pactown start api web")]
-pub struct StartArguments {
-    /// Services; a scheduled job is run now
-    #[arg(required = true, value_name = "SERVICE")]
-    pub services: Vec<String>,
-}
-
-/// Arguments of `stop`.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  pactown stop web\n  pactown stop --with-dependents db")]
-pub struct StopArguments {
-    /// Services
-    #[arg(required = true, value_name = "SERVICE")]
-    pub services: Vec<String>,
-    /// Also those that need them
-    #[arg(long)]
-    pub with_dependents: bool,
-}
-
-/// Arguments of `restart`.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  pactown restart api\n  pactown restart --with-dependents api")]
-pub struct RestartArguments {
-    /// Services
-    #[arg(required = true, value_name = "SERVICE")]
-    pub services: Vec<String>,
-    /// Also those that need them
-    #[arg(long)]
-    pub with_dependents: bool,
 }
 
 /// Arguments of `validate` and `config`.

@@ -35,6 +35,7 @@ mod service;
 mod storage;
 mod top;
 mod tree;
+mod units;
 
 pub use ecosystem::Ecosystem;
 pub use health::{Written, health_check};

@@ -115,8 +115,17 @@ fn from_the_host(address: &str, count: usize) -> BTreeMap<String, usize> {
     seen
 }
 
-fn even(names: &[&str], each: usize) -> BTreeMap<String, usize> {
-    names.iter().map(|name| ((*name).to_owned(), each)).collect()
+fn names(counts: &BTreeMap<String, usize>) -> Vec<&str> {
+    counts.keys().map(String::as_str).collect()
+}
+
+/// These have answered and nobody else, each its share; rules that are replaced meanwhile begin their turn anew.
+#[track_caller]
+fn evenly(counts: BTreeMap<String, usize>, expected: &[&str]) {
+    assert_eq!(names(&counts), expected, "{counts:?}");
+    let (least, most) = (counts.values().min(), counts.values().max());
+    let (least, most) = (least.expect("a count"), most.expect("a count"));
+    assert!(most - least <= 3, "{counts:?}");
 }
 
 /// The address that a neighbour knows the service by.
@@ -169,7 +178,7 @@ fn kill_the_supervisor() {
     let supervisor = processes("pactown:super", "crew");
     let pid = nix::unistd::Pid::from_raw(supervisor[0]);
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("kill");
-    eventually("another supervisor", Duration::from_secs(10), || {
+    eventually("another supervisor", Duration::from_secs(30), || {
         let now = processes("pactown:super", "crew");
         !now.is_empty() && now != supervisor
     });
@@ -194,15 +203,12 @@ fn replicas_answer_in_turns_by_name_address_and_port() {
     let machine = Machine::take();
     let town = crew(", replicas: 3");
     town.ok(&["up", "-d"]);
-    assert_eq!(from_inside(&town, "api", 30), even(&["1", "2", "3"], 10));
-    assert_eq!(from_inside(&town, &shared(&town), 30), even(&["1", "2", "3"], 10));
-    assert_eq!(from_inside(&town, "api-2.pactown.internal", 4), even(&["2"], 4));
-    let published = town.address("api-1");
-    assert_eq!(from_the_host(&published, 30), even(&["1", "2", "3"], 10));
-    assert_eq!(
-        from_the_host(&format!("{}:8000", shared(&town)), 30),
-        even(&["1", "2", "3"], 10)
-    );
+    let all = ["1", "2", "3"];
+    evenly(from_inside(&town, "api", 30), &all);
+    evenly(from_inside(&town, &shared(&town), 30), &all);
+    evenly(from_inside(&town, "api-2.pactown.internal", 4), &["2"]);
+    evenly(from_the_host(&town.address("api-1"), 30), &all);
+    evenly(from_the_host(&format!("{}:8000", shared(&town)), 30), &all);
     let rows = town.services();
     assert_eq!(
         (&rows[1]["service"], &rows[1]["replica"]),
@@ -242,16 +248,16 @@ fn who_is_not_ready_gets_nothing_and_without_anyone_all_are_refused() {
     town.ok(&["up", "-d"]);
     let published = town.address("api-1");
     town.inside("api-2", "touch /tmp/sick");
-    eventually("the sick one is left out", Duration::from_secs(10), || {
-        from_the_host(&published, 6) == even(&["1", "3"], 3)
+    eventually("the sick one is left out", Duration::from_secs(30), || {
+        names(&from_the_host(&published, 6)) == ["1", "3"]
     });
-    assert_eq!(from_inside(&town, "api", 10), even(&["1", "3"], 5));
+    evenly(from_inside(&town, "api", 10), &["1", "3"]);
     town.ok(&["stop", "api-3"]);
-    assert_eq!(from_inside(&town, "api", 5), even(&["1"], 5));
-    assert_eq!(from_the_host(&published, 5), even(&["1"], 5));
+    evenly(from_inside(&town, "api", 5), &["1"]);
+    evenly(from_the_host(&published, 5), &["1"]);
     town.inside("api-2", "rm /tmp/sick");
-    eventually("it is led to again", Duration::from_secs(10), || {
-        from_the_host(&published, 6) == even(&["1", "2"], 3)
+    eventually("it is led to again", Duration::from_secs(30), || {
+        names(&from_the_host(&published, 6)) == ["1", "2"]
     });
     town.ok(&["stop", "api"]);
     refused(&published);
@@ -262,7 +268,7 @@ fn who_is_not_ready_gets_nothing_and_without_anyone_all_are_refused() {
     );
     assert!(text.contains("ConnectionRefusedError"), "{text}");
     town.ok(&["start", "api"]);
-    assert_eq!(from_inside(&town, "api", 9), even(&["1", "2", "3"], 3));
+    evenly(from_inside(&town, "api", 9), &["1", "2", "3"]);
     town.ok(&["down"]);
     machine.assert_clean();
 }
@@ -280,12 +286,12 @@ fn scaling_starts_and_stops_the_highest_numbers_and_touches_nothing_else() {
         "{told}"
     );
     assert_eq!(pids(&town, &["api-1", "api-2", "web"]), before);
-    assert_eq!(from_inside(&town, "api", 8), even(&["1", "2", "3", "4"], 2));
+    evenly(from_inside(&town, "api", 8), &["1", "2", "3", "4"]);
     town.ok(&["restart", "web"]);
     assert_eq!(town.services().len(), 5, "only 'up' goes back to the file");
     let four = pids(&town, &["api-1", "api-2", "api-3", "api-4"]);
     town.ok(&["scale", "api=3"]);
-    eventually("the fourth is gone", Duration::from_secs(10), || {
+    eventually("the fourth is gone", Duration::from_secs(30), || {
         town.services().len() == 4
     });
     assert_eq!(pids(&town, &["api-1", "api-2", "api-3"]), four[..3]);
@@ -301,14 +307,14 @@ fn scaling_starts_and_stops_the_highest_numbers_and_touches_nothing_else() {
         told.contains("stop api-3: scaled to 3 by hand, the file says 2"),
         "{told}"
     );
-    eventually("the third is gone", Duration::from_secs(10), || {
+    eventually("the third is gone", Duration::from_secs(30), || {
         town.services().len() == 3
     });
     assert_eq!(pids(&town, &["api-1", "api-2"]), before[..2]);
     let (_, err) = town.expect(2, &["scale", "appi=2"]);
     assert!(err.contains("did you mean 'api'"), "{err}");
     town.ok(&["scale", "api=0"]);
-    eventually("none is left", Duration::from_secs(10), || {
+    eventually("none is left", Duration::from_secs(30), || {
         states(&town) == ["web running"]
     });
     refused(&format!("{}:8000", shared(&town)));
@@ -332,7 +338,7 @@ fn a_service_gets_and_loses_its_replicas_without_a_gap() {
         told.contains("stays in") && told.contains("stop api: scaled to 2"),
         "{told}"
     );
-    eventually("the plain one has made room", Duration::from_secs(20), || {
+    eventually("the plain one has made room", Duration::from_secs(60), || {
         states(&town) == ["web running", "api-1 running", "api-2 running"]
             || states(&town) == ["api-1 running", "api-2 running", "web running"]
     });
@@ -341,12 +347,12 @@ fn a_service_gets_and_loses_its_replicas_without_a_gap() {
     assert_eq!(answered.keys().collect::<Vec<_>>(), ["1", "2"]);
     assert_eq!((town.pid("web"), shared(&town)), (web, address.clone()));
     town.ok(&["up", "-d"]);
-    eventually("the replicas have made room", Duration::from_secs(20), || {
+    eventually("the replicas have made room", Duration::from_secs(60), || {
         town.services().len() == 2
     });
     clients.finish(&town, 0);
-    assert_eq!(from_inside(&town, "api", 4), even(&["plain"], 4));
-    assert_eq!(from_the_host(&published, 4), even(&["plain"], 4));
+    evenly(from_inside(&town, "api", 4), &["plain"]);
+    evenly(from_the_host(&published, 4), &["plain"]);
     assert_eq!(town.inside("api", "cat /app/mark"), "kept");
     assert_eq!((town.pid("web"), shared(&town)), (web, address));
     town.ok(&["down"]);
@@ -385,7 +391,7 @@ impl Clients {
             }
             failures
         });
-        eventually("the neighbour asks", Duration::from_secs(20), || {
+        eventually("the neighbour asks", Duration::from_secs(60), || {
             town.run(&["exec", "web", "test", "-e", "/tmp/count"])
                 .status
                 .success()
@@ -508,14 +514,14 @@ fn a_change_goes_on_when_the_supervisor_dies_in_the_middle() {
     let clients = Clients::start(&town, &town.address("api-1"));
     let before = pids(&town, &["api-1", "api-2", "api-3"]);
     let mut command = town.spawn(&["restart", "api"]);
-    eventually("the first one starts anew", Duration::from_secs(20), || {
+    eventually("the first one starts anew", Duration::from_secs(60), || {
         town.service("api-1")["pid"]
             .as_i64()
             .is_some_and(|pid| pid != i64::from(before[0]))
     });
     kill_the_supervisor();
     let _ = command.wait();
-    eventually("all are new", Duration::from_secs(30), || {
+    eventually("all are new", Duration::from_secs(90), || {
         let rows = town.services();
         rows.iter().filter(|row| row["service"] == "api").all(|row| {
             let pid = row["pid"].as_i64().unwrap_or(0);
@@ -523,7 +529,7 @@ fn a_change_goes_on_when_the_supervisor_dies_in_the_middle() {
         })
     });
     clients.finish(&town, 0);
-    assert_eq!(from_inside(&town, "api", 9), even(&["1", "2", "3"], 3));
+    evenly(from_inside(&town, "api", 9), &["1", "2", "3"]);
     town.ok(&["down"]);
     machine.assert_clean();
 }

@@ -118,20 +118,9 @@ fn start(directory: &Path, supervisor: Vec<OsString>) -> io::Result<(Keeper, Flo
     let _ = nix::unistd::setsid();
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     // Before anything else is touched: of two keepers the second leaves without a trace.
-    let lock = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(directory.join("keeper.lock"))?;
-    let lock =
-        Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| io::Error::from(errno))?;
+    let lock = lock(directory)?;
     failpoint::hit("keeper-locked")?;
-    let mut mask = SigSet::empty();
-    mask.add(Signal::SIGCHLD);
-    ENDING.iter().for_each(|signal| mask.add(*signal));
-    mask.thread_block()?;
-    let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+    let signals = signals()?;
     let listener = listen(&directory.join("keeper.sock"))?;
     failpoint::hit("keeper-listening")?;
     let mut keeper = Keeper {
@@ -170,6 +159,29 @@ fn start(directory: &Path, supervisor: Vec<OsString>) -> io::Result<(Keeper, Flo
     failpoint::hit("supervisor-started")?;
     announce()?;
     Ok((keeper, lock))
+}
+
+/// Held from the keeper's first to its last moment: who cannot have it is the second.
+fn lock(directory: &Path) -> io::Result<Flock<File>> {
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(directory.join("keeper.lock"))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| io::Error::from(errno))
+}
+
+/// Signals come as something to read, in the loop's own time.
+fn signals() -> io::Result<SignalFd> {
+    let mut mask = SigSet::empty();
+    mask.add(Signal::SIGCHLD);
+    ENDING.iter().for_each(|signal| mask.add(*signal));
+    mask.thread_block()?;
+    Ok(SignalFd::with_flags(
+        &mask,
+        SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK,
+    )?)
 }
 
 /// A stale socket of a dead keeper is replaced: the lock proves that nobody listens on it.

@@ -8,6 +8,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 pub use super::exceptions::{Device, Exceptions, Seccomp};
+pub use super::units::{MOST_REPLICAS, UnitName, replica_number, taken_by_replica, unit_name};
 
 /// Where something stands in a source file: 1-based line and column (in characters).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -20,37 +21,6 @@ pub struct Place {
 
 /// A valid service name: a DNS label, `[a-z0-9][a-z0-9-]{0,62}`.
 pub type ServiceName = String;
-
-/// The name of one sandbox: its service's, or `<service>-<n>` for the nth replica. A DNS label too.
-pub type UnitName = String;
-
-/// Most replicas of one service.
-pub const MOST_REPLICAS: u32 = 500;
-
-/// The name of the sandbox of `service`, or of its replica with this number.
-pub fn unit_name(service: &str, replica: Option<u32>) -> UnitName {
-    match replica {
-        None => service.to_owned(),
-        Some(number) => format!("{service}-{number}"),
-    }
-}
-
-/// The first of `names` that one of so many replicas of `service` would have too.
-pub fn taken_by_replica<'a>(
-    service: &str,
-    count: u32,
-    names: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
-    let mut names = names.into_iter();
-    names.find(|name| replica_number(service, name).is_some_and(|number| number <= count))
-}
-
-/// The number of the replica of `service` whose name is `unit`; `None` for any other name.
-pub fn replica_number(service: &str, unit: &str) -> Option<u32> {
-    let text = unit.strip_prefix(service)?.strip_prefix('-')?;
-    let number = text.parse().ok().filter(|number| *number > 0)?;
-    (unit_name(service, Some(number)) == unit).then_some(number)
-}
 
 /// One ecosystem file, resolved and valid.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

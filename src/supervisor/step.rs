@@ -7,15 +7,16 @@ mod failure;
 pub(super) mod resume;
 mod roll;
 mod schedule;
+mod wish;
 
 use std::time::Duration;
 
-use super::unit::{Awaits, CRASH_LOOP, End, Next, Record, Roll, Stage, Turn, Unit};
+use super::unit::{Awaits, CRASH_LOOP, End, Next, Roll, Stage, Turn, Unit};
 use super::units::State;
-use crate::config::ecosystem::UnitName;
 use advance::{advance, report, tell_to_end};
 use failure::{fail, retry, sick, steady, take_along, well};
 use schedule::{disarm, due};
+use wish::take_wish;
 
 pub(crate) use event::{Action, Due, Event, Want};
 pub(super) use failure::STEADY;
@@ -78,98 +79,6 @@ fn apply(state: &mut State, event: Event, actions: &mut Vec<Action>) {
 /// The unit, when `run` is its present one: answers to earlier runs mean nothing.
 fn present<'a>(state: &'a mut State, name: &str, run: u64) -> Option<&'a mut Unit> {
     state.units.get_mut(name).filter(|unit| unit.run == run)
-}
-
-fn take_wish(state: &mut State, want: Want, actions: &mut Vec<Action>) {
-    if state.ending {
-        return;
-    }
-    state.sequential = want.sequential;
-    let gone: Vec<_> = state
-        .units
-        .keys()
-        .filter(|name| !want.units.iter().any(|(wanted, _)| wanted == *name))
-        .cloned()
-        .collect();
-    for name in &gone {
-        let successors = is_replaced_by(state, name, &want);
-        disarm(state, name);
-        roll::retire(state, name, successors, actions);
-    }
-    // A scheduled job is made anew for its next run; the present one goes on.
-    let waits = |name: &UnitName| {
-        let own = want.units.iter().find(|(own, _)| own == name);
-        own.is_some_and(|(_, traits)| traits.schedule.is_some()) && !want.now.contains(name)
-    };
-    let waiting: Vec<_> = want.run.iter().filter(|name| waits(name)).cloned().collect();
-    let renew: Vec<_> = want.renew.iter().filter(|name| !waits(name)).cloned().collect();
-    let Want { units, run, .. } = want;
-    for (name, traits) in units {
-        if state
-            .units
-            .get(&name)
-            .is_some_and(|unit| unit.traits.schedule.is_some() != traits.schedule.is_some())
-        {
-            disarm(state, &name);
-            close(state, &name, &End::Stopped, Next::Stay, actions);
-        }
-        match state.units.get_mut(&name) {
-            Some(unit) => unit.traits = traits,
-            None => drop(state.units.insert(name, Unit::new(traits))),
-        }
-    }
-    for name in &renew {
-        forgive(state, name);
-        roll::renew(state, name, actions);
-        if state
-            .units
-            .get(name)
-            .is_some_and(|unit| unit.traits.replica.is_none())
-        {
-            take_along(state, name, actions);
-        }
-    }
-    for name in &run {
-        let Some(unit) = state.units.get_mut(name) else {
-            continue;
-        };
-        // It is what is wished now, or waits for its turn to be.
-        if unit.roll == Roll::Spared || unit.roll == Roll::Waits(Next::Vanish) {
-            unit.roll = Roll::None;
-        }
-        unit.turn.armed = unit.traits.schedule.is_some();
-        if waiting.contains(name) {
-            continue;
-        }
-        // A job that is done stays done; `renew` names it when it must run again.
-        let done = unit.stage == Stage::Rest(End::Completed) && !unit.turn.armed;
-        if let Stage::Backoff { .. } = unit.stage {
-            unit.stage = Stage::Rest(End::Stopped);
-        }
-        if matches!(unit.stage, Stage::Closing { .. }) || (matches!(unit.stage, Stage::Rest(_)) && !done) {
-            unit.record = Record::default();
-            unit.next = Next::Start;
-        }
-    }
-}
-
-/// Whether units of another kind come in its place: replicas for the one of a plain service, or that one for them.
-fn is_replaced_by(state: &State, name: &str, want: &Want) -> bool {
-    let Some(unit) = state.units.get(name) else {
-        return false;
-    };
-    let (service, number) = (&unit.traits.service, unit.traits.replica);
-    let takes_over = |(other, traits): &(String, super::unit::Traits)| {
-        traits.service == *service && traits.replica.is_some() != number.is_some() && want.run.contains(other)
-    };
-    want.units.iter().any(takes_over)
-}
-
-/// Somebody asked for its start: what it did before does not count any more.
-fn forgive(state: &mut State, name: &str) {
-    if let Some(unit) = state.units.get_mut(name) {
-        unit.record = Record::default();
-    }
 }
 
 fn down(state: &mut State, kill: bool, grace: Option<Duration>, actions: &mut Vec<Action>) {

@@ -1,8 +1,9 @@
 //! Jobs that the wall clock starts: what happens when their time has come. Which time that is, is worked out in
 //! [`crate::supervisor::agenda`].
 
+use super::close;
 use super::event::{Action, Due};
-use super::{close, forgive};
+use super::wish::forgive;
 use crate::config::ecosystem::Overlap;
 use crate::supervisor::unit::{End, Next, Stage, Turn, Unit};
 use crate::supervisor::units::State;

@@ -210,20 +210,17 @@ proptest! {
                 }
                 _ => world.answer(which, flag),
             };
-            if let Some(event) = event {
-                let actions = step(&mut state, event);
-                world.take(actions, &state);
-            }
+            let actions = event.map(|event| step(&mut state, event));
+            world.take(actions.unwrap_or_default(), &state);
         }
         let actions = step(&mut state, Event::Down { kill: false, grace: None });
         world.take(actions, &state);
         let mut turns = 0;
         while let Some(event) = world.answer(turns, false) {
-            let actions = step(&mut state, event);
-            world.take(actions, &state);
-            let due = Event::Due(names[turns % names.len()].clone());
-            let actions = step(&mut state, due);
-            world.take(actions, &state);
+            for event in [event, Event::Due(names[turns % names.len()].clone())] {
+                let actions = step(&mut state, event);
+                world.take(actions, &state);
+            }
             turns += 1;
             prop_assert!(turns < 1000, "{state:?}");
         }
