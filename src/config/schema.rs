@@ -259,7 +259,7 @@ mod tests {
         assert_eq!(service.as_object().map(Map::len), Some(SERVICE.len()));
         assert_eq!(service["port"]["anyOf"][0]["maximum"], 65535);
         assert_eq!(service["replicas"]["anyOf"][0]["minimum"], 0);
-        assert_eq!(service["read_only"]["enum"], json!([true, null]));
+        assert_eq!(service["target"]["enum"], json!(["web", null]));
         assert!(service["restart"]["anyOf"][0]["pattern"].is_string());
     }
 }
