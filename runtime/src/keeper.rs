@@ -108,13 +108,19 @@ pub fn run(directory: &Path, supervisor: Vec<OsString>) -> ExitCode {
     }
 }
 
-fn start(directory: &Path, supervisor: Vec<OsString>) -> io::Result<(Keeper, Flock<File>)> {
-    // Whoever started us is putting us into a control group; nothing may be born outside of it.
+/// Whoever started us is putting us into a control group: nothing may be born outside of it.
+fn wait_for_go() -> io::Result<()> {
     let mut word = Vec::new();
     io::stdin().read_to_end(&mut word)?;
-    if word != GO {
-        return Err(io::Error::other("nobody let it begin"));
+    if word == GO {
+        Ok(())
+    } else {
+        Err(io::Error::other("nobody let it begin"))
     }
+}
+
+fn start(directory: &Path, supervisor: Vec<OsString>) -> io::Result<(Keeper, Flock<File>)> {
+    wait_for_go()?;
     let _ = nix::unistd::setsid();
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     // Before anything else is touched: of two keepers the second leaves without a trace.
