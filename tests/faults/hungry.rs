@@ -26,7 +26,7 @@ name: memory
 services:
   server: {readme: server.md, port: 8000, health_check: /}
   eats: {readme: eats.md, restart: 'no', limits: {memory: 64M}}
-  feeds: {readme: feeds.md, limits: {memory: 64M}}
+  feeds: {readme: feeds.md, restart: always, limits: {memory: 64M}}
 ";
     let eat = "python3 -c \"len(b'x' * 10**9)\"";
     let (eats, feeds) = (
@@ -58,7 +58,7 @@ services:
     if v2 {
         eventually("it ends with its child, and is started anew", SOON, || {
             let row = town.service("feeds");
-            row["restarts"] == 1 && row["state"] == "running"
+            row["restarts"].as_u64() >= Some(1) && row["state"] == "running"
         });
         assert_ne!(town.pid("feeds"), before.1);
         let events = town.ok(&["events"]);
