@@ -113,7 +113,8 @@ impl Neighbour {
         let stop = Arc::clone(&enough);
         let thread = std::thread::spawn(move || {
             let (mut times, mut errors) = (Vec::new(), Vec::new());
-            while !stop.load(Ordering::Relaxed) {
+            // A fault may be over sooner than it takes to ask often enough.
+            while !stop.load(Ordering::Relaxed) || times.len() < 20 {
                 let started = Instant::now();
                 errors.extend(http_get(&address, "/").err());
                 times.push(started.elapsed());
@@ -132,9 +133,6 @@ impl Neighbour {
         assert_eq!(errors, Vec::<String>::new(), "a neighbour suffered");
         times.sort();
         let late = times[times.len() * 95 / 100];
-        assert!(
-            times.len() > 10 && late < patient(Duration::from_millis(500)),
-            "{late:?}"
-        );
+        assert!(late < patient(Duration::from_millis(500)), "{late:?}");
     }
 }
