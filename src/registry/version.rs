@@ -46,11 +46,7 @@ impl FromStr for Selector {
         if let Ok(version) = parse(text) {
             return Ok(Self::Exact(version));
         }
-        let shown: String = text
-            .chars()
-            .take(MAX_TEXT)
-            .flat_map(char::escape_default)
-            .collect();
+        let shown = visible(text);
         if text.len() > MAX_TEXT {
             return Err(format!("'{shown}…' is no version range"));
         }
@@ -75,15 +71,17 @@ impl fmt::Display for Selector {
 /// # Errors
 /// What is wrong, with the text made visible.
 pub fn parse(text: &str) -> Result<Version, String> {
-    let shown: String = text
-        .chars()
-        .take(MAX_TEXT)
-        .flat_map(char::escape_default)
-        .collect();
+    let shown = visible(text);
     if text.len() > MAX_TEXT {
         return Err(format!("version '{shown}…' is too long"));
     }
     Version::parse(text).map_err(|error| format!("version '{shown}' is not MAJOR.MINOR.PATCH: {error}"))
+}
+
+/// The beginning of what somebody wrote, fit for a message.
+fn visible(text: &str) -> String {
+    let beginning = text.chars().take(MAX_TEXT);
+    beginning.flat_map(char::escape_default).collect()
 }
 
 /// What makes a version unique: everything but the build metadata, which has no precedence.
