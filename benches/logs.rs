@@ -35,16 +35,18 @@ fn main() {
     println!("medians of {ROUNDS} rounds; ratio = log / file of the same round\n");
     for (name, megabytes, writer) in WRITERS {
         let place = town(&directory, writer);
-        let (mut files, mut logs, mut ratios) = (vec![], vec![], vec![]);
+        let (mut files, mut cats, mut logs, mut ratios) = (vec![], vec![], vec![], vec![]);
         for _ in 0..ROUNDS {
             let (file, log) = (to_file(&place, megabytes, writer), to_log(&place, megabytes));
+            cats.push(to_file(&place, megabytes, &format!("{writer} | cat")));
             files.push(file);
             logs.push(log);
             ratios.push(log / file);
         }
         println!(
-            "{name}: file {:.0} MB/s, log {:.0} MB/s, ratio {:.2}",
+            "{name}: file {:.0} MB/s, through cat {:.0} MB/s, log {:.0} MB/s, ratio {:.2}",
             median(&mut files),
+            median(&mut cats),
             median(&mut logs),
             median(&mut ratios)
         );
