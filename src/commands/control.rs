@@ -1,7 +1,7 @@
 //! `start`, `stop`, `restart`, `scale`: single services of a running instance.
 
 use super::follow::{self, Outcome, Signals, View};
-use super::{Context, privilege, up, wish};
+use super::{Context, privilege, wish};
 use crate::cli;
 use crate::control::api::{Phase, ScaleRequest, ServiceRequest};
 use crate::control::client::ProgressStream;
@@ -58,7 +58,7 @@ fn each(context: &Context, verb: &str, services: &[String], with_dependents: boo
         "stop" => None,
         _ => {
             let wish = wish::load(context, Some(&file))?;
-            up::known(&wish, services)?;
+            wish::known(&wish, services)?;
             Some(Box::new(wish.desired))
         }
     };

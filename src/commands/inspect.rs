@@ -1,6 +1,6 @@
 //! `inspect`: what holds a running service, read from the kernel; and the exposure of a systemd unit that would hold it so.
 
-use super::{Context, privilege, ps, stats, up, wish};
+use super::{Context, privilege, ps, stats, wish};
 use crate::cli;
 use crate::config::ecosystem::Egress;
 use crate::error::Error;
@@ -10,7 +10,7 @@ pub(super) fn run(context: &Context, arguments: &cli::InspectArguments) -> Resul
     privilege::require_root()?;
     let wish = wish::load(context, None)?;
     let name = &arguments.service;
-    up::known(&wish, std::slice::from_ref(name))?;
+    wish::known(&wish, std::slice::from_ref(name))?;
     let rows = ps::living(&wish.desired.instance)?.ok_or_else(stats::not_running)?;
     let row = rows.into_iter().find(|row| row.name == *name);
     let (pid, loosened) = row

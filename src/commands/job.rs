@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::{Context, exec, privilege, up, wish};
+use super::{Context, exec, privilege, wish};
 use crate::cli;
 use crate::error::Error;
 use crate::markpact::Recipe;
@@ -28,7 +28,7 @@ pub(super) fn run(
         });
     }
     let wish = wish::load(context, None)?;
-    up::known(&wish, std::slice::from_ref(&service))?;
+    wish::known(&wish, std::slice::from_ref(&service))?;
     let job = find(&wish.desired.recipes[&service], &job)?;
     privilege::require_root()?;
     let command = exec::Command {

@@ -54,7 +54,7 @@ pub(super) fn schema(context: &Context) -> Result<(), Error> {
 
 pub(super) fn env(context: &Context, arguments: &cli::ServiceArguments) -> Result<(), Error> {
     let wish = wish::load(context, None)?;
-    up::known(&wish, std::slice::from_ref(&arguments.service))?;
+    wish::known(&wish, std::slice::from_ref(&arguments.service))?;
     let unit = unit(&wish, &arguments.service);
     // Without its toolchain a service cannot start, but all else about it can be told.
     let extras = match preparation(&wish.desired, &unit) {
@@ -199,7 +199,7 @@ fn first_line(text: &str) -> String {
 /// The bundle's `config.json` while the service runs, else the one that would be made.
 pub(super) fn spec(context: &Context, arguments: &cli::ServiceArguments) -> Result<(), Error> {
     let wish = wish::load(context, None)?;
-    up::known(&wish, std::slice::from_ref(&arguments.service))?;
+    wish::known(&wish, std::slice::from_ref(&arguments.service))?;
     let unit = unit(&wish, &arguments.service);
     let bundle = wish.desired.instance.bundle(&unit);
     let existing = fs::read(bundle.join("config.json")).ok();

@@ -19,7 +19,7 @@ pub(super) const WORKERS: usize = 4;
 pub(super) fn run(context: &Context, arguments: &cli::UpArguments) -> Result<(), Error> {
     let (config, services) = cli::split_config(&arguments.targets);
     let wish = wish::load(context, config.as_deref())?;
-    known(&wish, &services)?;
+    wish::known(&wish, &services)?;
     if arguments.dry_run {
         return super::dry_run::run(context, &wish, &services);
     }
@@ -44,32 +44,6 @@ pub(super) fn run(context: &Context, arguments: &cli::UpArguments) -> Result<(),
         detached,
     };
     follow::block_on(up.run(&request))
-}
-
-/// Every name is a service, or one of its replicas.
-pub(super) fn known(wish: &Wish, names: &[String]) -> Result<(), Error> {
-    let services = &wish.desired.ecosystem.services;
-    let is_there = |name: &&String| services.contains_key(*name) || wish.roster.has(name);
-    let Some(unknown) = names.iter().find(|name| !is_there(name)) else {
-        return Ok(());
-    };
-    let nearest = services
-        .keys()
-        .max_by(|a, b| strsim::jaro(a, unknown).total_cmp(&strsim::jaro(b, unknown)))
-        .filter(|name| strsim::jaro(name, unknown) > 0.7);
-    Err(Error::Usage {
-        message: format!(
-            "there is no service '{unknown}' in `{}`",
-            wish.desired.ecosystem.file.display()
-        ),
-        hint: Some(match nearest {
-            Some(name) => format!("did you mean '{name}'?"),
-            None => format!(
-                "there are {}",
-                services.keys().cloned().collect::<Vec<_>>().join(", ")
-            ),
-        }),
-    })
 }
 
 /// How many supervisors are asked after the first.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Context, follow, up, wish};
+use super::{Context, follow, wish};
 use crate::cli;
 use crate::control::Client;
 use crate::control::api::{Goal, Progress, ServiceStatus, WaitRequest};
@@ -69,7 +69,7 @@ pub(super) fn run(context: &Context, arguments: &cli::WaitArguments) -> Result<(
     let outcome = match client(&instance)? {
         Some(client) => follow::block_on(patiently(&instance, client, arguments))?,
         None => {
-            up::known(&wish::load(context, Some(&file))?, &arguments.services)?;
+            wish::known(&wish::load(context, Some(&file))?, &arguments.services)?;
             nothing_runs(arguments.goal)
         }
     };

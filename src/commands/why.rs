@@ -1,6 +1,6 @@
 //! `why`: one cause, what shows it, what to do next; for one service, or for all that are not as they should be.
 
-use super::{Context, privilege, ps, up, wish};
+use super::{Context, privilege, ps, wish};
 use crate::cli;
 use crate::control::api::ServiceStatus;
 use crate::desired::Desired;
@@ -11,7 +11,7 @@ pub(super) fn run(context: &Context, arguments: &cli::WhyArguments) -> Result<()
     privilege::require_root()?;
     let wish = wish::load(context, None)?;
     if let Some(service) = &arguments.service {
-        up::known(&wish, std::slice::from_ref(service))?;
+        wish::known(&wish, std::slice::from_ref(service))?;
     }
     let rows = ps::living(&wish.desired.instance)?;
     let facts = facts::gather(&wish.desired.instance, &wish.desired, rows.as_deref());

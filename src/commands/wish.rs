@@ -28,6 +28,32 @@ pub(crate) struct Wish {
     pub(crate) warnings: Vec<Problem>,
 }
 
+/// Every name is a service, or one of its replicas.
+pub(super) fn known(wish: &Wish, names: &[String]) -> Result<(), Error> {
+    let services = &wish.desired.ecosystem.services;
+    let is_there = |name: &&String| services.contains_key(*name) || wish.roster.has(name);
+    let Some(unknown) = names.iter().find(|name| !is_there(name)) else {
+        return Ok(());
+    };
+    let nearest = services
+        .keys()
+        .max_by(|a, b| strsim::jaro(a, unknown).total_cmp(&strsim::jaro(b, unknown)))
+        .filter(|name| strsim::jaro(name, unknown) > 0.7);
+    Err(Error::Usage {
+        message: format!(
+            "there is no service '{unknown}' in `{}`",
+            wish.desired.ecosystem.file.display()
+        ),
+        hint: Some(match nearest {
+            Some(name) => format!("did you mean '{name}'?"),
+            None => format!(
+                "there are {}",
+                services.keys().cloned().collect::<Vec<_>>().join(", ")
+            ),
+        }),
+    })
+}
+
 /// Reads everything. Warnings are shown, also when something else is wrong.
 ///
 /// # Errors

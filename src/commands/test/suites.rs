@@ -37,7 +37,7 @@ pub(super) fn load(context: &Context, arguments: &TestArguments) -> Result<Plan,
         targets => {
             let (config, services) = cli::split_config(targets);
             let wish = wish::load(context, config.as_deref())?;
-            up::known(&wish, &services)?;
+            wish::known(&wish, &services)?;
             (wish.desired, services, false)
         }
     };
