@@ -61,7 +61,7 @@ impl Engine {
             Action::Due(name, outcome) => self.tell_due(&name, outcome),
             Action::Report(name) => self.report(&name),
             Action::Explain(name) => self.explain(name),
-            Action::Forget(name) => self.forget(&name),
+            Action::Forget(name) => self.forget(&name).await,
             Action::Finish => self.finish().await,
         }
     }
@@ -269,7 +269,7 @@ impl Engine {
         });
     }
 
-    fn forget(&mut self, name: &str) {
+    async fn forget(&mut self, name: &str) {
         self.strike(name);
         self.fingerprints.shift_remove(name);
         self.exits.remove(name);
@@ -277,7 +277,7 @@ impl Engine {
         // The service's own address and ports outlive the one unit that had its name.
         let stays = |name: &str| ecosystem.is_some_and(|ecosystem| ecosystem.services.contains_key(name));
         if !stays(name) {
-            super::ports::release(&self.keeper, name);
+            super::ports::release(&self.keeper, name).await;
             if let Some(network) = &mut self.network {
                 network.published.shift_remove(name);
                 network.addresses.shift_remove(name);

@@ -43,7 +43,7 @@ impl Engine {
                 let _ = answer.send(());
             }
             Request::Scale(request, answer) => self.on_scale(request, answer).await,
-            Request::Wait(request, answer) => self.on_wait(request, answer),
+            Request::Wait(request, answer) => self.on_wait(request, answer).await,
             Request::Service(name, verb, request, answer) => {
                 self.on_service(name, verb, request, answer).await
             }
@@ -104,7 +104,7 @@ impl Engine {
         .await;
     }
 
-    fn on_wait(&mut self, request: WaitRequest, answer: Answer) {
+    async fn on_wait(&mut self, request: WaitRequest, answer: Answer) {
         if self.site.is_none() {
             let _ = answer.send(Err(refusal("nothing was asked to run yet", 1)));
             return;
@@ -121,7 +121,7 @@ impl Engine {
         }
         let awaited = Awaited::Reached(units, request.goal);
         self.stream(answer, awaited, false, Vec::new());
-        self.audience.settle(&self.state);
+        self.settle_audience().await;
     }
 
     async fn on_service(&mut self, name: ServiceName, verb: Verb, request: ServiceRequest, answer: Answer) {
@@ -263,6 +263,7 @@ impl Engine {
         if unused {
             self.remember_ending();
         }
+        self.chronicle.settle().await;
         let _ = answer.send(Err(refusal));
         if unused {
             self.end_in_order().await;

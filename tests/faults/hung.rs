@@ -107,7 +107,7 @@ fn shell(script: &str) {
     assert!(output.status.success(), "{script}: {told}");
 }
 
-/// Where the logs of `s` are.
+/// Where the logs and events of the instance are.
 fn directory(town: &Town, name: &str) -> PathBuf {
     let rows: serde_json::Value = serde_json::from_str(&town.ok(&["ls", "--json"])).expect("json");
     let rows = rows.as_array().expect("array");
@@ -115,15 +115,13 @@ fn directory(town: &Town, name: &str) -> PathBuf {
         .iter()
         .filter_map(|row| row["instance"].as_str().or(row["name"].as_str()));
     let mut ours = names.filter(|found| found.starts_with(name));
-    Path::new("/var/log/pactown")
-        .join(ours.next().expect("instance"))
-        .join("s")
+    Path::new("/var/log/pactown").join(ours.next().expect("instance"))
 }
 
 #[test]
 fn a_disk_that_hangs_stops_nobody_and_the_log_says_what_is_missing() {
     let machine = Machine::take();
-    let yaml = "name: hung\nservices:\n  s: {readme: s.md}\n  t: {readme: t.md}\n";
+    let yaml = "name: hung\nservices:\n  s: {readme: s.md}\n  t: {readme: t.md}\n  u: {readme: t.md, restart: always}\n";
     let files = [("s.md", &*counter(6)), ("t.md", &*readme("exec sleep 1000"))];
     let town = Town::new("hung", yaml, &files);
     town.ok(&["up", "-d"]);
@@ -133,6 +131,8 @@ fn a_disk_that_hangs_stops_nobody_and_the_log_says_what_is_missing() {
     town.ok(&["up", "-d"]);
     sleep(Duration::from_millis(500));
     disk.freeze();
+    let before = town.pid("u");
+    signal(before, Signal::SIGKILL);
     // Most of the time that the service has is over before it may go on.
     for _ in 0..12 {
         let asked = Instant::now();
@@ -141,8 +141,13 @@ fn a_disk_that_hangs_stops_nobody_and_the_log_says_what_is_missing() {
         assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
         sleep(Duration::from_millis(250));
     }
+    assert_ne!(town.pid("u"), before, "it was started again meanwhile");
     disk.thaw();
     eventually("it has come to its end", SOON, || ended(&town));
+    eventually("its restart is told in the end", SOON, || {
+        let told = town.ok(&["events", "--json", "u"]);
+        told.contains(&format!("\"pid\":{}", town.pid("u")))
+    });
     let (found, end) = numbers(&town);
     // It was not made to wait until the disk went on.
     assert!(end > 50_000, "{end}");
@@ -169,7 +174,7 @@ fn a_disk_that_hangs_stops_nobody_and_the_log_says_what_is_missing() {
     eventually("the writer has written and gone", SOON, || {
         processes("pactown:logs", "hung-").is_empty()
     });
-    let log = std::fs::read_to_string(disk.place.join("current.log")).expect("log");
+    let log = std::fs::read_to_string(disk.place.join("s/current.log")).expect("log");
     assert!(
         log.contains(" system F ended by signal"),
         "the last line came later"

@@ -39,7 +39,8 @@ impl Keeper {
                 Ok(Some(What::Done))
             }
             Call::Release { key } => {
-                self.held.remove(&format!("hold:{key}"));
+                let held = self.held.remove(&format!("hold:{key}"));
+                held.iter().flatten().for_each(unlock);
                 Ok(Some(What::Done))
             }
             Call::Held { key } => {
@@ -48,6 +49,11 @@ impl Keeper {
             }
             Call::Helper { id, argv, uid, gid } => self.help(&id, &argv, (uid, gid), descriptors),
             Call::Forget { id } => self.forget(&id),
+            // Answered once the lines are written.
+            Call::Append { log, lines } => {
+                self.append(to, log, &lines);
+                Ok(None)
+            }
             Call::List => Ok(Some(self.list())),
             Call::Shutdown => {
                 self.end();
@@ -286,6 +292,12 @@ impl Keeper {
                 .collect(),
         }
     }
+}
+
+/// Ends a lock (flock(2)) at once, for all copies of the descriptor: a child that was just cloned has one until it comes to
+/// closing it, and on a busy machine the next who wants the lock would be refused meanwhile.
+fn unlock(descriptor: &OwnedFd) {
+    let _ = rustix::fs::flock(descriptor, rustix::fs::FlockOperation::Unlock);
 }
 
 fn output_pipe() -> io::Result<(OwnedFd, OwnedFd)> {

@@ -129,6 +129,7 @@ impl Keeper {
                 self.resume_outputs()?;
             }
         }
+        self.tend_notes();
         for id in std::mem::take(&mut self.unwritten) {
             self.settle(&id)?;
         }
