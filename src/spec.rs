@@ -21,6 +21,7 @@ mod etc;
 pub mod ids;
 mod masks;
 mod mounts;
+pub mod portable;
 mod process;
 mod resources;
 pub mod seccomp;

@@ -22,6 +22,7 @@ mod logs;
 mod loosened;
 mod markpact;
 mod network;
+mod oci;
 mod probes;
 mod python_tool;
 mod readme;
