@@ -1,6 +1,6 @@
 //! The log writer is killed, and the disk below a log hangs.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -107,17 +107,6 @@ fn shell(script: &str) {
     assert!(output.status.success(), "{script}: {told}");
 }
 
-/// Where the logs and events of the instance are.
-fn directory(town: &Town, name: &str) -> PathBuf {
-    let rows: serde_json::Value = serde_json::from_str(&town.ok(&["ls", "--json"])).expect("json");
-    let rows = rows.as_array().expect("array");
-    let names = rows
-        .iter()
-        .filter_map(|row| row["instance"].as_str().or(row["name"].as_str()));
-    let mut ours = names.filter(|found| found.starts_with(name));
-    Path::new("/var/log/pactown").join(ours.next().expect("instance"))
-}
-
 #[test]
 fn a_disk_that_hangs_stops_nobody_and_the_log_says_what_is_missing() {
     let machine = Machine::take();
@@ -125,7 +114,7 @@ fn a_disk_that_hangs_stops_nobody_and_the_log_says_what_is_missing() {
     let files = [("s.md", &*counter(6)), ("t.md", &*readme("exec sleep 1000"))];
     let town = Town::new("hung", yaml, &files);
     town.ok(&["up", "-d"]);
-    let place = directory(&town, "hung-");
+    let place = town.logs();
     town.ok(&["down"]);
     let disk = Disk::over(place, town.path().join("image"));
     town.ok(&["up", "-d"]);
