@@ -5,3 +5,4 @@ pub(crate) mod ledger;
 pub(crate) mod observe;
 pub(crate) mod registry;
 pub(crate) mod town;
+pub(crate) mod wheels;
