@@ -6,6 +6,7 @@ mod logs;
 mod registry;
 mod scale;
 mod steer;
+mod supply;
 mod test;
 mod wait;
 
@@ -21,6 +22,7 @@ pub use logs::LogsArguments;
 pub use registry::*;
 pub use scale::ScaleArguments;
 pub use steer::{RestartArguments, StartArguments, StopArguments};
+pub use supply::{LockArguments, SupplyArguments};
 pub use test::TestArguments;
 pub use wait::WaitArguments;
 
@@ -93,6 +95,8 @@ pub enum Command {
     Exec(ExecArguments),
     /// Run one README on its own, or a job of a running service
     Run(RunArguments),
+    /// Write down what READMEs, dependencies and toolchains are, so that others run the same
+    Lock(LockArguments),
     /// Run the tests that stand in the READMEs
     Test(TestArguments),
     /// Come back to an ecosystem that runs in the background
@@ -192,6 +196,9 @@ pub struct UpArguments {
     /// Start everything anew, also what has not changed
     #[arg(long)]
     pub force_recreate: bool,
+    /// Where dependencies come from.
+    #[command(flatten)]
+    pub supply: SupplyArguments,
 }
 
 /// Arguments of `down`.
@@ -268,6 +275,9 @@ pub struct RunArguments {
     /// Set a variable
     #[arg(short, long, value_name = "NAME=VALUE", value_parser = assignment)]
     pub env: Vec<String>,
+    /// Where dependencies come from.
+    #[command(flatten)]
+    pub supply: SupplyArguments,
 }
 
 /// Arguments of `attach`.

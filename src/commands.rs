@@ -14,6 +14,7 @@ mod exec;
 mod follow;
 mod inspect;
 mod job;
+mod lock;
 mod logs;
 mod preflight;
 mod privilege;
@@ -22,6 +23,7 @@ mod registry;
 mod run;
 mod show;
 mod stats;
+mod supply;
 mod terminal;
 mod test;
 mod top;
@@ -102,6 +104,7 @@ fn dispatch(context: &Context, command: &Command) -> Result<(), Error> {
         Command::Logs(arguments) => logs::run(context, arguments),
         Command::Exec(arguments) => exec::run(context, arguments),
         Command::Run(arguments) => run::run(context, arguments),
+        Command::Lock(arguments) => lock::run(context, arguments),
         Command::Test(arguments) => test::run(context, arguments),
         Command::Attach(arguments) => attach::run(context, arguments),
         Command::Start(arguments) => control::start(context, arguments),

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Ecosystem;
 use crate::config::ecosystem::ServiceName;
 use crate::instance::Instance;
+use crate::lockfile::Lockfile;
 use crate::markpact::Recipe;
 
 /// The whole wish, self-contained: no file of the user's is read again after this.
@@ -22,6 +23,20 @@ pub struct Desired {
     pub recipes: IndexMap<ServiceName, Recipe>,
     /// Who asked.
     pub caller: Caller,
+    /// Where dependencies come from.
+    #[serde(default)]
+    pub supply: Supply,
+}
+
+/// Where dependencies come from.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Supply {
+    /// The lock file beside the ecosystem file, when there is one.
+    pub lock: Option<Lockfile>,
+    /// What is not as it says is an error (`--locked`).
+    pub locked: bool,
+    /// Nothing is fetched (`--offline`).
+    pub offline: bool,
 }
 
 /// The person (or CI job) behind the command: `sudo`'s invoking user, else the user itself.
@@ -82,6 +97,7 @@ pub(crate) mod tests {
                 path: vec![],
                 env: IndexMap::new(),
             },
+            supply: Supply::default(),
         }
     }
 

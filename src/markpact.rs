@@ -17,6 +17,7 @@ mod files;
 mod findings;
 mod http_test;
 mod infer;
+mod marks;
 mod paths;
 mod programs;
 mod reader;
@@ -81,6 +82,7 @@ pub fn parse(readme: &Path, text: &str) -> Result<Recipe, Problems> {
         tests,
         endpoints: endpoints::read(text),
         others,
+        marks: marks::read(&blocks),
         notes,
     })
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::HostFacts;
 use crate::identity::IdRange;
+use crate::lockfile::{Language, Resolution};
 use crate::markpact::Recipe;
 use crate::markpact::recipe::{DepsLanguage, FileBlock, TextBlock};
 use crate::spec::Bundle;
@@ -24,6 +25,9 @@ mod key;
 pub mod layers;
 mod node;
 mod python;
+mod record;
+mod resolution;
+mod resolve;
 pub mod settings;
 mod setup;
 mod tools;
@@ -32,6 +36,7 @@ pub mod upper;
 pub use build::make;
 pub use failure::PrepareError;
 pub use layers::Layers;
+pub use resolve::{Known, resolve};
 pub use settings::BuildSettings;
 pub use tools::Tools;
 
@@ -58,6 +63,8 @@ pub enum Content {
         python: Toolchain,
         /// uv instead of pip.
         uv: Option<Toolchain>,
+        /// What is installed, when it is locked.
+        locked: Option<Resolution>,
     },
     /// `/app/node_modules`.
     Node {
@@ -65,14 +72,16 @@ pub enum Content {
         packages: Vec<(usize, String)>,
         /// Node.js.
         node: Toolchain,
-        /// Whether the README has a `package.json`, and a lock file beside it.
-        manifest: node::Manifest,
+        /// Digest over what the README asks for.
+        wanted: String,
+        /// What is installed, when it is locked.
+        locked: Option<Resolution>,
+        /// The files of a locked build: path inside, content.
+        files: Vec<(PathBuf, String)>,
     },
     /// What the README's `setup` blocks write below `/app`.
     Setup(Vec<TextBlock>),
 }
-
-pub use node::Manifest;
 
 impl LayerPlan {
     /// The word for it in messages: `files`, `python`, `node`, `setup`.
@@ -82,6 +91,63 @@ impl LayerPlan {
             Content::Python { .. } => "python",
             Content::Node { .. } => "node",
             Content::Setup(_) => "setup",
+        }
+    }
+
+    /// The language whose dependencies are in it.
+    pub fn language(&self) -> Option<Language> {
+        match self.content {
+            Content::Python { .. } => Some(Language::Python),
+            Content::Node { .. } => Some(Language::Node),
+            Content::Files(_) | Content::Setup(_) => None,
+        }
+    }
+
+    /// Digest over the dependencies that the README asks for, as a lock has it.
+    pub fn wanted(&self) -> Option<String> {
+        match &self.content {
+            Content::Python { requirements, .. } => Some(python::wanted(requirements)),
+            Content::Node { wanted, .. } => Some(wanted.clone()),
+            Content::Files(_) | Content::Setup(_) => None,
+        }
+    }
+
+    /// What a lock has its dependencies resolved to.
+    pub fn locked(&self) -> Option<&Resolution> {
+        match &self.content {
+            Content::Python { locked, .. } | Content::Node { locked, .. } => locked.as_ref(),
+            Content::Files(_) | Content::Setup(_) => None,
+        }
+    }
+
+    /// The dependencies that the README asks for, for messages.
+    pub fn requirements(&self) -> &[(usize, String)] {
+        match &self.content {
+            Content::Python { requirements, .. } => requirements,
+            Content::Node { packages, .. } => packages,
+            Content::Files(_) | Content::Setup(_) => &[],
+        }
+    }
+
+    /// What of dependencies is in it, in a few words.
+    pub fn summary(&self) -> String {
+        let names: Vec<&str> = match self.locked() {
+            Some(locked) if !locked.packages.is_empty() => {
+                let packages = locked.packages.iter();
+                packages.filter_map(|package| package.split(' ').next()).collect()
+            }
+            _ => self
+                .requirements()
+                .iter()
+                .map(|(_, text)| text.as_str())
+                .collect(),
+        };
+        match names.as_slice() {
+            [] => format!("what its {} layer holds", self.kind()),
+            [first, second, third, rest @ ..] if rest.len() > 1 => {
+                format!("{first}, {second}, {third} and {} more", rest.len())
+            }
+            all => all.join(", "),
         }
     }
 
@@ -138,8 +204,8 @@ pub type RunnerError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Runs build sandboxes. The three calls come in order, from one thread, for each build.
 pub trait BuildRunner {
-    /// Makes ids and network of the build sandbox `name` (a DNS label).
-    fn open(&self, name: &str) -> Result<BuildSite, RunnerError>;
+    /// Makes ids and network of the build sandbox `name` (a DNS label); without `online` it has no way out.
+    fn open(&self, name: &str, online: bool) -> Result<BuildSite, RunnerError>;
     /// Writes the bundle, runs the sandbox to its end, gives every line of its output to `on_line`.
     fn run(
         &self,
@@ -162,32 +228,39 @@ pub struct BuildContext<'a> {
     pub toolchains: &'a Toolchains,
     /// pip's, npm's and proxies' settings of the invoking user.
     pub settings: &'a BuildSettings,
+    /// Nothing is fetched: a layer of dependencies that is not there is an error, and builds have no network.
+    pub offline: bool,
+    /// A toolchain of another version than the lock names is an error.
+    pub strict: bool,
 }
 
-/// The layers of a recipe: files first, then dependencies, then what is set up with them. Pure; an error names the toolchain that is missing.
+/// The layers of a recipe: files first, then dependencies, then what is set up with them. Dependencies of which `locked`
+/// has a resolution are those; of others the newest that fit. Pure; an error names the toolchain that is missing.
 pub fn plan(
     recipe: &Recipe,
     toolchains: &Toolchains,
     settings: &BuildSettings,
+    locked: &[Resolution],
 ) -> Result<Vec<LayerPlan>, Missing> {
     let files = key::files(&recipe.files);
     let mut plans = vec![files.clone()];
+    let fitting = |language: Language, wanted: String| {
+        let fits = |one: &&Resolution| one.language == language && one.wanted == wanted;
+        locked.iter().find(fits)
+    };
     let requirements = requirements(recipe, DepsLanguage::Python);
     if !requirements.is_empty() {
-        let python = toolchains.python()?;
-        plans.push(python::plan(
-            requirements,
-            python,
-            toolchains.get("uv"),
-            &files.key,
-            settings,
-        ));
+        let programs = (toolchains.python()?, toolchains.get("uv"));
+        let locked = fitting(Language::Python, python::wanted(&requirements));
+        plans.push(python::plan(requirements, programs, &files.key, settings, locked));
     }
-    let packages = requirements_or_manifest(recipe);
-    if let Some((packages, manifest)) = packages {
+    if let Some(packages) = requirements_or_manifest(recipe) {
         let wanted = !packages.is_empty();
         match toolchains.node() {
-            Ok((node, _)) => plans.push(node::plan(packages, node, manifest, recipe, &files.key, settings)),
+            Ok((node, _)) => {
+                let locked = fitting(Language::Node, node::wanted(&packages, recipe));
+                plans.push(node::plan(packages, node, recipe, &files.key, settings, locked));
+            }
             // A package.json alone may be there for the run block's own use.
             Err(missing) if wanted => return Err(missing),
             Err(_) => {}
@@ -200,6 +273,16 @@ pub fn plan(
     Ok(plans)
 }
 
+/// What a README asks for, by language, with the line where it begins (0 = in a `package.json`) and its digest. Pure.
+pub fn wanted(recipe: &Recipe) -> Vec<(Language, usize, String)> {
+    let first = |requirements: &[(usize, String)]| requirements.first().map_or(0, |(line, _)| *line);
+    let python = requirements(recipe, DepsLanguage::Python);
+    let python = (!python.is_empty()).then(|| (Language::Python, first(&python), python::wanted(&python)));
+    let node = requirements_or_manifest(recipe)
+        .map(|packages| (Language::Node, first(&packages), node::wanted(&packages, recipe)));
+    python.into_iter().chain(node).collect()
+}
+
 fn requirements(recipe: &Recipe, language: DepsLanguage) -> Vec<(usize, String)> {
     let blocks = recipe.deps.iter().filter(|block| block.language == language);
     blocks
@@ -207,10 +290,10 @@ fn requirements(recipe: &Recipe, language: DepsLanguage) -> Vec<(usize, String)>
         .collect()
 }
 
-fn requirements_or_manifest(recipe: &Recipe) -> Option<(Vec<(usize, String)>, Manifest)> {
+fn requirements_or_manifest(recipe: &Recipe) -> Option<Vec<(usize, String)>> {
     let packages = requirements(recipe, DepsLanguage::Node);
     let manifest = node::manifest(&recipe.files);
-    (!packages.is_empty() || manifest.has_dependencies).then_some((packages, manifest))
+    (!packages.is_empty() || manifest.has_dependencies).then_some(packages)
 }
 
 /// What the run sandbox needs for these layers and toolchains: `.venv/bin` and `node_modules/.bin` in front of PATH,

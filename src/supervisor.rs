@@ -26,6 +26,7 @@ mod publish;
 mod reach;
 mod records;
 mod requests;
+mod resolving;
 mod spread;
 mod stamp;
 mod step;

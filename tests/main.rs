@@ -18,6 +18,7 @@ mod isolation;
 mod layers;
 mod lifecycle;
 mod live;
+mod lock;
 mod logs;
 mod loosened;
 mod markpact;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::duration;
+use super::{SupplyArguments, duration};
 
 /// Arguments of `test`.
 #[derive(Debug, Args)]
@@ -37,4 +37,7 @@ pub struct TestArguments {
     /// Run nothing: list READMEs and declared endpoints that no test speaks of
     #[arg(long, conflicts_with_all = ["watch", "junit", "filter"])]
     pub coverage: bool,
+    /// Where dependencies come from.
+    #[command(flatten)]
+    pub supply: SupplyArguments,
 }

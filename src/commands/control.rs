@@ -1,7 +1,7 @@
 //! `start`, `stop`, `restart`, `scale`: single services of a running instance.
 
 use super::follow::{self, Outcome, Signals, View};
-use super::{Context, privilege, wish};
+use super::{Context, privilege, supply, wish};
 use crate::cli;
 use crate::control::api::{Phase, ScaleRequest, ServiceRequest};
 use crate::control::client::ProgressStream;
@@ -59,6 +59,7 @@ fn each(context: &Context, verb: &str, services: &[String], with_dependents: boo
         _ => {
             let wish = wish::load(context, Some(&file))?;
             wish::known(&wish, services)?;
+            supply::sound(&wish.desired)?;
             Some(Box::new(wish.desired))
         }
     };

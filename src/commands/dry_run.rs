@@ -94,7 +94,7 @@ fn rows(
         else {
             continue;
         };
-        let layers = tools.layers(recipe).unwrap_or_else(|missing| {
+        let layers = tools.layers(name, recipe).unwrap_or_else(|missing| {
             context.output.notice(&format!(
                 "{name} cannot start here: {missing}; {}",
                 missing.remedy

@@ -52,7 +52,7 @@ impl<'a> View<'a> {
     pub(super) fn take(&mut self, progress: Progress) -> Option<i32> {
         match progress {
             Progress::Plan { lines } if !self.silent => lines.iter().for_each(|line| self.output.line(line)),
-            Progress::Plan { .. } => {}
+            Progress::Plan { .. } | Progress::Resolved { .. } => {}
             Progress::Service { status } => self.row(*status),
             Progress::Build { service, line } => self.output.build(&service, &line),
             Progress::Notice { text } => self.output.notice(&text),

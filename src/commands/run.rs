@@ -6,7 +6,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 
 use super::follow::{self, LiveLogs, Outcome, Signals, View};
-use super::{Context, job, preflight, privilege, up};
+use super::{Context, job, preflight, privilege, supply, up};
 use crate::cli;
 use crate::config::ecosystem::{
     Egress, Exceptions, Isolation, Limits, OnUnhealthy, Place, Registry, Restart, Service,
@@ -14,7 +14,7 @@ use crate::config::ecosystem::{
 use crate::config::{self, Ecosystem, Written};
 use crate::control::api::{DownRequest, Phase, ServiceStatus, UpRequest};
 use crate::control::client::ProgressStream;
-use crate::desired::{Caller, Desired};
+use crate::desired::{Caller, Desired, Supply};
 use crate::error::Error;
 use crate::instance::{Instance, SCRATCH_ROOT};
 use crate::markpact;
@@ -35,6 +35,7 @@ pub(super) fn run(context: &Context, arguments: &cli::RunArguments) -> Result<()
         once: arguments.once,
         limit: arguments.timeout,
         env: arguments.env.clone(),
+        supply: arguments.supply,
     };
     in_front(context, &arguments.readme, options)
 }
@@ -46,6 +47,7 @@ pub(super) fn job(context: &Context, readme: &Path) -> Result<(), Error> {
         once: true,
         limit: None,
         env: Vec::new(),
+        supply: cli::SupplyArguments::default(),
     };
     in_front(context, readme, options)
 }
@@ -55,20 +57,26 @@ struct Options {
     once: bool,
     limit: Option<Duration>,
     env: Vec<String>,
+    supply: cli::SupplyArguments,
 }
 
 /// An ecosystem of one README as it is written.
 ///
 /// # Errors
-/// All problems of the README; it has nothing to run.
-pub(super) fn on_its_own(readme: &Path) -> Result<Desired, Error> {
+/// All problems of the README; it has nothing to run; as [`supply::alone`].
+pub(super) fn on_its_own(
+    context: &Context,
+    readme: &Path,
+    supply: cli::SupplyArguments,
+) -> Result<Desired, Error> {
     let options = Options {
         port: PORT,
         once: false,
         limit: None,
         env: Vec::new(),
+        supply,
     };
-    desired(read(readme)?, &options)
+    desired(context, read(readme)?, &options)
 }
 
 /// The README, which has something to run.
@@ -89,7 +97,7 @@ fn in_front(context: &Context, readme: &Path, options: Options) -> Result<(), Er
         recipe.workload.kind = WorkloadKind::Job;
     }
     privilege::require_root()?;
-    let desired = desired(recipe, &options)?;
+    let desired = desired(context, recipe, &options)?;
     preflight::check(context, &desired)?;
     make_room()?;
     // It keeps nothing: what it writes goes with the rest of the instance.
@@ -105,7 +113,7 @@ pub(super) fn make_room() -> Result<(), Error> {
 }
 
 /// An ecosystem of this one service.
-fn desired(recipe: Recipe, options: &Options) -> Result<Desired, Error> {
+fn desired(context: &Context, recipe: Recipe, options: &Options) -> Result<Desired, Error> {
     let name = name_of(&recipe.readme);
     let instance = Instance::new(&name, &recipe.readme, None);
     let mut env = IndexMap::new();
@@ -136,12 +144,15 @@ fn desired(recipe: Recipe, options: &Options) -> Result<Desired, Error> {
         },
         services: IndexMap::from([(name.clone(), service)]),
     };
-    Ok(Desired {
+    let mut desired = Desired {
         instance,
         ecosystem,
         recipes: IndexMap::from([(name, recipe)]),
         caller: Caller::detect(),
-    })
+        supply: Supply::default(),
+    };
+    supply::alone(context, &mut desired, &options.supply)?;
+    Ok(desired)
 }
 
 fn service(name: &str, recipe: &Recipe, port: u16, env: IndexMap<String, String>) -> Result<Service, Error> {

@@ -96,7 +96,8 @@ pub(super) fn member<'a>(desired: &'a Desired, name: &str) -> Result<Member<'a>,
 fn preparation(desired: &Desired, unit: &str) -> Result<(Vec<LayerPlan>, Extras), Error> {
     let service = member(desired, unit)?.service;
     let tools = Tools::find(desired);
-    let layers = tools.layers(&desired.recipes[&service.name]).map_err(|missing| {
+    let recipe = &desired.recipes[&service.name];
+    let layers = tools.layers(&service.name, recipe).map_err(|missing| {
         let hint = Some(missing.remedy.to_owned());
         Error::Environment {
             message: missing.to_string(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::follow::{self, LiveLogs, Outcome, Signals, View};
 use super::wish::{self, Wish};
-use super::{Context, preflight, privilege, why};
+use super::{Context, preflight, privilege, supply, why};
 use crate::cli;
 use crate::control::api::{DownRequest, Phase, ServiceStatus, UpRequest};
 use crate::control::client::ProgressStream;
@@ -18,8 +18,9 @@ pub(super) const WORKERS: usize = 4;
 
 pub(super) fn run(context: &Context, arguments: &cli::UpArguments) -> Result<(), Error> {
     let (config, services) = cli::split_config(&arguments.targets);
-    let wish = wish::load(context, config.as_deref())?;
+    let mut wish = wish::load(context, config.as_deref())?;
     wish::known(&wish, &services)?;
+    supply::settle(context, &mut wish.desired, &services, &arguments.supply)?;
     if arguments.dry_run {
         return super::dry_run::run(context, &wish, &services);
     }

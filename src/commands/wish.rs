@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 
-use super::Context;
+use super::{Context, supply};
 use crate::config::ecosystem::{Place, Service};
 use crate::config::{self, Ecosystem};
-use crate::desired::{Caller, Desired};
+use crate::desired::{Caller, Desired, Supply};
 use crate::diagnostics::{Problem, Problems, Severity};
 use crate::error::Error;
 use crate::instance::{Instance, RUN_ROOT};
@@ -90,6 +90,11 @@ pub(crate) fn read(file: &Path, label: Option<&str>, warn: &dyn Fn(&[Problem])) 
         ecosystem,
         recipes,
         caller,
+        // A damaged one is told by those who start something.
+        supply: Supply {
+            lock: supply::read(file).ok().flatten(),
+            ..Supply::default()
+        },
     };
     resolver::default_checks(&mut desired);
     let scale = scale(&desired);

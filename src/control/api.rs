@@ -6,6 +6,7 @@
 //! | `GET /v1/services` | | array of [`ServiceStatus`] |
 //! | `GET /v1/desired` | | [`crate::desired::Desired`] without the caller's environment |
 //! | `POST /v1/up` | [`UpRequest`] | NDJSON stream of [`Progress`] |
+//! | `POST /v1/resolve` | [`ResolveRequest`] | NDJSON stream of [`Progress`], one [`Progress::Resolved`] a service; nothing of it runs |
 //! | `POST /v1/down` | [`DownRequest`] | NDJSON stream of [`Progress`] |
 //! | `POST /v1/attach` | | NDJSON stream of [`Progress`]; its connection owns the run from now on |
 //! | `POST /v1/detach` | | `{}`; the run is nobody's: it outlives every connection |
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::ecosystem::{ServiceName, UnitName};
 use crate::desired::Desired;
+use crate::lockfile::Resolution;
 use crate::roster::{Scale, Seat};
 
 /// `POST /v1/up`.
@@ -44,6 +46,17 @@ pub struct UpRequest {
     pub remove_orphans: bool,
     /// Everything starts anew, changed or not (`--force-recreate`).
     pub force_recreate: bool,
+}
+
+/// `POST /v1/resolve`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ResolveRequest {
+    /// The wish; what it is locked to is not resolved again.
+    pub desired: Box<Desired>,
+    /// The dependencies of these services.
+    pub services: Vec<ServiceName>,
+    /// Of these now, although they were resolved before.
+    pub anew: Vec<ServiceName>,
 }
 
 /// `POST /v1/down`.
@@ -260,6 +273,13 @@ pub enum Progress {
         service: ServiceName,
         /// The line.
         line: String,
+    },
+    /// What the dependencies of a service are resolved to.
+    Resolved {
+        /// The service.
+        service: ServiceName,
+        /// One for each language.
+        resolutions: Vec<Resolution>,
     },
     /// Something the user should read once (a port that moved, a fallback that was taken).
     Notice {

@@ -20,7 +20,8 @@ use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 
 use super::api::{
-    DownRequest, Progress, ScaleRequest, ServiceRequest, ServiceStatus, UpRequest, WaitRequest,
+    DownRequest, Progress, ResolveRequest, ScaleRequest, ServiceRequest, ServiceStatus, UpRequest,
+    WaitRequest,
 };
 use crate::config::ecosystem::ServiceName;
 use crate::desired::Desired;
@@ -39,6 +40,8 @@ pub(crate) enum Request {
     Desired(oneshot::Sender<Option<Desired>>),
     /// `POST /v1/up`.
     Up(Box<UpRequest>, Answer),
+    /// `POST /v1/resolve`.
+    Resolve(Box<ResolveRequest>, Answer),
     /// `POST /v1/down`.
     Down(DownRequest, Answer),
     /// `POST /v1/attach`.
@@ -152,6 +155,7 @@ pub(super) fn router(shared: Shared) -> Router {
         .route("/v1/services", get(services))
         .route("/v1/desired", get(desired))
         .route("/v1/up", post(up))
+        .route("/v1/resolve", post(resolve))
         .route("/v1/down", post(down))
         .route("/v1/attach", post(attach))
         .route("/v1/detach", post(detach))
@@ -212,6 +216,10 @@ async fn desired(State(shared): State<Shared>) -> Response {
 
 async fn up(State(shared): State<Shared>, Json(request): Json<Box<UpRequest>>) -> Response {
     stream(&shared, |answer| Request::Up(request, answer)).await
+}
+
+async fn resolve(State(shared): State<Shared>, Json(request): Json<Box<ResolveRequest>>) -> Response {
+    stream(&shared, |answer| Request::Resolve(request, answer)).await
 }
 
 async fn down(State(shared): State<Shared>, Json(request): Json<DownRequest>) -> Response {

@@ -40,11 +40,12 @@ pub(super) fn read(blocks: &[Block], findings: &mut Findings<'_>) -> Vec<DepsBlo
 
 fn one(block: &Block, findings: &mut Findings<'_>) -> Option<DepsBlock> {
     let language = language(block, findings)?;
-    let lines = block.numbered().filter_map(|(line, text)| {
-        let text = requirement(text);
-        (!text.is_empty()).then(|| (line, text.to_owned()))
-    });
-    let requirements: Vec<(usize, String)> = lines.collect();
+    let continues = language == DepsLanguage::Python;
+    let requirements: Vec<(usize, String)> = logical(block.numbered(), continues)
+        .into_iter()
+        .map(|(line, text)| (line, requirement(&text).to_owned()))
+        .filter(|(_, text)| !text.is_empty())
+        .collect();
     for (line, text) in &requirements {
         check(*line, text, language, findings);
     }
@@ -75,6 +76,26 @@ fn language(block: &Block, findings: &mut Findings<'_>) -> Option<DepsLanguage> 
     None
 }
 
+/// Lines with those joined that end in a backslash, as pip joins them: a requirement with its hashes. Each has the number
+/// of its first line. The last line of a block has none to be joined with.
+fn logical<'t>(lines: impl Iterator<Item = (usize, &'t str)>, continues: bool) -> Vec<(usize, String)> {
+    let mut joined: Vec<(usize, String)> = Vec::new();
+    let mut open = false;
+    for (line, text) in lines {
+        match joined.last_mut().filter(|_| open) {
+            Some((_, before)) => {
+                let end = before.trim_end_matches('\\').trim_end().len();
+                before.truncate(end);
+                before.push(' ');
+                before.push_str(text.trim());
+            }
+            None => joined.push((line, text.trim().to_owned())),
+        }
+        open = continues && joined.last().is_some_and(|(_, text)| text.ends_with('\\'));
+    }
+    joined
+}
+
 /// A line without its comment and the white space around it.
 fn requirement(line: &str) -> &str {
     let is_comment =
@@ -96,8 +117,11 @@ fn check(line: usize, text: &str, language: DepsLanguage, findings: &mut Finding
         };
         findings.error(line, message, help);
     } else if text.ends_with('\\') {
-        let message = format!("the requirement {} continues in the next line", quoted(text));
-        findings.error(line, message, "write one requirement per line");
+        let (what, help) = match language {
+            DepsLanguage::Python => ("continues, and no line follows", "remove the backslash"),
+            _ => ("continues in the next line", "write one requirement per line"),
+        };
+        findings.error(line, format!("the requirement {} {what}", quoted(text)), help);
     } else if text
         .chars()
         .any(|character| character.is_control() && character != '\t')
@@ -145,6 +169,21 @@ mod tests {
         ] {
             assert_eq!(requirement(line), wanted, "{line}");
         }
+    }
+
+    #[test]
+    fn continued_lines_are_one_requirement_with_the_number_of_the_first() {
+        let text = "flask==3.0 \\\n    --hash=sha256:aa \\\n    --hash=sha256:bb\n\nsix\nlast \\";
+        let lines = || text.lines().enumerate();
+        let joined = logical(lines(), true);
+        let wanted = [
+            (0, "flask==3.0 --hash=sha256:aa --hash=sha256:bb"),
+            (3, ""),
+            (4, "six"),
+            (5, "last \\"),
+        ];
+        assert_eq!(joined, wanted.map(|(line, text)| (line, text.to_owned())));
+        assert_eq!(logical(lines(), false).len(), 6);
     }
 
     #[test]

@@ -44,8 +44,22 @@ pub struct Recipe {
     pub endpoints: Vec<(usize, String, String)>,
     /// Blocks kept for later verbs (`build`, `target`, `publish`, …), in document order.
     pub others: Vec<OtherBlock>,
+    /// Every block with its digest, in document order: what a lock file compares.
+    #[serde(default)]
+    pub marks: Vec<Mark>,
     /// Remarks for the user, such as what was inferred; each with a line (0 = none).
     pub notes: Vec<(usize, String)>,
+}
+
+/// A block, whatever it is, by name and digest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// Its kind and what tells it from others of that kind: `file main.py`, `deps python`, `run`.
+    pub label: String,
+    /// SHA-256 over kind, language, attributes and body, in hexadecimal digits. Where it stands does not matter.
+    pub digest: String,
+    /// Its place.
+    pub lines: Lines,
 }
 
 /// `file path=…`.

@@ -7,15 +7,19 @@ use std::path::{Path, PathBuf};
 use pactown_runtime::protocol::ExitStatus;
 
 use super::layers::{LayerError, Step};
+use super::resolution::Unresolved;
 use super::{
     BuildContext, BuildRunner, BuildSite, Content, LayerPlan, Layers, PrepareError, RunnerError, commit,
-    failure, files, node, python, setup,
+    failure, files, node, python, record, setup,
 };
 use crate::config::ecosystem::{Exceptions, Limits};
+use crate::lockfile::Resolution;
 use crate::spec::{self, SandboxPlan, Writable, ids};
 
 /// PATH of every sandbox behind the toolchains' directories.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// The directory of a build that becomes its home.
+const HOME: &str = "home";
 /// Most processes of a build: compilers in parallel.
 const PIDS: u32 = 4096;
 
@@ -32,30 +36,75 @@ pub fn make(
     for plan in plans {
         let lower = stacked(&made);
         let layer = layers.obtain(&plan.key, |making| {
-            let content = match &plan.content {
-                Content::Files(blocks) => files::write(making, blocks)?,
-                _ => Build {
-                    plan,
-                    context,
-                    lower,
-                    making,
-                }
-                .run(runner, on_line)?,
-            };
-            commit::clean(&content)?;
+            if context.offline && plan.language().is_some() {
+                return Err(Failed::Install(Box::new(failure::not_cached(plan))));
+            }
+            let (content, record) = content(plan, context, lower, making, runner, on_line)?;
+            if let Some(Ok(record)) = record {
+                layers.note(&plan.key, &record)?;
+            }
             Ok(content)
         });
         let layer = layer.map_err(|failed: Failed| failed.into_error(plan))?;
+        if context.strict {
+            same_toolchain(layers, plan)?;
+        }
         made.push((rank(&plan.content), layer));
     }
     Ok(stacked(&made))
 }
 
+/// The toolchain that a locked layer was installed with is the one that the lock names.
+fn same_toolchain(layers: &Layers, plan: &LayerPlan) -> Result<(), PrepareError> {
+    let Some(locked) = plan.locked() else {
+        return Ok(());
+    };
+    let present = layers.record::<Resolution>(&plan.key);
+    match present.filter(|present| present.toolchain != locked.toolchain) {
+        Some(present) => Err(PrepareError::Toolchain {
+            language: locked.language,
+            wanted: locked.toolchain.clone(),
+            present: present.toolchain,
+        }),
+        None => Ok(()),
+    }
+}
+
+/// What a build says that it installed.
+type Record = Option<Result<Resolution, Unresolved>>;
+
+/// Makes what is in the layer of `plan` in the directory `making`: which directory below holds it, and what its
+/// dependencies are.
+pub(super) fn content(
+    plan: &LayerPlan,
+    context: BuildContext<'_>,
+    lower: Vec<PathBuf>,
+    making: &Path,
+    runner: &dyn BuildRunner,
+    on_line: &mut dyn FnMut(&LayerPlan, &str),
+) -> Result<(PathBuf, Record), Failed> {
+    let (content, record) = match &plan.content {
+        Content::Files(blocks) => (files::write(making, blocks)?, None),
+        _ => {
+            let build = Build {
+                plan,
+                context,
+                lower,
+                making,
+            };
+            let content = build.run(runner, on_line)?;
+            (content, record::read(plan, &making.join(HOME)))
+        }
+    };
+    commit::clean(&content)?;
+    Ok((content, record))
+}
+
 /// How far from the top a layer is.
-type Rank = u8;
+pub(super) type Rank = u8;
 
 /// What a README says wins over what its setup wrote, and that over what an installer wrote.
-fn rank(content: &Content) -> Rank {
+pub(super) fn rank(content: &Content) -> Rank {
     match content {
         Content::Files(_) => 0,
         Content::Setup(_) => 1,
@@ -63,14 +112,14 @@ fn rank(content: &Content) -> Rank {
     }
 }
 
-fn stacked(made: &[(Rank, PathBuf)]) -> Vec<PathBuf> {
+pub(super) fn stacked(made: &[(Rank, PathBuf)]) -> Vec<PathBuf> {
     let mut made: Vec<&(Rank, PathBuf)> = made.iter().collect();
     made.sort_by_key(|(rank, _)| *rank);
     made.into_iter().map(|(_, layer)| layer.clone()).collect()
 }
 
 /// What can fail while a layer is made, before the layer's kind is known to the message.
-enum Failed {
+pub(super) enum Failed {
     Layer(LayerError),
     Sandbox(RunnerError),
     Install(Box<PrepareError>),
@@ -83,7 +132,7 @@ impl From<LayerError> for Failed {
 }
 
 impl Failed {
-    fn into_error(self, plan: &LayerPlan) -> PrepareError {
+    pub(super) fn into_error(self, plan: &LayerPlan) -> PrepareError {
         let kind = plan.kind();
         match self {
             Self::Layer(source) => PrepareError::Layer { kind, source },
@@ -118,7 +167,7 @@ impl Build<'_> {
             tail.push_back(line.to_owned());
             on_line(self.plan, line);
         };
-        let ended = runner.open(&name).and_then(|site| {
+        let ended = runner.open(&name, !self.context.offline).and_then(|site| {
             let bundle = spec::build(&self.sandbox(&name, &site, &writable));
             runner.run(&name, &bundle, &mut hear)
         });
@@ -143,7 +192,7 @@ impl Build<'_> {
         let writable = Writable {
             upper: at("upper"),
             work: at("work"),
-            home: at("home"),
+            home: at(HOME),
         };
         for path in [&writable.upper, &writable.work, &writable.home] {
             std::fs::create_dir(path).step("create", path)?;
@@ -186,10 +235,10 @@ impl Build<'_> {
 
     fn args(&self) -> Vec<String> {
         match &self.plan.content {
-            Content::Python { python, uv, .. } => python::args(python, uv.as_ref()),
-            Content::Node {
-                packages, manifest, ..
-            } => node::args(packages, *manifest),
+            Content::Python {
+                python, uv, locked, ..
+            } => python::args(python, uv.as_ref(), locked.is_some()),
+            Content::Node { packages, locked, .. } => node::args(packages, locked.is_some()),
             Content::Setup(blocks) => setup::args(blocks),
             Content::Files(_) => Vec::new(),
         }
@@ -197,8 +246,15 @@ impl Build<'_> {
 
     fn files(&self) -> BTreeMap<PathBuf, String> {
         let mut files = self.context.settings.files.clone();
-        if let Content::Python { requirements, .. } = &self.plan.content {
-            files.insert(python::REQUIREMENTS.into(), python::file(requirements));
+        match &self.plan.content {
+            Content::Python {
+                requirements, locked, ..
+            } => {
+                let own = python::files(requirements, locked.as_ref());
+                files.extend(own.map(|(path, text)| (path.into(), text)));
+            }
+            Content::Node { files: own, .. } => files.extend(own.iter().cloned()),
+            Content::Files(_) | Content::Setup(_) => {}
         }
         files
     }

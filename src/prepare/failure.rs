@@ -36,6 +36,35 @@ pub enum PrepareError {
         /// Which one.
         missing: Missing,
     },
+    /// Nothing may be fetched, and the layer is not in the cache.
+    #[error("the {kind} dependencies are not in the cache: {what}")]
+    NotCached {
+        /// Which layer.
+        kind: &'static str,
+        /// What is in it.
+        what: String,
+    },
+    /// The toolchain is not the one that the lock names.
+    #[error(
+        "`{}` has {language} {wanted}, and this machine has {present}",
+        crate::lockfile::NAME
+    )]
+    Toolchain {
+        /// Whose toolchain.
+        language: crate::lockfile::Language,
+        /// The version in the lock.
+        wanted: String,
+        /// The version here.
+        present: String,
+    },
+    /// What was installed cannot be written down.
+    #[error("the {kind} dependencies cannot be locked: {cause}")]
+    Unresolved {
+        /// Which layer.
+        kind: &'static str,
+        /// Why not.
+        cause: String,
+    },
     /// The store of layers could not be used.
     #[error("cannot make the {kind} layer")]
     Layer {
@@ -76,6 +105,10 @@ impl PrepareError {
         match self {
             Self::Install { hint, .. } => hint.as_deref(),
             Self::Missing { missing } => Some(missing.remedy),
+            Self::NotCached { .. } => Some("run it once without `--offline`"),
+            Self::Toolchain { .. } => {
+                Some("install that version, or renew the lock with `pactown lock --update`")
+            }
             _ => None,
         }
     }
@@ -97,11 +130,7 @@ pub(super) fn install(
     status: ExitStatus,
     tail: Vec<String>,
 ) -> PrepareError {
-    let wanted: &[(usize, String)] = match &plan.content {
-        Content::Python { requirements, .. } => requirements,
-        Content::Node { packages, .. } => packages,
-        Content::Files(_) | Content::Setup(_) => &[],
-    };
+    let wanted = plan.requirements();
     let culprit = culprit(wanted, &tail);
     let (line, what) = match (&plan.content, culprit) {
         (Content::Setup(blocks), _) => (
@@ -124,12 +153,24 @@ pub(super) fn install(
     }
 }
 
+/// The failure of `plan`, of which nothing is there and nothing may be fetched.
+pub(super) fn not_cached(plan: &LayerPlan) -> PrepareError {
+    PrepareError::NotCached {
+        kind: plan.kind(),
+        what: plan.summary(),
+    }
+}
+
 fn hint(plan: &LayerPlan, status: ExitStatus) -> Option<String> {
     match (&plan.content, status) {
         (Content::Python { python, .. }, ExitStatus::Code(python::NO_PIP)) => {
             let name = python.program.file_name()?.to_string_lossy().into_owned();
             Some(format!("install pip for it: `apt install {name}-venv`"))
         }
+        _ if plan.locked().is_some() => Some(format!(
+            "`{}` decides what is installed; `pactown lock --update` resolves it anew",
+            crate::lockfile::NAME
+        )),
         _ => None,
     }
 }

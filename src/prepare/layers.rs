@@ -1,9 +1,10 @@
 //! The store of layers: one directory per key, complete or absent. Knows nothing of what is in a layer.
 //!
 //! ```text
-//! <root>/<key>/            a complete layer, owned by root, never changed again
+//! <root>/<key>/            a complete layer, owned by root, never changed again; or a link to one of the same content
 //! <root>/.making-<key>/    one that is being made; only under the key's lock
 //! <root>/.locks/<key>      lock files (flock(2)): freed by the kernel when their holder dies
+//! <root>/.records/<key>    what the dependencies in a layer are, for lock files; written before the layer
 //! ```
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -69,7 +70,74 @@ impl Layers {
 
     /// The complete layer `key`, if it is there.
     pub fn lookup(&self, key: &str) -> Option<PathBuf> {
-        Some(self.root.join(key)).filter(|path| path.is_dir())
+        // What is mounted is no link; one that leads nowhere is no layer.
+        let layer = fs::canonicalize(self.root.join(key)).ok()?;
+        Some(layer).filter(|path| path.is_dir())
+    }
+
+    /// What was recorded of the layer `key`.
+    pub fn record<T: serde::de::DeserializeOwned>(&self, key: &str) -> Option<T> {
+        let text = fs::read(self.records().join(key)).ok()?;
+        serde_json::from_slice(&text).ok()
+    }
+
+    /// Records what is in the layer `key`, which its maker holds the lock of.
+    pub(super) fn note(&self, key: &str, record: &impl serde::Serialize) -> Result<(), LayerError> {
+        let records = self.records();
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&records)
+            .step("create", &records)?;
+        let (path, new) = (records.join(key), records.join(format!(".new-{key}")));
+        let text = serde_json::to_vec(record).map_err(io::Error::other);
+        let text = text.step("write", &new)?;
+        let mut file = File::create(&new).step("create", &new)?;
+        io::Write::write_all(&mut file, &text).step("write", &new)?;
+        file.sync_all().step("sync", &new)?;
+        fs::rename(&new, &path).step("rename", &new)
+    }
+
+    /// Lets the layer `key` be found as `other` too: they hold the same.
+    pub(super) fn alias(&self, key: &str, other: &str) -> Result<(), LayerError> {
+        if self.lookup(other).is_some() {
+            return Ok(());
+        }
+        let making = self.begin(other)?;
+        if self.lookup(other).is_none() {
+            let link = self.root.join(other);
+            making.clear(&link)?;
+            std::os::unix::fs::symlink(key, &link).step("link", &link)?;
+        }
+        Ok(())
+    }
+
+    fn records(&self) -> PathBuf {
+        self.root.join(".records")
+    }
+
+    /// Makes a layer although `key` may be there: `make` answers which directory becomes one, and of which key. One that
+    /// is there already is kept.
+    pub(super) fn renew<E: From<LayerError>>(
+        &self,
+        key: &str,
+        make: impl FnOnce(&Path) -> Result<(PathBuf, String), E>,
+    ) -> Result<PathBuf, E> {
+        let making = self.begin(key)?;
+        let directory = making.directory()?;
+        let made = make(&directory).and_then(|(content, other)| {
+            let _other = if other == key {
+                None
+            } else {
+                Some(self.begin(&other)?)
+            };
+            match self.lookup(&other) {
+                Some(layer) => Ok(layer),
+                None => Ok(making.commit_as(&content, &other)?),
+            }
+        });
+        making.discard();
+        made
     }
 
     /// The layer `key`: the one that is there, else made by `make` in an empty directory that it is given. Whoever
@@ -137,18 +205,32 @@ impl Making<'_> {
         Ok(path)
     }
 
-    /// Makes `content` the layer: on the disk first, then visible, then the rename on the disk.
     fn commit(&self, content: &Path) -> Result<PathBuf, LayerError> {
+        let layer = self.commit_as(content, self.key)?;
+        self.discard();
+        Ok(layer)
+    }
+
+    /// Makes `content` the layer `key`: on the disk first, then visible, then the rename on the disk.
+    fn commit_as(&self, content: &Path, key: &str) -> Result<PathBuf, LayerError> {
         let root = &self.layers.root;
         let handle = File::open(content).step("open", content)?;
         rustix::fs::syncfs(&handle).step("sync", content)?;
-        let layer = root.join(self.key);
+        let layer = root.join(key);
+        self.clear(&layer)?;
         fs::rename(content, &layer).step("rename", content)?;
         File::open(root)
             .and_then(|root| root.sync_all())
             .step("sync", root)?;
-        self.discard();
         Ok(layer)
+    }
+
+    /// Removes a link that leads nowhere.
+    fn clear(&self, layer: &Path) -> Result<(), LayerError> {
+        match fs::symlink_metadata(layer) {
+            Ok(metadata) if metadata.is_symlink() => fs::remove_file(layer).step("remove", layer),
+            _ => Ok(()),
+        }
     }
 
     /// What cannot be removed now is removed by the next one who makes this layer.

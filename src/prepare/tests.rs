@@ -40,6 +40,7 @@ fn recipe(files: Vec<FileBlock>, deps: &[(DepsLanguage, &[&str])]) -> Recipe {
         tests: vec![],
         endpoints: vec![],
         others: vec![],
+        marks: vec![],
         notes: vec![],
     }
 }
@@ -59,7 +60,7 @@ fn toolchains(names: &[&str]) -> Toolchains {
 }
 
 fn keys(recipe: &Recipe, settings: &BuildSettings) -> Vec<String> {
-    let plans = plan(recipe, &toolchains(&["python3", "node", "npm"]), settings).unwrap();
+    let plans = plan(recipe, &toolchains(&["python3", "node", "npm"]), settings, &[]).unwrap();
     plans.into_iter().map(|plan| plan.key).collect()
 }
 
@@ -102,13 +103,13 @@ fn a_package_json_of_the_readme_is_honoured() {
     assert_eq!(keys(&own, &none).len(), 2);
     let empty = recipe(vec![file("package.json", r#"{"type": "module"}"#)], &[]);
     assert_eq!(keys(&empty, &none).len(), 1);
-    assert_eq!(plan(&own, &toolchains(&[]), &none).unwrap().len(), 1);
+    assert_eq!(plan(&own, &toolchains(&[]), &none, &[]).unwrap().len(), 1);
 }
 
 #[test]
 fn a_missing_toolchain_is_named() {
     let python = recipe(vec![], &[(DepsLanguage::Python, &["flask"])]);
-    let missing = plan(&python, &toolchains(&["node"]), &BuildSettings::default()).unwrap_err();
+    let missing = plan(&python, &toolchains(&["node"]), &BuildSettings::default(), &[]).unwrap_err();
     assert_eq!(missing.to_string(), "`python3` was not found in /usr/bin");
 }
 
@@ -119,7 +120,7 @@ struct Pretend {
 }
 
 impl BuildRunner for Pretend {
-    fn open(&self, name: &str) -> Result<BuildSite, RunnerError> {
+    fn open(&self, name: &str, _: bool) -> Result<BuildSite, RunnerError> {
         let bundle = std::env::temp_dir().join(name);
         Ok(BuildSite {
             ids: IdRange { base: 2_000_065_536 },
@@ -177,12 +178,14 @@ impl Store {
             BuildSettings::default(),
             HostFacts::default(),
         );
-        let plans = plan(recipe, &toolchains, &settings).unwrap();
+        let plans = plan(recipe, &toolchains, &settings, &[]).unwrap();
         let context = BuildContext {
             readme: &recipe.readme,
             host: &host,
             toolchains: &toolchains,
             settings: &settings,
+            offline: false,
+            strict: false,
         };
         make(&self.1, &plans, context, runner, &mut |_, _| {})
     }
@@ -269,7 +272,13 @@ fn a_failed_install_names_line_and_requirement_and_leaves_nothing() {
 #[test]
 fn what_a_killed_builder_left_is_cleared_and_never_seen() {
     let store = Store::new("killed");
-    let plans = plan(&flask(), &toolchains(&["python3"]), &BuildSettings::default()).unwrap();
+    let plans = plan(
+        &flask(),
+        &toolchains(&["python3"]),
+        &BuildSettings::default(),
+        &[],
+    )
+    .unwrap();
     let making = store.0.join(format!(".making-{}", plans[1].key));
     fs::create_dir_all(making.join("upper/.venv")).unwrap();
     fs::write(making.join("upper/.venv/half"), "half").unwrap();
@@ -293,7 +302,7 @@ fn the_run_finds_what_was_installed() {
             (DepsLanguage::Node, &["express"]),
         ],
     );
-    let plans = plan(&both, &toolchains, &BuildSettings::default()).unwrap();
+    let plans = plan(&both, &toolchains, &BuildSettings::default(), &[]).unwrap();
     let extras = extras(&plans, &toolchains);
     assert_eq!(
         extras.path,

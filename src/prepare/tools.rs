@@ -4,6 +4,7 @@
 use super::{BuildSettings, Extras, LayerPlan, extras, plan, settings};
 use crate::config::ecosystem::Service;
 use crate::desired::Desired;
+use crate::lockfile::{Lockfile, Resolution};
 use crate::markpact::Recipe;
 use crate::toolchain::{self, Missing, Toolchains};
 
@@ -14,6 +15,8 @@ pub struct Tools {
     pub toolchains: Toolchains,
     /// Settings for builds.
     pub settings: BuildSettings,
+    /// What dependencies are locked to.
+    pub lock: Option<Lockfile>,
 }
 
 impl Tools {
@@ -24,6 +27,7 @@ impl Tools {
         Self {
             toolchains: toolchain::discover(&desired.caller, directory),
             settings: settings::collect(&desired.caller),
+            lock: desired.supply.lock.clone(),
         }
     }
 
@@ -31,8 +35,21 @@ impl Tools {
     ///
     /// # Errors
     /// A toolchain that it needs is missing.
-    pub fn layers(&self, recipe: &Recipe) -> Result<Vec<LayerPlan>, Missing> {
-        plan(recipe, &self.toolchains, &self.settings)
+    pub fn layers(&self, service: &str, recipe: &Recipe) -> Result<Vec<LayerPlan>, Missing> {
+        let locked = self
+            .lock
+            .as_ref()
+            .map_or(&[][..], |lock| lock.resolutions(service));
+        plan(recipe, &self.toolchains, &self.settings, locked)
+    }
+
+    /// The key of a layer of `recipe` once its dependencies are locked to `resolution`.
+    pub fn locked_key(&self, recipe: &Recipe, resolution: &Resolution) -> Option<String> {
+        let locked = std::slice::from_ref(resolution);
+        let plans = plan(recipe, &self.toolchains, &self.settings, locked).ok()?;
+        let of_it =
+            |plan: &LayerPlan| plan.language() == Some(resolution.language) && plan.locked().is_some();
+        plans.into_iter().find(of_it).map(|plan| plan.key)
     }
 
     /// What these layers and the service's own `toolchains` add to its environment.

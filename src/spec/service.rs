@@ -154,6 +154,7 @@ mod tests {
             tests: vec![],
             endpoints: vec![],
             others: vec![],
+            marks: vec![],
             notes: vec![],
         }
     }

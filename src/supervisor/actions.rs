@@ -105,8 +105,10 @@ impl Engine {
             given_up.store(true, Ordering::Relaxed);
         }
         let Some(site) = &self.site else { return };
-        let recipe = site.member(name).and_then(|member| site.recipe(member));
-        let plans = recipe.and_then(|recipe| site.tools.layers(recipe).ok());
+        let plans = site.member(name).and_then(|member| {
+            let recipe = site.recipe(member)?;
+            site.tools.layers(&member.service.name, recipe).ok()
+        });
         for plan in plans.into_iter().flatten() {
             self.keeper.tell(Call::Kill {
                 id: plan.build_name(),

@@ -66,15 +66,16 @@ impl Builder {
 }
 
 impl BuildRunner for Builder {
-    fn open(&self, name: &str) -> Result<BuildSite, RunnerError> {
+    fn open(&self, name: &str, online: bool) -> Result<BuildSite, RunnerError> {
         let address = self
             .take_address(name)
             .ok_or_else(|| io::Error::other("too many builds at the same time"))?;
         let ids = Ledger::system().allocate(&self.key(name))?;
-        let netns = self.wires.attach(network::build_node(name, address, ids))?;
+        let node = online.then(|| network::build_node(name, address, ids));
+        let netns = node.map(|node| self.wires.attach(node)).transpose()?;
         Ok(BuildSite {
             ids,
-            netns: Some(netns),
+            netns,
             bundle: self.instance.bundle(name),
             cgroup: self.instance.cgroup(name),
             nameservers: self.nameservers.clone(),

@@ -189,17 +189,14 @@ impl Site {
     pub(super) fn make(&self, name: &str, on_line: &mut dyn FnMut(&str)) -> Result<Vec<String>, Unmade> {
         let (member, recipe) = self.subject(name)?;
         let service = member.service;
-        let plans = self.tools.layers(recipe).map_err(PrepareError::from)?;
-        let context = BuildContext {
-            readme: &recipe.readme,
-            host: &self.host,
-            toolchains: &self.tools.toolchains,
-            settings: &self.tools.settings,
-        };
+        let plans = self
+            .tools
+            .layers(&service.name, recipe)
+            .map_err(PrepareError::from)?;
         let layers = prepare::make(
             &Layers::system(),
             &plans,
-            context,
+            self.build_context(recipe),
             &self.builder,
             &mut |_, line| {
                 on_line(line);
@@ -244,6 +241,18 @@ impl Site {
             .ask_blocking(namespaces, &[])
             .map_err(|failure| Unmade::host(&failure))?;
         Ok(notices)
+    }
+
+    /// With what the layers of `recipe` are built.
+    pub(super) fn build_context<'a>(&'a self, recipe: &'a Recipe) -> BuildContext<'a> {
+        BuildContext {
+            readme: &recipe.readme,
+            host: &self.host,
+            toolchains: &self.tools.toolchains,
+            settings: &self.tools.settings,
+            offline: self.desired.supply.offline,
+            strict: self.desired.supply.locked,
+        }
     }
 
     fn facts(&self, service: &Service) -> HostFacts {

@@ -31,6 +31,7 @@ impl Engine {
                 let _ = answer.send(self.without_environment());
             }
             Request::Up(request, answer) => self.on_up(*request, answer).await,
+            Request::Resolve(request, answer) => self.on_resolve(*request, answer).await,
             Request::Down(request, answer) => self.on_down(&request, answer).await,
             Request::Attach(answer) => {
                 let number = self.stream(answer, Awaited::Nothing, true, Vec::new());
@@ -258,7 +259,7 @@ impl Engine {
     }
 
     /// Refuses; an instance in which nothing was ever wished ends with that.
-    async fn refuse(&mut self, answer: Answer, refusal: Refusal) {
+    pub(super) async fn refuse(&mut self, answer: Answer, refusal: Refusal) {
         let unused = self.state.units.is_empty();
         if unused {
             self.remember_ending();

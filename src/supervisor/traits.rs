@@ -16,7 +16,7 @@ pub(super) fn fingerprints(site: &Site) -> IndexMap<UnitName, Value> {
         let member = site.member(name)?;
         let layers = site
             .recipe(member)
-            .and_then(|recipe| site.tools.layers(recipe).ok());
+            .and_then(|recipe| site.tools.layers(&member.service.name, recipe).ok());
         let layers = layers.unwrap_or_default();
         let extras = site.tools.extras(&layers, member.service);
         let variables = resolver::variables(&site.desired, member, &extras);

@@ -6,3 +6,4 @@ pub(crate) mod netns;
 pub(crate) mod observe;
 pub(crate) mod registry;
 pub(crate) mod town;
+pub(crate) mod wheels;

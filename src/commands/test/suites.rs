@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::cli::{self, TestArguments};
-use crate::commands::{Context, run, up, wish};
+use crate::commands::{Context, run, supply, up, wish};
 use crate::config::ecosystem::{Place, ServiceName};
 use crate::desired::Desired;
 use crate::diagnostics::{Problem, Problems, Severity};
@@ -32,8 +32,8 @@ pub(super) struct Plan {
 /// # Errors
 /// All problems of the files, a service or filter that names nothing.
 pub(super) fn load(context: &Context, arguments: &TestArguments) -> Result<Plan, Error> {
-    let (desired, named, is_alone) = match arguments.targets.as_slice() {
-        [one] if is_readme(one) => (alone(Path::new(one))?, Vec::new(), true),
+    let (mut desired, named, is_alone) = match arguments.targets.as_slice() {
+        [one] if is_readme(one) => (alone(context, Path::new(one), arguments)?, Vec::new(), true),
         targets => {
             let (config, services) = cli::split_config(targets);
             let wish = wish::load(context, config.as_deref())?;
@@ -41,6 +41,9 @@ pub(super) fn load(context: &Context, arguments: &TestArguments) -> Result<Plan,
             (wish.desired, services, false)
         }
     };
+    if !is_alone && !arguments.coverage {
+        supply::settle(context, &mut desired, &named, &arguments.supply)?;
+    }
     let mut suites = suites(&desired);
     check(&desired, &suites)?;
     suites.retain(|suite| named.is_empty() || named.contains(&suite.service));
@@ -85,8 +88,8 @@ fn is_readme(text: &str) -> bool {
     extension.is_some_and(|extension| extension.eq_ignore_ascii_case("md"))
 }
 
-fn alone(readme: &Path) -> Result<Desired, Error> {
-    let mut desired = run::on_its_own(readme)?;
+fn alone(context: &Context, readme: &Path, arguments: &TestArguments) -> Result<Desired, Error> {
+    let mut desired = run::on_its_own(context, readme, arguments.supply)?;
     resolver::default_checks(&mut desired);
     Ok(desired)
 }

@@ -1,0 +1,281 @@
+//! `lock`: writes down what READMEs, their dependencies and toolchains are, or says where that is not so any more.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::Path;
+
+use indexmap::IndexMap;
+use serde_json::json;
+
+use super::follow::{self, Outcome, Signals, View};
+use super::wish::{self, Wish};
+use super::{Context, preflight, privilege, supply};
+use crate::cli::LockArguments;
+use crate::config::ecosystem::ServiceName;
+use crate::control::api::{Progress, ResolveRequest};
+use crate::desired::{Caller, Desired};
+use crate::diagnostics::Problems;
+use crate::drift;
+use crate::error::Error;
+use crate::lockfile::{Lockfile, NAME, Resolution};
+use crate::session::Session;
+
+type Resolutions = IndexMap<ServiceName, Vec<Resolution>>;
+
+pub(super) fn run(context: &Context, arguments: &LockArguments) -> Result<(), Error> {
+    let mut wish = wish::load(context, arguments.config.as_deref())?;
+    let before = supply::read(&wish.desired.ecosystem.file);
+    if arguments.check {
+        return check(context, &wish.desired, before);
+    }
+    let before = before?;
+    let anew = anew(&wish, arguments)?;
+    // What is resolved anew is not locked meanwhile.
+    wish.desired.supply.lock = before.clone().map(|lock| without(lock, &anew));
+    let resolutions = resolutions(context, &wish.desired, anew)?;
+    let lock = drift::compose(&wish.desired, resolutions).map_err(|error| Error::Environment {
+        message: format!("a rootfs cannot be read: {error}"),
+        hint: None,
+    })?;
+    let path = Lockfile::beside(&wish.desired.ecosystem.file);
+    let is_new = before.as_ref() != Some(&lock);
+    if is_new {
+        write(&path, &lock.text(), &wish.desired.caller)?;
+    }
+    report(context, &path, before.as_ref(), &lock, is_new)
+}
+
+/// The services whose dependencies are resolved now, whatever is written down of them.
+fn anew(wish: &Wish, arguments: &LockArguments) -> Result<Vec<ServiceName>, Error> {
+    match &arguments.update {
+        None => Ok(Vec::new()),
+        Some(names) if names.is_empty() => Ok(wish.desired.recipes.keys().cloned().collect()),
+        Some(names) => {
+            wish::known(wish, names)?;
+            Ok(names.clone())
+        }
+    }
+}
+
+fn without(mut lock: Lockfile, names: &[ServiceName]) -> Lockfile {
+    let named = lock
+        .services
+        .iter_mut()
+        .filter(|service| names.contains(&service.name));
+    named.for_each(|service| service.resolutions.clear());
+    lock
+}
+
+/// `--check`: exit code 1 when something is not as written.
+fn check(
+    context: &Context,
+    desired: &Desired,
+    lock: Result<Option<Lockfile>, Problems>,
+) -> Result<(), Error> {
+    let problems = match lock {
+        Err(problems) => problems.0,
+        Ok(Some(lock)) => drift::find(desired, &lock),
+        Ok(None) => {
+            return Err(Error::Failed(format!(
+                "there is no `{}`; `pactown lock` writes it",
+                Lockfile::beside(&desired.ecosystem.file).display()
+            )));
+        }
+    };
+    if context.json {
+        context
+            .output
+            .json(&json!({"current": problems.is_empty(), "problems": problems}))?;
+    } else if problems.is_empty() {
+        context.output.line(&format!("`{NAME}` fits"));
+    } else {
+        context.output.problems(&problems);
+    }
+    match problems.is_empty() {
+        true => Ok(()),
+        false => Err(Error::Failed(format!("`{NAME}` is out of date"))),
+    }
+}
+
+/// What everything is resolved to: as the lock says where it fits, else as builds tell.
+fn resolutions(context: &Context, desired: &Desired, anew: Vec<ServiceName>) -> Result<Resolutions, Error> {
+    let lock = desired.supply.lock.as_ref();
+    let locked = |name: &str| lock.map_or(&[][..], |lock| lock.resolutions(name));
+    let (mut known, mut open) = (Resolutions::new(), Vec::new());
+    for (name, recipe) in &desired.recipes {
+        let wanted = crate::prepare::wanted(recipe);
+        match drift::unresolved(recipe, locked(name)).is_empty() {
+            true => {
+                let asked = |one: &&Resolution| wanted.iter().any(|(language, ..)| *language == one.language);
+                known.insert(name.clone(), locked(name).iter().filter(asked).cloned().collect());
+            }
+            false => open.push(name.clone()),
+        }
+    }
+    if open.is_empty() {
+        return Ok(known);
+    }
+    privilege::require_root()?;
+    preflight::check(context, desired)?;
+    let request = ResolveRequest {
+        desired: Box::new(desired.clone()),
+        anew: anew.into_iter().filter(|name| open.contains(name)).collect(),
+        services: open,
+    };
+    known.extend(follow::block_on(ask(context, &request))?);
+    Ok(known)
+}
+
+/// Has the supervisor resolve; one that was started for it ends with it.
+async fn ask(context: &Context, request: &ResolveRequest) -> Result<Resolutions, Error> {
+    let instance = &request.desired.instance;
+    let mut signals = Signals::catch()?;
+    let session = Session::ensure(&request.desired)?;
+    let told = listen(context, &session, request, &mut signals).await;
+    if session.is_new {
+        session.leave_nothing(instance).await?;
+    }
+    told
+}
+
+async fn listen(
+    context: &Context,
+    session: &Session,
+    request: &ResolveRequest,
+    signals: &mut Signals,
+) -> Result<Resolutions, Error> {
+    let mut stream = session.client.post_stream("/v1/resolve", request).await?;
+    let mut view = View::new(&context.output);
+    let mut resolutions = Resolutions::new();
+    loop {
+        let progress = tokio::select! {
+            progress = stream.next() => progress?,
+            number = signals.next() => return Err(Error::Child(128 + number)),
+        };
+        match progress {
+            None => {
+                return Err(Error::Failed(
+                    "the ecosystem was brought down meanwhile".to_owned(),
+                ));
+            }
+            Some(Progress::Resolved {
+                service,
+                resolutions: resolved,
+            }) => {
+                resolutions.insert(service, resolved);
+            }
+            Some(progress) => match view.take(progress).map(Outcome::Settled) {
+                Some(Outcome::Settled(0)) => return Ok(resolutions),
+                Some(Outcome::Settled(code)) => return Err(unresolved(code)),
+                _ => {}
+            },
+        }
+    }
+}
+
+fn unresolved(code: i32) -> Error {
+    let message = format!("not everything could be resolved; `{NAME}` stays as it is");
+    match code {
+        3 => Error::Environment { message, hint: None },
+        _ => Error::Failed(message),
+    }
+}
+
+/// All at once, or not at all; the file is the invoking user's, also under `sudo`.
+fn write(path: &Path, text: &str, caller: &Caller) -> Result<(), Error> {
+    let new = path.with_extension("lock.new");
+    let written = File::create(&new).and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        std::os::unix::fs::fchown(&file, Some(caller.uid), Some(caller.gid))?;
+        file.sync_all()?;
+        fs::rename(&new, path)
+    });
+    written.map_err(|error| {
+        let _ = fs::remove_file(&new);
+        Error::Environment {
+            message: format!("cannot write `{}`: {error}", path.display()),
+            hint: None,
+        }
+    })
+}
+
+fn report(
+    context: &Context,
+    path: &Path,
+    before: Option<&Lockfile>,
+    lock: &Lockfile,
+    is_new: bool,
+) -> Result<(), Error> {
+    let changes: Vec<String> = lock
+        .services
+        .iter()
+        .flat_map(|service| {
+            let old = before.map_or(&[][..], |before| before.resolutions(&service.name));
+            changes(&service.name, old, &service.resolutions)
+        })
+        .collect();
+    if context.json {
+        return context
+            .output
+            .json(&json!({"file": path, "written": is_new, "changes": changes}));
+    }
+    for change in &changes {
+        context.output.line(change);
+    }
+    context.output.line(&match is_new {
+        true => format!("`{}` written", path.display()),
+        false => format!("`{}` is as it was", path.display()),
+    });
+    Ok(())
+}
+
+/// What is installed now and was not, and the other way round.
+fn changes(service: &str, old: &[Resolution], new: &[Resolution]) -> Vec<String> {
+    let (old, new) = (versions(old), versions(new));
+    let changed = new.iter().filter_map(|(name, version)| match old.get(name) {
+        Some(before) if before == version => None,
+        Some(before) => Some(format!("{service}: {name} {before} -> {version}")),
+        None => Some(format!("{service}: {name} {version}")),
+    });
+    let gone = old.iter().filter(|(name, _)| !new.contains_key(*name));
+    let gone = gone.map(|(name, version)| format!("{service}: {name} {version} is gone"));
+    changed.chain(gone).collect()
+}
+
+/// Toolchains and packages with their versions.
+fn versions(resolutions: &[Resolution]) -> IndexMap<String, String> {
+    let mut versions = IndexMap::new();
+    for resolution in resolutions {
+        versions.insert(resolution.language.to_string(), resolution.toolchain.clone());
+        versions.extend(resolution.versions());
+    }
+    versions
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lockfile::Language;
+
+    #[test]
+    fn what_changed_is_told_by_name_and_version() {
+        let python = |packages: &[&str]| Resolution {
+            language: Language::Python,
+            toolchain: "3.11.7".into(),
+            wanted: String::new(),
+            packages: packages
+                .iter()
+                .map(|package| format!("{package} --hash=sha256:aa"))
+                .collect(),
+            package_lock: None,
+        };
+        let before = [python(&["flask==2", "six==1"])];
+        let now = [python(&["flask==3", "jinja2==3"])];
+        assert_eq!(
+            changes("api", &before, &now),
+            ["api: flask 2 -> 3", "api: jinja2 3", "api: six 1 is gone"]
+        );
+        assert_eq!(changes("api", &now, &now), [""; 0]);
+        assert_eq!(changes("api", &[], &[python(&[])]), ["api: python 3.11.7"]);
+    }
+}

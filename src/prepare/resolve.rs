@@ -1,0 +1,127 @@
+//! Finding out what dependencies resolve to, for a lock file: installs them in a build sandbox unless that was done, and
+//! keeps what was installed as the layer that the lock will ask for.
+
+use std::collections::BTreeMap;
+
+use super::build::{self, Failed, Rank};
+use super::{BuildContext, BuildRunner, LayerPlan, Layers, PrepareError};
+use crate::lockfile::Resolution;
+
+/// What was resolved already for the same lock, by the key of the layer: equal dependencies are resolved once.
+pub type Known = BTreeMap<String, Resolution>;
+
+/// What the dependencies of `plans`, the layers of one README, are resolved to; of those that are locked, what the lock
+/// says. With `anew` all that is not locked is resolved now, whatever was installed before. `locked` gives the key of a
+/// layer once it is locked to a resolution. `on_line` gets each line that an installer says.
+///
+/// # Errors
+/// As [`super::make`]; an installer that does not tell what it has installed.
+pub fn resolve(
+    layers: &Layers,
+    plans: &[LayerPlan],
+    (anew, known): (bool, &mut Known),
+    locked: &dyn Fn(&Resolution) -> Option<String>,
+    context: BuildContext<'_>,
+    runner: &dyn BuildRunner,
+    on_line: &mut dyn FnMut(&LayerPlan, &str),
+) -> Result<Vec<Resolution>, PrepareError> {
+    let mut resolver = Resolver {
+        layers,
+        locked,
+        context,
+        runner,
+        on_line,
+        below: Vec::new(),
+    };
+    let mut resolutions = Vec::new();
+    for plan in plans {
+        match (plan.language(), plan.locked()) {
+            (Some(_), Some(locked)) => resolutions.push(locked.clone()),
+            (Some(_), None) => {
+                let resolution = match known.get(&plan.key) {
+                    Some(resolution) => resolution.clone(),
+                    None => resolver.one(plan, anew)?,
+                };
+                known.insert(plan.key.clone(), resolution.clone());
+                resolutions.push(resolution);
+            }
+            // Installers may read the README's files.
+            (None, _) if resolver.below.is_empty() => resolver.files(plan)?,
+            (None, _) => {}
+        }
+    }
+    Ok(resolutions)
+}
+
+struct Resolver<'a> {
+    layers: &'a Layers,
+    locked: &'a dyn Fn(&Resolution) -> Option<String>,
+    context: BuildContext<'a>,
+    runner: &'a dyn BuildRunner,
+    on_line: &'a mut dyn FnMut(&LayerPlan, &str),
+    below: Vec<(Rank, std::path::PathBuf)>,
+}
+
+impl Resolver<'_> {
+    fn files(&mut self, plan: &LayerPlan) -> Result<(), PrepareError> {
+        let made = build::make(
+            self.layers,
+            std::slice::from_ref(plan),
+            self.context,
+            self.runner,
+            self.on_line,
+        )?;
+        let rank = build::rank(&plan.content);
+        self.below.extend(made.into_iter().map(|layer| (rank, layer)));
+        Ok(())
+    }
+
+    fn one(&mut self, plan: &LayerPlan, anew: bool) -> Result<Resolution, PrepareError> {
+        if !anew
+            && self.layers.lookup(&plan.key).is_some()
+            && let Some(known) = self.layers.record::<Resolution>(&plan.key)
+        {
+            self.also(plan, &known)?;
+            return Ok(known);
+        }
+        let mut found = None;
+        let made = self.layers.renew(&plan.key, |making| {
+            let lower = build::stacked(&self.below);
+            let (content, record) =
+                build::content(plan, self.context, lower, making, self.runner, self.on_line)?;
+            let resolution = match record {
+                Some(Ok(resolution)) => resolution,
+                Some(Err(unresolved)) => return Err(unlocked(plan, unresolved.0)),
+                None => return Err(unlocked(plan, "it resolves nothing".to_owned())),
+            };
+            let key = (self.locked)(&resolution).unwrap_or_else(|| plan.key.clone());
+            self.layers.note(&key, &resolution)?;
+            found = Some(resolution);
+            Ok((content, key))
+        });
+        made.map_err(|failed: Failed| failed.into_error(plan))?;
+        found.ok_or_else(|| unlocked(plan, "its build was not run".to_owned()).into_error(plan))
+    }
+
+    /// What is installed already is what the lock will ask for.
+    fn also(&self, plan: &LayerPlan, known: &Resolution) -> Result<(), PrepareError> {
+        let Some(key) = (self.locked)(known) else {
+            return Ok(());
+        };
+        let noted = self
+            .layers
+            .note(&key, known)
+            .and_then(|()| self.layers.alias(&plan.key, &key));
+        noted.map_err(|source| PrepareError::Layer {
+            kind: plan.kind(),
+            source,
+        })
+    }
+}
+
+fn unlocked(plan: &LayerPlan, cause: String) -> Failed {
+    Failed::Install(Box::new(PrepareError::Unresolved {
+        kind: plan.kind(),
+        cause,
+    }))
+}
