@@ -11,7 +11,7 @@ use super::{SOON, python, readme, signal, the};
 use crate::support::observe::{eventually, processes};
 use crate::support::town::{Machine, Town};
 
-/// Numbered lines of 100 bytes, 10 000 a second, for so many seconds.
+/// Numbered lines of 100 bytes, 10 000 a second, for so many seconds; how many, once that is asked for.
 fn counter(seconds: u32) -> String {
     python(&format!(
         "import os, time
@@ -20,6 +20,8 @@ while time.monotonic() < begun + {seconds}:
     os.write(1, b\"\".join(b\"%098d.\\n\" % (number + line) for line in range(100)))
     number += 100
     time.sleep(max(0, begun + number / 10000 - time.monotonic()))
+while not os.path.exists(\"/tmp/end\"):
+    time.sleep(0.02)
 print(\"end\", number)
 time.sleep(1000)"
     ))
@@ -56,6 +58,7 @@ fn a_killed_log_writer_is_replaced_and_no_line_is_lost() {
                 .any(|pid| *pid != writer)
         });
     }
+    town.inside("s", "touch /tmp/end");
     eventually("it has come to its end", SOON, || ended(&town));
     let (found, end) = numbers(&town);
     assert_eq!(found, (0..end).collect::<Vec<_>>());
@@ -132,6 +135,7 @@ fn a_disk_that_hangs_stops_nobody_and_the_log_says_what_is_missing() {
     }
     assert_ne!(town.pid("u"), before, "it was started again meanwhile");
     disk.thaw();
+    town.inside("s", "touch /tmp/end");
     eventually("it has come to its end", SOON, || ended(&town));
     eventually("its restart is told in the end", SOON, || {
         let told = town.ok(&["events", "--json", "u"]);
