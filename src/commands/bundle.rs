@@ -97,13 +97,15 @@ fn layers(wish: &Wish, tools: &Tools, unit: &str) -> Result<(Vec<PathBuf>, Extra
     };
     let recipe = &wish.desired.recipes[&service.name];
     let plans = tools
-        .layers(recipe)
+        .layers(&service.name, recipe)
         .map_err(|error| missing(error.to_string(), error.remedy))?;
     let context = BuildContext {
         readme: &service.readme,
         host: &HostFacts::of(None),
         toolchains: &tools.toolchains,
         settings: &tools.settings,
+        offline: wish.desired.supply.offline,
+        strict: wish.desired.supply.locked,
     };
     let layers = prepare::make(&Layers::system(), &plans, context, &NoBuilds, &mut |_, _| {});
     let layers = layers.map_err(|error| {
@@ -120,7 +122,7 @@ fn layers(wish: &Wish, tools: &Tools, unit: &str) -> Result<(Vec<PathBuf>, Extra
 struct NoBuilds;
 
 impl BuildRunner for NoBuilds {
-    fn open(&self, _name: &str) -> Result<BuildSite, RunnerError> {
+    fn open(&self, _name: &str, _online: bool) -> Result<BuildSite, RunnerError> {
         Err("it has not been installed yet".into())
     }
 
