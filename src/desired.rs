@@ -10,6 +10,7 @@ use crate::config::Ecosystem;
 use crate::config::ecosystem::ServiceName;
 use crate::instance::Instance;
 use crate::markpact::Recipe;
+use crate::secrets::Secrets;
 
 /// The whole wish, self-contained: no file of the user's is read again after this.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,6 +23,19 @@ pub struct Desired {
     pub recipes: IndexMap<ServiceName, Recipe>,
     /// Who asked.
     pub caller: Caller,
+    /// The values of the secrets that are needed. Never written to disk.
+    #[serde(default, skip_serializing_if = "Secrets::is_empty")]
+    pub secrets: Secrets,
+}
+
+impl Desired {
+    /// What of it may be written down and shown: without the caller's environment and without values of secrets.
+    pub fn without_values(&self) -> Self {
+        let mut shown = self.clone();
+        shown.caller.env.clear();
+        shown.secrets = Secrets::default();
+        shown
+    }
 }
 
 /// The person (or CI job) behind the command: `sudo`'s invoking user, else the user itself.
@@ -71,6 +85,7 @@ pub(crate) mod tests {
                     namespace: "default".into(),
                     token: None,
                 },
+                secrets: IndexMap::new(),
                 services: IndexMap::new(),
             },
             recipes: IndexMap::new(),
@@ -82,6 +97,7 @@ pub(crate) mod tests {
                 path: vec![],
                 env: IndexMap::new(),
             },
+            secrets: Secrets::default(),
         }
     }
 
@@ -115,6 +131,7 @@ pub(crate) mod tests {
             host_access: vec![],
             run_as_root: false,
             toolchains: vec![],
+            secrets: vec![],
             rootfs: None,
             exceptions: crate::config::ecosystem::Exceptions::default(),
         }

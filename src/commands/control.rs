@@ -57,8 +57,9 @@ fn each(context: &Context, verb: &str, services: &[String], with_dependents: boo
     let desired = match verb {
         "stop" => None,
         _ => {
-            let wish = wish::load(context, Some(&file))?;
+            let mut wish = wish::load(context, Some(&file))?;
             wish::known(&wish, services)?;
+            wish::unlock(context, &mut wish.desired, services)?;
             Some(Box::new(wish.desired))
         }
     };

@@ -21,6 +21,7 @@ use crate::markpact;
 use crate::markpact::Recipe;
 use crate::markpact::recipe::WorkloadKind;
 use crate::roster::Roster;
+use crate::secrets::Secrets;
 use crate::session::Session;
 
 /// The port of a service that is run on its own.
@@ -134,6 +135,7 @@ fn desired(recipe: Recipe, options: &Options) -> Result<Desired, Error> {
             namespace: String::new(),
             token: None,
         },
+        secrets: IndexMap::new(),
         services: IndexMap::from([(name.clone(), service)]),
     };
     Ok(Desired {
@@ -141,6 +143,7 @@ fn desired(recipe: Recipe, options: &Options) -> Result<Desired, Error> {
         ecosystem,
         recipes: IndexMap::from([(name, recipe)]),
         caller: Caller::detect(),
+        secrets: Secrets::default(),
     })
 }
 
@@ -181,6 +184,7 @@ fn service(name: &str, recipe: &Recipe, port: u16, env: IndexMap<String, String>
         host_access: Vec::new(),
         run_as_root: false,
         toolchains: Vec::new(),
+        secrets: Vec::new(),
         rootfs: None,
         exceptions: Exceptions::default(),
     })

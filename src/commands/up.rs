@@ -18,13 +18,14 @@ pub(super) const WORKERS: usize = 4;
 
 pub(super) fn run(context: &Context, arguments: &cli::UpArguments) -> Result<(), Error> {
     let (config, services) = cli::split_config(&arguments.targets);
-    let wish = wish::load(context, config.as_deref())?;
+    let mut wish = wish::load(context, config.as_deref())?;
     wish::known(&wish, &services)?;
     if arguments.dry_run {
         return super::dry_run::run(context, &wish, &services);
     }
     privilege::require_root()?;
     preflight::check(context, &wish.desired)?;
+    wish::unlock(context, &mut wish.desired, &services)?;
     let detached = arguments.detach || arguments.wait;
     let request = UpRequest {
         desired: Box::new(wish.desired.clone()),

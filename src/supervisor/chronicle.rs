@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use pactown_runtime::mask::Masker;
 use pactown_runtime::protocol::ExitRecord;
 
 use super::tell;
@@ -28,6 +29,8 @@ pub(super) struct Chronicle {
     /// What goes with a failure that is about to be told.
     evidence: HashMap<ServiceName, (Vec<String>, Option<Witness>)>,
     complained: bool,
+    /// What is told to nobody.
+    hidden: Option<Masker>,
 }
 
 impl Chronicle {
@@ -43,6 +46,20 @@ impl Chronicle {
             rows: HashMap::new(),
             evidence: HashMap::new(),
             complained: false,
+            hidden: None,
+        }
+    }
+
+    /// What must not be told from now on.
+    pub(super) fn hide(&mut self, masker: Option<Masker>) {
+        self.hidden = masker;
+    }
+
+    /// The text as it may be told.
+    pub(super) fn shown(&self, text: String) -> String {
+        match &self.hidden {
+            Some(masker) => masker.text(&text),
+            None => text,
         }
     }
 
@@ -96,7 +113,8 @@ impl Chronicle {
     }
 
     fn append(&mut self, event: &Event) -> io::Result<()> {
-        let line = format!("{} stdout F {}\n", event.ts, serde_json::to_string(event)?);
+        let text = self.shown(serde_json::to_string(event)?);
+        let line = format!("{} stdout F {text}\n", event.ts);
         if self.file.as_ref().is_some_and(|(_, size)| *size >= LIMIT) {
             self.file = None;
             rotate(&self.path)?;
