@@ -32,6 +32,7 @@ mod registry;
 mod replicas;
 mod schedule;
 mod scripts;
+mod secrets;
 mod storm;
 mod supervision;
 mod systemd;

@@ -304,8 +304,12 @@ impl Engine {
             replica: unit.traits.replica,
             state: view.phase,
             health: view.health,
-            cause: view.cause,
-            status_text: self.ears.get(name).and_then(|(ear, _)| ear.status()),
+            cause: view.cause.map(|cause| self.chronicle.shown(cause)),
+            status_text: self
+                .ears
+                .get(name)
+                .and_then(|(ear, _)| ear.status())
+                .map(|text| self.chronicle.shown(text)),
             pid: running.map(|record| record.pid),
             address: network.and_then(|network| Some((*network.addresses.get(name)?).into())),
             ports: network

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use pactown_runtime::mask::Masker;
 use pactown_runtime::protocol::{Call, ExitRecord, LogFile, What};
 use tokio::sync::oneshot;
 
@@ -30,6 +31,8 @@ pub(super) struct Chronicle {
     /// What goes with a failure that is about to be told.
     evidence: HashMap<ServiceName, (Vec<String>, Option<Witness>)>,
     complained: bool,
+    /// What is told to nobody.
+    hidden: Option<Masker>,
 }
 
 impl Chronicle {
@@ -48,6 +51,20 @@ impl Chronicle {
             rows: HashMap::new(),
             evidence: HashMap::new(),
             complained: false,
+            hidden: None,
+        }
+    }
+
+    /// What must not be told from now on.
+    pub(super) fn hide(&mut self, masker: Option<Masker>) {
+        self.hidden = masker;
+    }
+
+    /// The text as it may be told.
+    pub(super) fn shown(&self, text: String) -> String {
+        match &self.hidden {
+            Some(masker) => masker.text(&text),
+            None => text,
         }
     }
 
@@ -94,6 +111,7 @@ impl Chronicle {
         let Ok(text) = serde_json::to_string(&event) else {
             return;
         };
+        let text = self.shown(text);
         let call = Call::Append {
             log: self.log.clone(),
             lines: format!("{} stdout F {text}\n", event.ts),

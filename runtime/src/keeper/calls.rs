@@ -15,7 +15,9 @@ use crate::cri::Cutter;
 use crate::error::{During, Failure, Result};
 use crate::failpoint;
 use crate::launch::{self, Launch};
+use crate::mask::{self, Masker};
 use crate::protocol::{Call, FailureKind, Listed, LogFile, Request, What};
+use crate::secrets;
 
 /// Capacity of the output pipes in bytes: what a service may write while the keeper is busy elsewhere.
 const PIPE: usize = 256 * 1024;
@@ -83,6 +85,7 @@ impl Keeper {
             ));
         }
         let prepared = self.take(id, &bundle)?;
+        let hidden = self.hidden(id)?;
         let run = format!("starting run={}", log.run);
         let log = self.logs.open(log, &run);
         match self.begin(id, &prepared) {
@@ -100,6 +103,7 @@ impl Keeper {
                     cgroup,
                     log,
                     outputs,
+                    hidden,
                     reports: Some(launched.reports),
                     unread: Vec::new(),
                     requester: Some(to),
@@ -114,6 +118,22 @@ impl Keeper {
                     .during(|| "watch the sandbox".to_owned())
             }
         }
+    }
+
+    /// What is held for this sandbox to be shown to it alone.
+    fn secrets(&self, id: &str) -> Option<BorrowedFd<'_>> {
+        let held = self.held.get(&format!("hold:{}", secrets::key(id)))?;
+        held.first().map(AsFd::as_fd)
+    }
+
+    /// What keeps that out of the log.
+    fn hidden(&self, id: &str) -> Result<Option<[mask::Stream; 2]>> {
+        let Some(held) = self.secrets(id) else {
+            return Ok(None);
+        };
+        let files = secrets::read(held).during(|| format!("read the secrets of `{id}`"))?;
+        let masker = Masker::new(files.values().map(Vec::as_slice));
+        Ok(masker.map(|masker| [mask::Stream::new(masker.clone()), mask::Stream::new(masker)]))
     }
 
     /// The sandbox's group, its pid 1, its outputs; or nothing of them.
@@ -153,6 +173,7 @@ impl Keeper {
             seccomp: &prepared.seccomp,
             landlock: &prepared.landlock,
             skeleton: prepared.skeleton.as_fd(),
+            secrets: self.secrets(id),
             cgroup,
             stdio: [null.as_fd(), out_writer.as_fd(), err_writer.as_fd()],
             userns: namespace.descriptor.as_fd(),
