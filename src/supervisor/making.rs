@@ -360,7 +360,8 @@ pub(super) fn discard(
     if let Some((site, member)) = site.and_then(|site| Some((site, site.member(name)?))) {
         note(site.place(member).remove_work());
     }
-    keeper.tell(Call::Release { key: upper_key(name) });
+    // Waited for: whoever makes it anew takes the lock again, and must not find it held.
+    let _ = keeper.ask_blocking(Call::Release { key: upper_key(name) }, &[]);
     keeper.tell(Call::Release {
         key: secrets::key(name),
     });
