@@ -5,6 +5,7 @@ mod support;
 
 mod bad_input;
 mod cli;
+mod coexistence;
 mod config;
 mod examples;
 mod failpoints;

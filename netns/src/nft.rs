@@ -28,8 +28,36 @@ const REG_1: u32 = 1;
 const REG_2: u32 = 2;
 const REG_VERDICT: u32 = 0;
 
+/// Families of tables that see IPv4 packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Family {
+    /// IPv4 alone.
+    Ip,
+    /// IPv4 and IPv6.
+    Inet,
+}
+
+/// A chain of somebody else's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) family: Family,
+    pub(crate) table: String,
+    pub(crate) chain: String,
+}
+
+/// A base chain that filters what passes through the host, or one that is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) place: Place,
+    /// It hooks into the way through.
+    pub(crate) forwards: bool,
+    /// What no rule accepts is dropped.
+    pub(crate) drops: bool,
+}
+
 /// One operation of a batch.
 struct Operation {
+    family: Family,
     kind: u8,
     flags: u16,
     attributes: Vec<DefaultNla>,
@@ -97,18 +125,32 @@ impl Session {
         outcome.during(|| format!("delete the nftables table `{table}`"))
     }
 
+    /// Every chain of both families.
+    pub(crate) fn chains(&self) -> Result<Vec<Found>> {
+        let mut found = Vec::new();
+        for family in [Family::Ip, Family::Inet] {
+            let rows = self.dump(family, GET_CHAIN, Vec::new(), || {
+                "list the nftables chains".to_owned()
+            })?;
+            found.extend(rows.iter().filter_map(|row| chain_of(family, row)));
+        }
+        Ok(found)
+    }
+
     /// Inserts a rule at the head of somebody else's chain.
-    pub(crate) fn insert(&self, table: &str, chain: &str, rule: &Rule) -> Result<()> {
-        let mut operation = new_rule(table, chain, rule);
+    pub(crate) fn insert(&self, place: &Place, rule: &Rule) -> io::Result<()> {
+        let mut operation = new_rule(&place.table, &place.chain, rule);
+        operation.family = place.family;
         operation.flags = NLM_F_REQUEST | NLM_F_CREATE;
         self.commit(&[operation])
-            .during(|| format!("insert a rule into `{table} {chain}`"))
     }
 
     /// Handles of the rules of a foreign chain that mention `needle` in their expressions (a link's name).
-    pub(crate) fn mentioning(&self, table: &str, chain: &str, needle: &str) -> Result<Vec<Vec<u8>>> {
-        let of = vec![string(1, table), string(2, chain)];
-        let rows = self.dump(GET_RULE, of, || format!("list the rules of `{table} {chain}`"))?;
+    pub(crate) fn mentioning(&self, place: &Place, needle: &str) -> Result<Vec<Vec<u8>>> {
+        let of = vec![string(1, &place.table), string(2, &place.chain)];
+        let rows = self.dump(place.family, GET_RULE, of, || {
+            format!("list the rules of `{place}`")
+        })?;
         let mentions = |row: &&Vec<DefaultNla>| {
             let bytes = value(row, 4).unwrap_or_default();
             bytes
@@ -116,21 +158,22 @@ impl Session {
                 .any(|window| window[..needle.len()] == *needle.as_bytes() && window[needle.len()] == 0)
         };
         let ours = |row: &&Vec<DefaultNla>| {
-            text(row, 1).as_deref() == Some(table) && text(row, 2).as_deref() == Some(chain)
+            text(row, 1).as_ref() == Some(&place.table) && text(row, 2).as_ref() == Some(&place.chain)
         };
         let found = rows.iter().filter(ours).filter(mentions);
         Ok(found.filter_map(|row| value(row, 3)).collect())
     }
 
     /// Removes those rules.
-    pub(crate) fn remove_mentioning(&self, table: &str, chain: &str, needle: &str) -> Result<()> {
-        let handles = self.mentioning(table, chain, needle)?;
+    pub(crate) fn remove_mentioning(&self, place: &Place, needle: &str) -> Result<()> {
+        let handles = self.mentioning(place, needle)?;
         let operation = |handle: &Vec<u8>| Operation {
+            family: place.family,
             kind: DELETE_RULE,
             flags: NLM_F_REQUEST,
             attributes: vec![
-                string(1, table),
-                string(2, chain),
+                string(1, &place.table),
+                string(2, &place.chain),
                 DefaultNla::new(3, handle.clone()),
             ],
         };
@@ -139,7 +182,7 @@ impl Session {
             return Ok(());
         }
         self.commit(&operations)
-            .during(|| format!("remove our rules from `{table} {chain}`"))
+            .during(|| format!("remove our rules from `{place}`"))
     }
 
     fn commit(&self, operations: &[Operation]) -> io::Result<()> {
@@ -148,11 +191,12 @@ impl Session {
 
     fn dump(
         &self,
+        family: Family,
         kind: u8,
         attributes: Vec<DefaultNla>,
         step: impl FnOnce() -> String,
     ) -> Result<Vec<Vec<DefaultNla>>> {
-        batch::dump(self.open_socket(), kind, attributes).during(step)
+        batch::dump(self.open_socket(), family, kind, attributes).during(step)
     }
 }
 
@@ -163,6 +207,34 @@ impl Drop for Session {
         let socket = self.socket.take();
         std::thread::spawn(move || drop(socket));
     }
+}
+
+impl std::fmt::Display for Place {
+    /// As nft(8) says it.
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let family = match self.family {
+            Family::Ip => "ip",
+            Family::Inet => "inet",
+        };
+        write!(out, "{family} {} {}", self.table, self.chain)
+    }
+}
+
+fn chain_of(family: Family, row: &[DefaultNla]) -> Option<Found> {
+    let place = Place {
+        family,
+        table: text(row, 1)?,
+        chain: text(row, 3)?,
+    };
+    let number = |bytes: Option<Vec<u8>>| Some(u32::from_be_bytes(bytes?.try_into().ok()?));
+    let hook = value(row, 4).map(|hook| batch::attributes_of(&hook));
+    let hook = hook.and_then(|hook| number(value(&hook, 1)));
+    Some(Found {
+        place,
+        forwards: hook == Some(crate::ruleset::Hook::Forward as u32) && text(row, 7)? == "filter",
+        // NF_DROP
+        drops: number(value(row, 5)) == Some(0),
+    })
 }
 
 /// How long the owner of a table may take to end.
@@ -192,6 +264,7 @@ fn new_table(name: &str, flags: Option<u32>) -> Operation {
     let mut attributes = vec![string(1, name)];
     attributes.extend(flags.map(|flags| number(2, flags)));
     Operation {
+        family: Family::Ip,
         kind: NEW_TABLE,
         flags: NLM_F_REQUEST | NLM_F_CREATE,
         attributes,
@@ -200,6 +273,7 @@ fn new_table(name: &str, flags: Option<u32>) -> Operation {
 
 fn delete_table(name: &str) -> Operation {
     Operation {
+        family: Family::Ip,
         kind: DELETE_TABLE,
         flags: NLM_F_REQUEST,
         attributes: vec![string(1, name)],
@@ -219,6 +293,7 @@ fn new_chain(table: &str, chain: &Chain) -> Operation {
         string(7, chain.kind),
     ];
     Operation {
+        family: Family::Ip,
         kind: NEW_CHAIN,
         flags: NLM_F_REQUEST | NLM_F_CREATE,
         attributes,
@@ -233,6 +308,7 @@ fn new_rule(table: &str, chain: &str, rule: &Rule) -> Operation {
     expressions.extend(verdict(rule.action));
     let attributes = vec![string(1, table), string(2, chain), nested(4, &expressions)];
     Operation {
+        family: Family::Ip,
         kind: NEW_RULE,
         flags: NLM_F_REQUEST | NLM_F_CREATE | NLM_F_APPEND,
         attributes,
