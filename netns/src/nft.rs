@@ -267,6 +267,13 @@ fn condition(condition: &Match) -> Vec<DefaultNla> {
             payload(2, 2, 2),
             compare(true, &port.port.to_be_bytes()),
         ],
+        // IPPROTO_ICMP; the type is the first byte of the header, ICMP_ECHO is 8 (RFC 792).
+        Match::Ping => vec![
+            meta(16),
+            compare(true, &[1]),
+            payload(2, 0, 1),
+            compare(true, &[8]),
+        ],
         // State and status are bit sets in host byte order: masked, then compared with zero.
         Match::Established => bits(0, 0b110),
         Match::Translated => bits(2, 1 << 5),

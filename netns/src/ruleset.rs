@@ -6,7 +6,7 @@ mod text;
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::request::{Egress, HostPort, NetworkSpec, Node, Policy, Publication, Subnet, Transport};
+use crate::request::{Edge, Egress, HostPort, NetworkSpec, Node, Policy, Publication, Subnet, Transport};
 
 /// A table of the family `ip`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +79,8 @@ pub enum Match {
     Port(HostPort),
     /// `meta l4proto PROTOCOL`.
     Protocol(Transport),
+    /// `icmp type echo-request`.
+    Ping,
     /// `ct state established,related`.
     Established,
     /// `ct status dnat`.
@@ -250,6 +252,7 @@ pub fn router(spec: &NetworkSpec, policy: &Policy) -> Table {
         ];
         forward.push(rule(matches, Action::Accept));
     }
+    forward.extend(pings(&policy.edges));
     for (address, port) in inbound(policy) {
         forward.push(rule(
             [up(), Match::Destination(one(address)), Match::Port(port)],
@@ -284,6 +287,18 @@ pub fn router(spec: &NetworkSpec, policy: &Policy) -> Table {
             chain("input", "filter", Hook::Input, 0, to_itself(spec, policy)),
         ],
     }
+}
+
+/// Whoever may open a connection to a sandbox may ask whether it is there.
+fn pings(edges: &[Edge]) -> Vec<Rule> {
+    let mut pairs: Vec<_> = edges.iter().map(|edge| (edge.from, edge.to)).collect();
+    pairs.sort_unstable();
+    pairs.dedup();
+    let pass = |(from, to)| {
+        let matches = [Match::Source(one(from)), Match::Destination(one(to)), Match::Ping];
+        rule(matches, Action::Accept)
+    };
+    pairs.into_iter().map(pass).collect()
 }
 
 /// What may come to the router itself: questions for the name forwarder.
