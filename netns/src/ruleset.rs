@@ -240,7 +240,17 @@ pub fn router(spec: &NetworkSpec, policy: &Policy) -> Table {
     let up = || Match::From(UPLINK_INSIDE.to_owned());
     let out = || Match::Towards(UPLINK_INSIDE.to_owned());
     let mut forward = vec![rule([Match::Established], Action::Accept)];
-    // What still has such a destination here was led to nobody. It must not go on to the host by the default route.
+    for (source, port) in &policy.host_access {
+        let host = Match::Destination(one(spec.subnet.uplink()));
+        forward.push(rule(
+            [out(), Match::Source(one(*source)), host, Match::Port(*port)],
+            Action::Accept,
+        ));
+    }
+    // The host, and addresses that no sandbox has at the moment: the default route would take them to the host, which
+    // would drop them without a word, and who asks a stopped service would wait for nothing.
+    forward.extend(refuse(&[out(), Match::Destination(spec.subnet)]));
+    // What still has such a destination here was led to nobody.
     for spread in policy.spreads.iter().filter(|spread| !spread.inhabited) {
         forward.extend(refuse(&[Match::Destination(one(spread.address))]));
     }
@@ -259,15 +269,7 @@ pub fn router(spec: &NetworkSpec, policy: &Policy) -> Table {
             Action::Accept,
         ));
     }
-    for (source, port) in &policy.host_access {
-        let host = Match::Destination(one(spec.subnet.uplink()));
-        forward.push(rule(
-            [out(), Match::Source(one(*source)), host, Match::Port(*port)],
-            Action::Accept,
-        ));
-    }
     forward.extend(refuse(&[out(), Match::Destination(LINK_LOCAL)]));
-    forward.extend(refuse(&[out(), Match::Destination(one(spec.subnet.uplink()))]));
     for (source, egress) in &policy.egress {
         forward.extend(egress_rules(*source, egress));
     }
