@@ -35,3 +35,4 @@ mod supervision;
 mod systemd;
 mod tidy;
 mod why;
+mod workloads;
