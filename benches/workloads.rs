@@ -45,9 +45,15 @@ struct Done {
     rate: f64,
 }
 
-static SERVERS: [Server; 4] = [
+static SERVERS: [Server; 5] = [
     Server {
-        name: "nginx",
+        name: "nginx, a text",
+        program: "/usr/sbin/nginx",
+        command: "sed \"s/PORT/$PORT/; s/root html/return 200 text/\" nginx.conf > \"nginx-$PORT.conf\"; exec /usr/sbin/nginx -p \"$PWD\" -e stderr -c \"$PWD/nginx-$PORT.conf\"",
+        load: Some(("wrk", requests)),
+    },
+    Server {
+        name: "nginx, a file",
         program: "/usr/sbin/nginx",
         command: "sed \"s/PORT/$PORT/\" nginx.conf > \"nginx-$PORT.conf\"; exec /usr/sbin/nginx -p \"$PWD\" -e stderr -c \"$PWD/nginx-$PORT.conf\"",
         load: Some(("wrk", requests)),

@@ -114,7 +114,7 @@ fn town(program: &Program) -> Town {
         Work::Makes => String::new(),
     };
     let yaml = format!(
-        "name: workload\nservices:\n  {SERVICE}: {{readme: {readme}, {port}timeout: 120, depends_on: [peer]}}\n  peer: {{readme: peer.md}}\n"
+        "name: workload\nservices:\n  {SERVICE}: {{readme: {readme}, {port}timeout: 600, depends_on: [peer]}}\n  peer: {{readme: peer.md}}\n"
     );
     let peer = "# Peer\n\n```sh markpact:run\nexec sleep 10000\n```\n";
     Town::new(program.name, &yaml, &[(&readme, &text), ("peer.md", peer)])
@@ -210,7 +210,7 @@ fn denied_inside(program: &Program, town: &Town) -> Denials {
     let mut held = None;
     eventually(
         &format!("{} waits for its tracer", program.name),
-        Duration::from_secs(120),
+        Duration::from_secs(600),
         || {
             let rows = town.run(&["ps", "--json"]);
             let rows: serde_json::Value = serde_json::from_slice(&rows.stdout).unwrap_or_default();
@@ -237,7 +237,7 @@ fn denied_bare(program: &Program, town: &Town) -> Denials {
         Work::Serves(port, ask) => bare.inside_its_network(|| {
             eventually(
                 &format!("{} answers bare", program.name),
-                Duration::from_secs(120),
+                Duration::from_secs(600),
                 || ask(&format!("127.0.0.1:{port}"), SECOND).is_ok(),
             );
         }),
