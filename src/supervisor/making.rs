@@ -335,7 +335,8 @@ pub(super) fn discard(
     if let Some((site, member)) = site.and_then(|site| Some((site, site.member(name)?))) {
         note(site.place(member).remove_work());
     }
-    keeper.tell(Call::Release { key: upper_key(name) });
+    // Waited for: a start that follows at once takes the same lock.
+    let _ = keeper.ask_blocking(Call::Release { key: upper_key(name) }, &[]);
     keeper.tell(Call::Release {
         key: inbox::key(name),
     });
