@@ -41,3 +41,4 @@ mod supervision;
 mod systemd;
 mod tidy;
 mod why;
+mod workloads;
