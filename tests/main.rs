@@ -6,6 +6,7 @@ mod support;
 mod bad_input;
 mod cli;
 mod config;
+mod control_plane;
 mod examples;
 mod failpoints;
 mod faults;
