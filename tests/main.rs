@@ -7,6 +7,7 @@ mod bad_input;
 mod cli;
 mod coexistence;
 mod config;
+mod control_plane;
 mod examples;
 mod failpoints;
 mod faults;
