@@ -3,7 +3,8 @@
 use std::net::Ipv4Addr;
 
 use super::{
-    Action, Hook, LINK_LOCAL, Match, OWN, Rule, Table, UPLINK_INSIDE, chain, one, refuse, rule, spread,
+    Action, Hook, LINK_LOCAL, Match, OWN, PASSAGE, Rule, Table, UPLINK_INSIDE, chain, one, refuse, rule,
+    spread,
 };
 use crate::request::{Edge, Egress, HostPort, NetworkSpec, Policy, Subnet, Transport};
 
@@ -57,7 +58,7 @@ pub fn router(spec: &NetworkSpec, policy: &Policy) -> Table {
                 -100,
                 spread::rules(&policy.spreads),
             ),
-            chain("forward", "filter", Hook::Forward, 0, forward),
+            chain(PASSAGE, "filter", Hook::Forward, 0, forward),
             chain("input", "filter", Hook::Input, 0, to_itself(spec, policy)),
         ],
     }
