@@ -11,6 +11,7 @@ fn main() -> ExitCode {
     match arguments.get(1).and_then(|word| word.to_str()) {
         Some("__keeper") => keeper(&arguments[2..]),
         Some("__supervisor") => supervisor(&arguments[2..]),
+        Some("__proxy") => proxy(),
         Some("__forwarder") => forwarder(&arguments[2..]),
         _ => pactown::commands::main(),
     }
@@ -32,6 +33,19 @@ fn supervisor(arguments: &[OsString]) -> ExitCode {
     match (arguments.first(), reader) {
         (Some(directory), Some(reader)) => pactown::supervisor::run(Path::new(directory), reader),
         _ => ExitCode::FAILURE,
+    }
+}
+
+/// `__proxy`, with a listening socket as stdin and the file of its rules as stdout.
+fn proxy() -> ExitCode {
+    let sockets = std::io::stdin()
+        .as_fd()
+        .try_clone_to_owned()
+        .and_then(|socket| Ok((socket, std::io::stdout().as_fd().try_clone_to_owned()?)));
+    let outcome = sockets.and_then(|(socket, talk)| pactown::proxy::run(socket.into(), talk.into()));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
     }
 }
 

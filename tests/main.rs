@@ -23,6 +23,7 @@ mod logs;
 mod loosened;
 mod markpact;
 mod network;
+mod phases;
 mod probes;
 mod python_tool;
 mod readme;
