@@ -189,6 +189,7 @@ impl Site {
             devices: Vec::new(),
             cgroup: format!("pactown-bench-{}/{id}", std::process::id()),
             netns: Some(self.directory.join("netns").join(id)),
+            secrets: false,
             notify: None,
             bundle: at("bundle"),
             hosts: Vec::new(),

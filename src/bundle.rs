@@ -1,4 +1,4 @@
-//! A bundle on disk: `config.json`, the files that its mounts name, an empty `root/`. Made and removed here.
+//! A bundle on disk, for this program's own runtime: `config.json`, the files that its mounts name, an empty `root/`. Made and removed here.
 //!
 //! What is in it is decided in [`crate::spec`].
 
@@ -8,6 +8,9 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::spec::Bundle;
+
+pub mod portable;
+mod tree;
 
 /// A bundle that could not be written or removed.
 #[derive(Debug, thiserror::Error)]

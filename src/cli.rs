@@ -148,9 +148,8 @@ pub enum Command {
     Env(ServiceArguments),
     /// Show what a README says
     Parse(ParseArguments),
-    /// Print the OCI runtime spec of a service
-    #[command(after_help = "Examples:\n  pactown spec web\n  pactown spec web | jq .process")]
-    Spec(ServiceArguments),
+    /// Print the OCI runtime spec of a service, or make a bundle that other runtimes run
+    Spec(SpecArguments),
     /// Publish READMEs to a registry
     Publish(PublishArguments),
     /// Fetch READMEs from a registry
@@ -328,6 +327,20 @@ pub struct GraphArguments {
 pub struct ServiceArguments {
     /// The service, or one of its replicas
     pub service: String,
+}
+
+/// Arguments of `spec`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  pactown spec web\n  pactown spec web | jq .process\n  pactown spec web --bundle ./web.bundle\n  pactown spec --bundle ./bundles --json"
+)]
+pub struct SpecArguments {
+    /// The service, or one of its replicas (with --bundle, default: all)
+    #[arg(required_unless_present = "bundle")]
+    pub service: Option<String>,
+    /// Make an OCI bundle (config.json, rootfs) in this new or empty folder; of all services, one folder each
+    #[arg(long, value_name = "DIR")]
+    pub bundle: Option<PathBuf>,
 }
 
 /// Arguments of `parse`.

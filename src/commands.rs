@@ -4,6 +4,7 @@
 mod analyze;
 mod attach;
 mod audit;
+mod bundle;
 mod completion;
 mod control;
 mod doctor;
@@ -124,7 +125,10 @@ fn dispatch(context: &Context, command: &Command) -> Result<(), Error> {
         Command::Schema => show::schema(context),
         Command::Env(arguments) => show::env(context, arguments),
         Command::Parse(arguments) => show::parse(context, arguments),
-        Command::Spec(arguments) => show::spec(context, arguments),
+        Command::Spec(arguments) => match &arguments.bundle {
+            Some(directory) => bundle::run(context, arguments.service.as_deref(), directory),
+            None => show::spec(context, arguments),
+        },
         Command::Publish(arguments) => registry::publish(context, arguments),
         Command::Pull(arguments) => registry::pull(context, arguments),
         Command::Registry(arguments) => registry::run(context, arguments),

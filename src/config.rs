@@ -30,6 +30,7 @@ pub(crate) mod restart;
 mod scalars;
 pub(crate) mod schedule;
 mod schema;
+pub(crate) mod secrets;
 mod security;
 mod service;
 mod storage;
@@ -57,13 +58,19 @@ pub struct Loaded {
 pub fn load(file: &Path, environment: &IndexMap<String, String>) -> Result<Loaded, Problems> {
     let file = std::path::absolute(file).map_err(|error| unreadable(file, &error.to_string()))?;
     let text = read(&file)?;
-    let (mut variables, said) = dotenv(&file.with_file_name(".env"));
-    variables.extend(
-        environment
-            .iter()
-            .map(|(name, value)| (name.clone(), value.clone())),
-    );
+    let (variables, said) = variables(&file, environment);
     examine(&file, &text, &variables, said, (&readme_fault, &text_of))
+}
+
+/// What variables mean in `file`: those of `environment`, then those of the `.env` beside it; and what is wrong with that.
+pub(crate) fn variables(
+    file: &Path,
+    environment: &IndexMap<String, String>,
+) -> (IndexMap<String, String>, Problems) {
+    let (mut variables, said) = dotenv(&file.with_file_name(".env"));
+    let own = environment.iter();
+    variables.extend(own.map(|(name, value)| (name.clone(), value.clone())));
+    (variables, said)
 }
 
 /// The pure part of [`load`]: no file is looked at.
@@ -94,6 +101,7 @@ fn examine(
         let context = top::Context {
             report: &report,
             directory,
+            secrets: &[],
             unreadable,
             text_of,
         };

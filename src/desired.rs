@@ -11,6 +11,7 @@ use crate::config::ecosystem::{Egress, ServiceName};
 use crate::instance::Instance;
 use crate::lockfile::Lockfile;
 use crate::markpact::Recipe;
+use crate::secrets::Secrets;
 
 /// The whole wish, self-contained: no file of the user's is read again after this.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,6 +27,9 @@ pub struct Desired {
     /// Where dependencies come from.
     #[serde(default)]
     pub supply: Supply,
+    /// The values of the secrets that are needed. Never written to disk.
+    #[serde(default, skip_serializing_if = "Secrets::is_empty")]
+    pub secrets: Secrets,
 }
 
 /// Where dependencies come from.
@@ -60,6 +64,16 @@ impl Desired {
             services.for_each(|service| service.egress = Egress::None);
         }
         self
+    }
+}
+
+impl Desired {
+    /// What of it may be written down and shown: without the caller's environment and without values of secrets.
+    pub fn without_values(&self) -> Self {
+        let mut shown = self.clone();
+        shown.caller.env.clear();
+        shown.secrets = Secrets::default();
+        shown
     }
 }
 
@@ -110,6 +124,7 @@ pub(crate) mod tests {
                     namespace: "default".into(),
                     token: None,
                 },
+                secrets: IndexMap::new(),
                 services: IndexMap::new(),
             },
             recipes: IndexMap::new(),
@@ -122,6 +137,7 @@ pub(crate) mod tests {
                 env: IndexMap::new(),
             },
             supply: Supply::default(),
+            secrets: Secrets::default(),
         }
     }
 
@@ -156,6 +172,7 @@ pub(crate) mod tests {
             host_access: vec![],
             run_as_root: false,
             toolchains: vec![],
+            secrets: vec![],
             rootfs: None,
             exceptions: crate::config::ecosystem::Exceptions::default(),
         }

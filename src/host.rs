@@ -154,6 +154,11 @@ impl HostFacts {
         let whole = |name: &str| !OWN.contains(&name) && !expanded.contains(&name);
         let mut entries = listed(rootfs, Path::new("/"), whole);
         for name in expanded {
+            // A link would lead to a folder of the host's; inside, it leads to one of its own root.
+            if fs::symlink_metadata(rootfs.join(name)).is_ok_and(|it| it.is_symlink()) {
+                entries.extend(entry(rootfs.join(name), Path::new("/").join(name)));
+                continue;
+            }
             let keep = |child: &str| !["tmp", "run"].contains(&child);
             entries.extend(listed(&rootfs.join(name), &Path::new("/").join(name), keep));
         }

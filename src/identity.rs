@@ -9,6 +9,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 /// Ids of one sandbox.
 pub const RANGE_SIZE: u32 = 65_536;
@@ -34,6 +35,20 @@ impl IdRange {
     /// The host id of `id` inside.
     pub fn host(self, id: u32) -> u32 {
         self.base + id
+    }
+}
+
+impl IdRange {
+    /// The `number`th range of what is kept on disk under `name`: from the upper half, for sandboxes get the lowest
+    /// free ones. Always the same, and written down nowhere.
+    pub fn set_apart(name: &str, number: u32) -> Self {
+        let all = (LAST_BASE - FIRST_BASE) / RANGE_SIZE;
+        let half = all / 2;
+        let digest: [u8; 32] = Sha256::digest(name.as_bytes()).into();
+        let first = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]) % half;
+        Self {
+            base: FIRST_BASE + (half + (first + number % half) % half) * RANGE_SIZE,
+        }
     }
 }
 
@@ -258,6 +273,21 @@ mod tests {
         fs::create_dir_all(&directory).unwrap();
         let ledger = Ledger::at(&directory.join("ids.json"), &[directory.join("subuid")]);
         (directory, ledger)
+    }
+
+    #[test]
+    fn ranges_that_are_set_apart_differ_and_stay_within_the_ids() {
+        let bases: std::collections::BTreeSet<u32> = (0..1000)
+            .map(|number| IdRange::set_apart("/srv/bundles", number).base)
+            .collect();
+        assert_eq!(bases.len(), 1000);
+        let half = FIRST_BASE + (LAST_BASE - FIRST_BASE) / 2 - RANGE_SIZE;
+        assert!(bases.iter().all(|base| (half..=LAST_BASE).contains(base)));
+        assert!(
+            bases
+                .iter()
+                .all(|base| (base - FIRST_BASE).is_multiple_of(RANGE_SIZE))
+        );
     }
 
     #[test]

@@ -10,10 +10,12 @@ use pactown_runtime::cgroup::Cgroup;
 use serde::Serialize;
 
 mod mounts;
+mod network;
 pub mod score;
 mod settings;
 
 pub use mounts::Mounted;
+pub use network::{NetworkRule, rules};
 
 /// A service as its kernel sees it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -53,6 +55,8 @@ pub struct Inspection {
     pub descriptors: BTreeMap<u32, String>,
     /// Links of its network namespace.
     pub links: Vec<String>,
+    /// The network rules that hold for it, from the inside out.
+    pub network: Vec<NetworkRule>,
     /// What the file loosens.
     pub loosened: Vec<String>,
 }
@@ -70,7 +74,13 @@ pub struct Namespace {
 ///
 /// # Errors
 /// What cannot be read of it; most often, that it has just ended.
-pub fn look(service: &str, init: i32, cgroup: &str, loosened: Vec<String>) -> io::Result<Inspection> {
+pub fn look(
+    service: &str,
+    init: i32,
+    cgroup: &str,
+    network: Vec<NetworkRule>,
+    loosened: Vec<String>,
+) -> io::Result<Inspection> {
     let pid = first_child(init)?;
     let of = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}"));
     let status = fields(&of("status")?);
@@ -99,6 +109,7 @@ pub fn look(service: &str, init: i32, cgroup: &str, loosened: Vec<String>) -> io
         rlimits: rlimits(&of("limits")?),
         descriptors: descriptors(pid)?,
         links: links(&of("net/dev")?),
+        network,
         loosened,
     })
 }

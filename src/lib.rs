@@ -36,6 +36,7 @@ pub mod registry;
 pub mod remains;
 pub mod resolver;
 pub mod roster;
+pub mod secrets;
 pub mod session;
 pub mod spec;
 pub mod state;

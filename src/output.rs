@@ -3,6 +3,7 @@
 //! A reader that goes away (`pactown logs | head`) ends the program quietly.
 
 pub(crate) mod figures;
+mod hidden;
 mod lines;
 mod outcome;
 mod picture;
@@ -28,6 +29,7 @@ use crate::testing::Outcome;
 use crate::testing::coverage::Coverage;
 use crate::why::Diagnosis;
 
+pub(crate) use hidden::{hide, masked};
 pub use lines::{LogStyle, LogView};
 
 /// Where and how to print.
@@ -61,11 +63,13 @@ impl Output {
 
     /// A value as JSON.
     pub fn json(&self, value: &impl Serialize) -> Result<(), Error> {
-        let text = serde_json::to_string_pretty(value).map_err(|source| Error::Internal {
+        let text = serde_json::to_value(value)
+            .and_then(|value| serde_json::to_string_pretty(&hidden::masked_value(value)));
+        let text = text.map_err(|source| Error::Internal {
             message: "cannot write JSON".to_owned(),
             source: Some(Box::new(source)),
         })?;
-        self.line(&text);
+        write_out(&format!("{text}\n"));
         Ok(())
     }
 
@@ -233,13 +237,17 @@ fn terminal_size() -> Option<(usize, usize)> {
 }
 
 fn to_stdout(text: &str) {
+    write_out(&masked(text));
+}
+
+fn write_out(text: &str) {
     let mut stdout = anstream::stdout().lock();
     leave_on_error(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()));
 }
 
 fn to_stderr(text: &str) {
     // Nobody can be told that standard error is gone.
-    let _ = anstream::stderr().lock().write_all(text.as_bytes());
+    let _ = anstream::stderr().lock().write_all(masked(text).as_bytes());
 }
 
 /// Whoever read has gone: so do we. The supervisor sees the connection close, as with any end of this command.

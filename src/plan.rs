@@ -187,28 +187,11 @@ pub fn fingerprint(
         .iter()
         .map(|layer| (layer.kind().to_owned(), layer.key.clone().into()))
         .collect();
-    let needs: Map<String, Value> = service
-        .depends_on
-        .iter()
-        .map(|dependency| {
-            let needed = desired.ecosystem.services.get(&dependency.name);
-            let ports = needed.map(|needed| {
-                json!([
-                    needed.port,
-                    needed
-                        .ports
-                        .iter()
-                        .map(|mapping| mapping.port)
-                        .collect::<Vec<_>>()
-                ])
-            });
-            (dependency.name.clone(), json!([ports, dependency.port]))
-        })
-        .collect();
     json!({
         "env": env,
+        "secret": secrets(desired, service),
         "layer": layers,
-        "dependency": needs,
+        "dependency": needs(desired, service),
         "run": recipe.and_then(|recipe| recipe.run.as_ref()).map(|run| &run.command),
         "workload": recipe.map(|recipe| &recipe.workload),
         "port": service.port,
@@ -229,6 +212,40 @@ pub fn fingerprint(
         "sandbox_path": service.sandbox_path,
         "loopback_compat": desired.ecosystem.loopback_compat,
     })
+}
+
+/// Ports of what it needs, which it is told.
+fn needs(desired: &Desired, service: &Service) -> Map<String, Value> {
+    service
+        .depends_on
+        .iter()
+        .map(|dependency| {
+            let needed = desired.ecosystem.services.get(&dependency.name);
+            let ports = needed.map(|needed| {
+                json!([
+                    needed.port,
+                    needed
+                        .ports
+                        .iter()
+                        .map(|mapping| mapping.port)
+                        .collect::<Vec<_>>()
+                ])
+            });
+            (dependency.name.clone(), json!([ports, dependency.port]))
+        })
+        .collect()
+}
+
+/// What tells values apart without telling them.
+fn secrets(desired: &Desired, service: &Service) -> Map<String, Value> {
+    let uses = service.secrets.iter();
+    uses.map(|one| {
+        (
+            one.target.clone(),
+            json!([one.source, desired.secrets.print(&one.source)]),
+        )
+    })
+    .collect()
 }
 
 fn security(service: &Service) -> Value {

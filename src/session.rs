@@ -74,7 +74,9 @@ impl Session {
         let Ok(keeper) = Keeper::connect(&instance.keeper_socket()) else {
             return Ok(None);
         };
-        let keeper = process(&keeper).map_err(|source| internal("watch the keeper", source))?;
+        let Some(keeper) = process(&keeper).map_err(|source| internal("watch the keeper", source))? else {
+            return Ok(None);
+        };
         if !appears(&instance.control_socket(), PATIENCE) {
             return Ok(None);
         }
@@ -126,16 +128,7 @@ pub fn is_answering(instance: &Instance) -> bool {
 /// # Errors
 /// Something cannot be removed.
 pub fn end_by_force(instance: &Instance) -> Result<bool, Error> {
-    if let Ok(keeper) = Keeper::connect(&instance.keeper_socket()) {
-        let process = process(&keeper).map_err(|source| internal("watch the keeper", source))?;
-        let _ = keeper.send(Call::Shutdown, &[]);
-        let wait =
-            || wait_for(&process, PATIENCE).map_err(|source| internal("wait for the keeper's end", source));
-        if !wait()? {
-            let _ = rustix::process::pidfd_send_signal(&process, rustix::process::Signal::KILL);
-            wait()?;
-        }
-    }
+    end_keeper(instance)?;
     let existed = fs::exists(instance.run_dir()).unwrap_or(true);
     // On a thread of its own: callers may be inside an event loop, and netlink brings another.
     let removed = std::thread::scope(|scope| scope.spawn(|| remains::remove_dead(instance)).join());
@@ -146,6 +139,24 @@ pub fn end_by_force(instance: &Instance) -> Result<bool, Error> {
     })?;
     systemd::end(instance).map_err(|error| refused(&error))?;
     Ok(existed)
+}
+
+/// Ends the keeper, and with it every process of the instance; one that does not answer is killed.
+fn end_keeper(instance: &Instance) -> Result<(), Error> {
+    let Ok(keeper) = Keeper::connect(&instance.keeper_socket()) else {
+        return Ok(());
+    };
+    let Some(process) = process(&keeper).map_err(|source| internal("watch the keeper", source))? else {
+        return Ok(());
+    };
+    let _ = keeper.send(Call::Shutdown, &[]);
+    let wait =
+        || wait_for(&process, PATIENCE).map_err(|source| internal("wait for the keeper's end", source));
+    if !wait()? {
+        let _ = rustix::process::pidfd_send_signal(&process, rustix::process::Signal::KILL);
+        wait()?;
+    }
+    Ok(())
 }
 
 /// Starts keeper and supervisor unless they live; whether it did.
@@ -224,10 +235,13 @@ fn is_ending(instance: &Instance) -> bool {
     }
 }
 
-fn process(keeper: &Keeper) -> io::Result<OwnedFd> {
+/// The keeper's process; `None` when it has just ended.
+fn process(keeper: &Keeper) -> io::Result<Option<OwnedFd>> {
     let pid = rustix::process::Pid::from_raw(keeper.keeper_pid()?).ok_or(io::ErrorKind::NotFound)?;
     match rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) {
-        Ok(process) => Ok(process),
+        // Its number may have gone to another process before the descriptor was made: not if it lives still.
+        Ok(process) => Ok((!keeper.is_gone()?).then_some(process)),
+        Err(rustix::io::Errno::SRCH) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }

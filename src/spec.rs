@@ -21,6 +21,7 @@ mod etc;
 pub mod ids;
 mod masks;
 mod mounts;
+pub mod portable;
 mod process;
 mod resources;
 pub mod seccomp;
@@ -36,6 +37,8 @@ const OCI_VERSION: &str = "1.2.0";
 pub const APP: &str = "/app";
 /// Home of the service, inside.
 pub const HOME: &str = "/home/app";
+/// Where the files of its secrets are, inside.
+pub const SECRETS: &str = "/run/secrets";
 /// The user that services run as, inside.
 pub const APP_ID: u32 = 1000;
 
@@ -76,6 +79,8 @@ pub struct SandboxPlan {
     pub cgroup: String,
     /// The network namespace's file; `None` = a new one with nothing in it.
     pub netns: Option<PathBuf>,
+    /// It is shown files below [`SECRETS`], which the keeper holds.
+    pub secrets: bool,
     /// Directory on the host with the socket for sd_notify(3).
     pub notify: Option<PathBuf>,
     /// The bundle's directory, absolute.

@@ -47,6 +47,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::control::server;
 use crate::instance::Instance;
 use engine::{Engine, Message};
+pub(crate) use keepsake::recall;
 
 /// Runs the supervisor of the instance in `directory` until everything has ended. `reader` is the user who may look.
 /// The keeper starts it again unless it answers success.

@@ -172,7 +172,11 @@ const MALFORMED: &[(&str, &str)] = &[
     ),
     (
         "features that come later",
-        "name: x\nsecrets: {a: b}\nservices:\n  a: {restart: always, secrets: [x]}\n  b: {target: desktop, framework: electron, build_cmd: make, build_targets: [linux]}\n  c: {hooks: {a: b}, on_unhealthy: restart, from: x, auto_restart: sometimes}\n",
+        "name: x\nservices:\n  b: {target: desktop, framework: electron, build_cmd: make, build_targets: [linux]}\n  c: {hooks: {a: b}, on_unhealthy: restart, from: x, auto_restart: sometimes}\n",
+    ),
+    (
+        "secrets",
+        "name: x\nsecrets:\n  a: b\n  b: {file: 5}\n  c: {file: x, environment: Y}\n  d: {}\n  ../e: {file: x}\n  f: {command: []}\n  g: {environment: $G}\n  h: {external: true}\n  i: {file: i}\nservices:\n  a: {secrets: [i, i, j, {source: i, target: /etc/x}, {target: x}, {source: i, uid: 5}, 5]}\n  b: {secrets: i}\n",
     ),
     (
         "variables that are not set",
@@ -306,7 +310,10 @@ fn without_places(mut ecosystem: Ecosystem) -> Ecosystem {
             .for_each(|dependency| dependency.place = none);
         service.volumes.iter_mut().for_each(|volume| volume.place = none);
         service.mounts.iter_mut().for_each(|mount| mount.place = none);
+        service.secrets.iter_mut().for_each(|secret| secret.place = none);
     }
+    let secrets = ecosystem.secrets.values_mut();
+    secrets.for_each(|secret| secret.place = none);
     ecosystem
 }
 
@@ -356,8 +363,13 @@ registry: {url: "https://r", namespace: ns}
 strict_ports: true
 loopback_compat: false
 isolation: best-effort
+secrets:
+  filed: {file: ../s.txt}
+  exported: {environment: X}
+  told: {command: "pass $$x"}
 services:
   auto:
+  keeper: {secrets: [filed, {source: told, target: /run/secrets/t}]}
   db:
     readme: ./x/../db.md
     port: 5432

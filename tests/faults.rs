@@ -14,6 +14,7 @@ mod pulled;
 pub(super) mod records;
 mod silent;
 mod stubborn;
+mod verbose;
 
 use std::fs;
 use std::path::PathBuf;

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -40,24 +39,6 @@ const YAML: &str = "name: logs\nservices:\n  s: {readme: s.md, volumes: [\"d:/da
 fn numbers<'a>(lines: impl IntoIterator<Item = &'a str>) -> Vec<u64> {
     let number = |line: &str| line.split_once("count ")?.1.parse().ok();
     lines.into_iter().filter_map(number).collect()
-}
-
-/// The directory of the town's only log.
-fn directory(town: &Town) -> PathBuf {
-    let rows: Value = serde_json::from_str(&town.ok(&["ls", "--json"])).expect("json");
-    let instance = rows
-        .as_array()
-        .expect("array")
-        .iter()
-        .find_map(|row| {
-            row["instance"]
-                .as_str()
-                .or(row["name"].as_str())
-                .filter(|name| name.starts_with("logs-"))
-        })
-        .unwrap_or_else(|| panic!("{rows}"))
-        .to_owned();
-    PathBuf::from("/var/log/pactown").join(instance).join("s")
 }
 
 fn town(script: &str) -> Town {
@@ -137,7 +118,7 @@ fn a_flood_is_rotated_and_followed() {
     eventually("the follower has gone", Duration::from_secs(5), || {
         child.try_wait().expect("wait").is_some()
     });
-    let directory = directory(&town);
+    let directory = town.logs().join("s");
     let files: Vec<_> = fs::read_dir(&directory).expect("logs").flatten().collect();
     assert_eq!(files.len(), 5, "{files:?}");
     for file in &files {

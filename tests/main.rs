@@ -4,6 +4,7 @@
 mod support;
 
 mod bad_input;
+mod builds;
 mod cli;
 mod config;
 mod examples;
@@ -23,6 +24,7 @@ mod logs;
 mod loosened;
 mod markpact;
 mod network;
+mod oci;
 mod phases;
 mod probes;
 mod python_tool;
@@ -32,6 +34,7 @@ mod registry;
 mod replicas;
 mod schedule;
 mod scripts;
+mod secrets;
 mod storm;
 mod supervision;
 mod systemd;

@@ -254,3 +254,66 @@ services:
     town.ok(&["down"]);
     machine.assert_clean();
 }
+
+/// What each signal means to the supervisor: `docs/reliability.md`.
+#[test]
+fn no_signal_but_the_polite_one_touches_a_service() {
+    let machine = Machine::take();
+    let yaml = "name: signals\nservices:\n  s: {readme: s.md}\n";
+    let town = Town::new("signals", yaml, &[("s.md", &readme("exec sleep 1000"))]);
+    town.ok(&["up", "-d"]);
+    let service = town.pid("s");
+    for signal in [
+        Signal::SIGHUP,
+        Signal::SIGINT,
+        Signal::SIGQUIT,
+        Signal::SIGABRT,
+        Signal::SIGPIPE,
+        Signal::SIGUSR1,
+        Signal::SIGUSR2,
+    ] {
+        let before = processes("pactown:super", "signals-");
+        kill(Pid::from_raw(before[0]), signal).expect("signal");
+        eventually("a supervisor answers", SOON, || {
+            town.run(&["ps"]).status.success()
+        });
+        assert_eq!(town.pid("s"), service, "{signal}");
+    }
+    let supervisor = processes("pactown:super", "signals-");
+    kill(Pid::from_raw(supervisor[0]), Signal::SIGTERM).expect("signal");
+    eventually("everything has ended", SOON, || {
+        processes("pactown:keeper", "signals-").is_empty()
+    });
+    let told = town.ok(&["events", "s"]);
+    let last = told.lines().last().unwrap_or_default();
+    assert!(last.contains("stopped"), "it was asked to: {told}");
+    machine.assert_clean();
+}
+
+#[test]
+fn what_runs_goes_on_with_its_own_program_when_another_is_installed() {
+    let machine = Machine::take();
+    let yaml = "name: renewed\nservices:\n  s: {readme: s.md, restart: always}\n";
+    let town = Town::new("renewed", yaml, &[("s.md", &readme("exec sleep 1000"))]);
+    let program = town.path().join("pactown");
+    std::fs::copy(env!("CARGO_BIN_EXE_pactown"), &program).expect("copy");
+    let up = std::process::Command::new(&program)
+        .args(["up", "-d"])
+        .current_dir(town.path())
+        .status();
+    assert!(up.expect("up").success());
+    let service = town.pid("s");
+    // As a package manager does it: another file of the same name.
+    std::fs::remove_file(&program).expect("remove");
+    std::fs::write(&program, "#!/bin/false\n").expect("write");
+    succeed_the_supervisor(&town, "renewed-");
+    assert_eq!(town.pid("s"), service, "it noticed nothing");
+    end(service);
+    eventually("it is started again", SOON, || {
+        let row = town.service("s");
+        row["state"] == "running" && row["restarts"] == 1
+    });
+    assert_eq!(town.inside("s", "echo here"), "here");
+    town.ok(&["down"]);
+    machine.assert_clean();
+}

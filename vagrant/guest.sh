@@ -28,6 +28,9 @@ all() {
     run netns
     run suite --skip tidy:: --skip storm:: --skip shop --skip python_tool --skip the_first_command \
         --skip pauses_double --skip hangs_fails_its_service_in_time
+    # A round takes minutes here.
+    export PACTOWN_STORM_ROUNDS="${PACTOWN_STORM_ROUNDS:-6}"
+    run suite storm::
 }
 
 echo "guest: $(uname -sr), systemd $(systemctl --version | sed -n '1s/systemd \([0-9]*\).*/\1/p'), $(stat -f -c %T /sys/fs/cgroup)"

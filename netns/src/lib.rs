@@ -11,6 +11,7 @@ pub mod failpoint;
 mod foreign;
 pub mod forwarder;
 mod forwarding;
+mod in_force;
 pub mod leftovers;
 mod link;
 pub mod listeners;
@@ -28,6 +29,7 @@ mod watch;
 
 pub use anchors::Anchors;
 pub use error::{Error, Result};
+pub use in_force::{InForce, Whose, in_force};
 pub use namespace::connect;
 pub use network::Network;
 pub use request::{

@@ -91,6 +91,10 @@ impl Network {
         self.detach(&node.name)?;
         let path = self.spec.directory.join(&node.name);
         let link = link_name(node.address);
+        // Before there is one: whoever is killed in the midst leaves a link that only this name leads to, until the kernel
+        // has taken the namespace apart.
+        fs::write(self.link_file(&node.name), &link)
+            .during(|| format!("record the link of `{}`", node.name))?;
         let made = namespace::create(&path, || {
             failpoint::hit("node-namespace-created")
                 .during(|| format!("create the namespace of `{}`", node.name))?;
@@ -103,11 +107,8 @@ impl Network {
         let plugged = made.and_then(|()| self.router.route(&link, Subnet::host_only(node.address), None));
         if let Err(error) = plugged {
             let _ = self.detach(&node.name);
-            let _ = self.router.delete(&link);
             return Err(error);
         }
-        fs::write(self.link_file(&node.name), &link)
-            .during(|| format!("record the link of `{}`", node.name))?;
         failpoint::hit("node-configured").during(|| format!("configure `{}`", node.name))?;
         Ok(path)
     }
@@ -117,7 +118,10 @@ impl Network {
         let record = self.link_file(name);
         if let Ok(link) = fs::read_to_string(&record) {
             // Not left to the namespace's end: a process that is still dying in it would keep the link, and its address.
-            self.router.delete(&link)?;
+            // Empty when whoever wrote it was killed over it: there is no link yet.
+            if !link.is_empty() {
+                self.router.delete(&link)?;
+            }
             fs::remove_file(&record).during(|| format!("remove `{}`", record.display()))?;
         }
         namespace::delete(&self.spec.directory.join(name))?;

@@ -2,6 +2,7 @@
 //! how expressions are encoded.
 
 pub(crate) mod batch;
+pub(crate) mod read;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -94,20 +95,6 @@ impl Session {
             outcome = remove();
         }
         outcome.during(|| format!("delete the nftables table `{table}`"))
-    }
-
-    /// Names of the `ip` tables.
-    pub(crate) fn tables(&self) -> Result<Vec<String>> {
-        let rows = self.dump(GET_TABLE, Vec::new(), || "list the nftables tables".to_owned())?;
-        Ok(rows.iter().filter_map(|row| text(row, 1)).collect())
-    }
-
-    /// Whether the chain exists in the `ip` table.
-    pub(crate) fn has_chain(&self, table: &str, chain: &str) -> Result<bool> {
-        let rows = self.dump(GET_CHAIN, Vec::new(), || "list the nftables chains".to_owned())?;
-        Ok(rows
-            .iter()
-            .any(|row| text(row, 1).as_deref() == Some(table) && text(row, 3).as_deref() == Some(chain)))
     }
 
     /// Inserts a rule at the head of somebody else's chain.

@@ -120,7 +120,7 @@ pub(crate) const INSIDE: &str = "eth0";
 /// Name of the router's end of the uplink.
 pub(crate) const UPLINK_INSIDE: &str = "up0";
 /// Name of the tables in the router's and the sandboxes' own namespaces.
-const OWN: &str = "pactown";
+pub(crate) const OWN: &str = "pactown";
 
 fn rule(matches: impl IntoIterator<Item = Match>, action: Action) -> Rule {
     Rule {

@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 use crate::error::Failure;
 use crate::protocol::{Call, Event, FailureKind, Request, What};
 use crate::wire;
@@ -42,6 +44,16 @@ impl Client {
     pub fn keeper_pid(&self) -> io::Result<i32> {
         let peer = rustix::net::sockopt::socket_peercred(&self.socket)?;
         Ok(peer.pid.as_raw_nonzero().get())
+    }
+
+    /// Whether the keeper has ended, or closed this connection.
+    ///
+    /// # Errors
+    /// The kernel's, of poll(2).
+    pub fn is_gone(&self) -> io::Result<bool> {
+        let mut socket = [PollFd::new(&self.socket, PollFlags::RDHUP)];
+        poll(&mut socket, Some(&Timespec::default()))?;
+        Ok(socket[0].revents().intersects(PollFlags::RDHUP | PollFlags::HUP))
     }
 
     /// Ends the connection for all clones, also while one of them waits: the keeper then ends its `Exec` processes.

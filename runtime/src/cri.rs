@@ -118,6 +118,11 @@ impl Cutter {
         &[]
     }
 
+    /// Takes what has no newline and waits for the end of the stream.
+    pub(crate) fn hold_back(&mut self, text: &[u8]) {
+        self.partial.extend_from_slice(text);
+    }
+
     /// What has no newline yet is kept for later; when it is too much, it goes out as parts.
     fn hold(&mut self, time: &Time, text: &[u8], out: &mut Page) {
         self.partial.extend_from_slice(text);

@@ -240,5 +240,6 @@ pub(crate) fn needed(launch: &Launch, reporter: &OwnedFd) -> Vec<i32> {
         reporter.as_raw_fd(),
     ]);
     keep.extend(launch.maps.iter().map(|(_, fd)| fd.as_raw_fd()));
+    keep.extend(launch.secrets.map(|fd| fd.as_raw_fd()));
     keep
 }

@@ -8,6 +8,7 @@ mod calls;
 mod connection;
 mod exec;
 mod logs;
+mod notes;
 mod prepare;
 mod pump;
 mod sandbox;
@@ -75,6 +76,7 @@ struct Keeper {
     room: pump::Room,
     /// Sandboxes that wait for their logs: to be told as running, or as ended.
     unwritten: Vec<String>,
+    notes: notes::Notes,
     /// An end in order was asked for.
     asked: bool,
     ending: bool,
@@ -149,6 +151,7 @@ fn start(directory: &Path, supervisor: Vec<OsString>) -> io::Result<(Keeper, Flo
         logs: logs::Logs::new()?,
         room: pump::Room::default(),
         unwritten: Vec::new(),
+        notes: notes::Notes::default(),
         asked: false,
         ending: false,
     };

@@ -27,6 +27,8 @@ pub(crate) struct Launch<'a> {
     pub(crate) landlock: &'a Rules,
     /// Its root, filled, see [`crate::rootfs::skeleton`].
     pub(crate) skeleton: BorrowedFd<'a>,
+    /// What the keeper holds for it, see [`crate::secrets`].
+    pub(crate) secrets: Option<BorrowedFd<'a>>,
     /// Its groups; they exist.
     pub(crate) cgroup: &'a Cgroup,
     /// stdin, stdout, stderr.
@@ -82,6 +84,7 @@ impl Launch<'_> {
         Root {
             spec: self.spec,
             skeleton: self.skeleton,
+            secrets: self.secrets,
             cgroup: self.cgroup,
             maps: &self.maps,
             lower: lower_map(self.spec),

@@ -6,6 +6,8 @@
 //! * `type: symlink`: a symbolic link whose target is `source`;
 //! * `type: file`: a copy of the small file `source`, mode 0644, owned by root, in the root's tmpfs: no host path shows;
 //! * `type: dev`: a small tmpfs with the usual device nodes and links;
+//! * `type: ramfs`: the files that the keeper holds for the sandbox (see [`crate::secrets`]), mode 0400, of the user that
+//!   `uid` and `gid` name; they lie in memory that is never swapped;
 //! * `type: cgroup`: the sandbox's own groups, read-only, at the places where programs look for their limits;
 //! * `type: overlay` with `uidMappings`: upper and work directory come from one id-mapped clone of their common
 //!   parent; every lower directory belongs to root on disk and to the process's user inside;
@@ -54,6 +56,8 @@ pub(crate) enum What {
     },
     /// `/dev`.
     Devices,
+    /// Files that the keeper holds; who they belong to on the host.
+    Secrets { owner: (u32, u32) },
     /// The own cgroups.
     Cgroup,
     /// A symbolic link.
@@ -126,6 +130,10 @@ fn operation(mount: &Mount) -> Result<Operation> {
         "symlink" => What::Symlink { target: source },
         "file" => What::File { source },
         "dev" => What::Devices,
+        "ramfs" => What::Secrets {
+            owner: owner(&settings(&options))
+                .ok_or_else(|| bad(&target, "its options do not say `uid` and `gid`"))?,
+        },
         "cgroup" | "cgroup2" => What::Cgroup,
         "overlay" => What::Overlay(overlay(&target, &options, map)?),
         kind @ ("proc" | "sysfs" | "tmpfs" | "devpts" | "mqueue") => What::Filesystem {
@@ -165,6 +173,15 @@ fn attributes(options: &[String]) -> u64 {
         _ => 0,
     };
     options.iter().map(flag).fold(0, |all, one| all | one)
+}
+
+/// Who a file system with these settings belongs to, when they say so.
+pub(crate) fn owner(settings: &[(String, String)]) -> Option<(u32, u32)> {
+    let value = |key: &str| {
+        let setting = settings.iter().find(|(known, _)| known == key);
+        setting.and_then(|(_, value)| value.parse().ok())
+    };
+    Some((value("uid")?, value("gid")?))
 }
 
 /// The options that are settings of the file system; those without a value have an empty one.

@@ -88,7 +88,7 @@ pub enum Call {
         /// The name to release them by.
         key: String,
     },
-    /// Close the descriptors held under `key`; unknown keys are fine. Answer: `Done`.
+    /// Close the descriptors held under `key`, and end locks (flock(2)) on them; unknown keys are fine. Answer: `Done`.
     Release {
         /// The name given to `Hold`.
         key: String,
@@ -117,6 +117,15 @@ pub enum Call {
     Forget {
         /// The sandbox.
         id: String,
+    },
+    /// Append whole lines, in the log's format, to a log that is no sandbox's. Nobody waits for the disk: what it does not
+    /// take within a second is dropped, counted and told in the log. Answer: `Done` once the lines are in the file or the
+    /// disk hangs, `Failed` when the log cannot be opened.
+    Append {
+        /// Where they go; `run` does not count.
+        log: LogFile,
+        /// Each ends with a newline.
+        lines: String,
     },
     /// Everything that lives or has ended and was not forgotten. Answer: `Listed`.
     List,

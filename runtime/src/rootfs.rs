@@ -4,7 +4,7 @@
 //! visible (`mount_setattr`), targets opened below the new root without following links, then attached (`move_mount`).
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -19,8 +19,9 @@ use crate::devices;
 use crate::error::{During, Failure, Result};
 use crate::layer::Layer;
 use crate::masks;
-use crate::mounts::{IdMap, Operation, Overlay, What};
+use crate::mounts::{self, IdMap, Operation, Overlay, What};
 use crate::protocol::FailureKind;
+use crate::secrets;
 use crate::stage::Stage;
 use crate::sys;
 
@@ -33,6 +34,8 @@ pub(crate) struct Root<'a> {
     pub(crate) spec: &'a Spec,
     /// Its root's own tmpfs, from [`skeleton`].
     pub(crate) skeleton: BorrowedFd<'a>,
+    /// What the keeper holds for it, see [`crate::secrets`].
+    pub(crate) secrets: Option<BorrowedFd<'a>>,
     /// The sandbox's groups, for the cgroup view.
     pub(crate) cgroup: &'a Cgroup,
     /// User namespaces that carry the id maps; made beforehand by the keeper.
@@ -99,19 +102,10 @@ pub(crate) fn skeleton(fixed: &[Operation], mounts: &[Operation]) -> Result<Owne
     }
     rustix::process::umask(before);
     filled?;
-    if let Some(owner) = owner(options) {
+    if let Some(owner) = mounts::owner(options) {
         give_away(tree.as_fd(), owner).during(|| format!("give the root to user {}", owner.0))?;
     }
     Ok(tree)
-}
-
-/// Who a tmpfs with these options belongs to, when they say so.
-fn owner(options: &[(String, String)]) -> Option<(u32, u32)> {
-    let value = |key: &str| {
-        let option = options.iter().find(|(known, _)| known == key);
-        option.and_then(|(_, value)| value.parse().ok())
-    };
-    Some((value("uid")?, value("gid")?))
 }
 
 /// Everything in a directory that this process has just filled.
@@ -186,6 +180,9 @@ fn apply(root: &Root, new_root: BorrowedFd, stage: &Stage, operation: &Operation
             attach(new_root, &tree, target)
         }
         What::Devices => devices::make(root.spec, new_root, target, operation.attributes),
+        What::Secrets { owner } => {
+            secrets::mount(root.secrets, new_root, target, *owner, operation.attributes)
+        }
         What::Cgroup => cgroup_view(root, new_root, target, operation.attributes),
         What::Symlink { .. } | What::File { .. } => make_entry(new_root, operation),
         What::Overlay(overlay) => mount_overlay(root, new_root, stage, target, overlay, operation.attributes),
@@ -273,7 +270,7 @@ fn symlink(new_root: BorrowedFd, target: &Path, text: &Path) -> Result<()> {
 }
 
 fn copy(new_root: BorrowedFd, source: &Path, target: &Path) -> Result<()> {
-    let content = fs::read(source).during(|| format!("read `{}`", source.display()))?;
+    let content = small_file(source).during(|| format!("read `{}`", source.display()))?;
     let (parent, name) = beneath::parent(new_root, target).during(|| "make its directory".to_owned())?;
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = rustix::fs::openat(&parent, name, flags, Mode::from_raw_mode(0o644))
@@ -281,6 +278,25 @@ fn copy(new_root: BorrowedFd, source: &Path, target: &Path) -> Result<()> {
     fs::File::from(file)
         .write_all(&content)
         .during(|| "write".to_owned())
+}
+
+/// Most bytes of a file that is copied: it lies in the root's own tmpfs, and in this process meanwhile.
+const LARGEST_COPY: u64 = 1 << 20;
+
+/// All of a regular file. Its directory may be a stranger's: links are not followed, and nothing that never ends is read.
+fn small_file(path: &Path) -> std::io::Result<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = fs::File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(std::io::Error::other("it is not a file"));
+    }
+    if metadata.len() > LARGEST_COPY {
+        return Err(std::io::Error::other("it has more than 1 MiB"));
+    }
+    let mut content = Vec::new();
+    file.take(LARGEST_COPY).read_to_end(&mut content)?;
+    Ok(content)
 }
 
 fn cgroup_view(root: &Root, new_root: BorrowedFd, target: &Path, attributes: u64) -> Result<()> {

@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use oci_spec::runtime::Process;
 use pactown_runtime::client::Client;
-use pactown_runtime::protocol::{Call, ExitStatus, FailureKind, What};
+use pactown_runtime::protocol::{Call, ExitStatus, FailureKind, LogFile, What};
 
 use crate::house::{House, eventually, has_ended};
 
@@ -36,6 +36,37 @@ fn every_byte_of_the_output_is_logged() {
             .enumerate()
             .all(|(number, line)| line == (number + 1).to_string())
     );
+}
+
+#[test]
+fn lines_of_others_are_in_their_file_once_that_is_answered() {
+    let house = House::new();
+    let client = Client::connect(&house.directory.join("keeper.sock")).expect("connect");
+    let append = |name: &str, number: u32| {
+        let log = LogFile {
+            path: house.directory.join(name),
+            max_bytes: 1000,
+            files: 2,
+            run: 0,
+        };
+        let lines = format!("T stdout F line {number}\n");
+        client.call(Call::Append { log, lines }, &[])
+    };
+    let read = |name: &str| fs::read_to_string(house.directory.join(name)).expect("file");
+    for number in 0..100 {
+        append("told/events.log", number).expect("appended");
+        assert!(read("told/events.log").ends_with(&format!(" line {number}\n")));
+    }
+    let kept = read("told/events.log.1") + &read("told/events.log");
+    assert!(kept.lines().count() > 50 && kept.len() <= 2000, "{kept}");
+
+    // What is in the way is named, and the next line finds it gone.
+    fs::write(house.directory.join("way"), "").expect("file");
+    let refused = append("way/events.log", 1).expect_err("refused");
+    assert_eq!(refused.causes, ["File exists (os error 17)"]);
+    fs::remove_file(house.directory.join("way")).expect("removed");
+    append("way/events.log", 2).expect("appended");
+    assert_eq!(read("way/events.log"), "T stdout F line 2\n");
 }
 
 #[test]
@@ -153,6 +184,28 @@ fn held_ports_stay_taken() {
         )
         .expect("release");
     assert!(TcpListener::bind(address).is_ok());
+}
+
+#[test]
+fn a_lock_ends_with_its_release_whoever_has_a_copy() {
+    let house = House::new();
+    let path = house.directory.join("lock");
+    let take = || {
+        let file = fs::File::create(&path).expect("file");
+        nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusiveNonblock)
+    };
+    let lock = take().expect("lock");
+    let key = || "upper".to_owned();
+    // As one that a cloned child has not closed yet.
+    let copy = lock.try_clone().expect("copy");
+    let client = Client::connect(&house.directory.join("keeper.sock")).expect("connect");
+    client
+        .call(Call::Hold { key: key() }, &[lock.as_fd()])
+        .expect("hold");
+    assert!(take().is_err());
+    client.call(Call::Release { key: key() }, &[]).expect("release");
+    assert!(take().is_ok());
+    drop(copy);
 }
 
 #[test]

@@ -3,4 +3,5 @@
 mod house;
 mod keeper;
 mod sandbox;
+mod secrets;
 mod support;

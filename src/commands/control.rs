@@ -57,9 +57,10 @@ fn each(context: &Context, verb: &str, services: &[String], with_dependents: boo
     let desired = match verb {
         "stop" => None,
         _ => {
-            let wish = wish::load(context, Some(&file))?;
+            let mut wish = wish::load(context, Some(&file))?;
             wish::known(&wish, services)?;
             supply::sound(&wish.desired)?;
+            wish::unlock(context, &mut wish.desired, services)?;
             Some(Box::new(wish.desired))
         }
     };

@@ -6,11 +6,12 @@ use serde_json::json;
 use super::Context;
 use super::wish::Wish;
 use crate::config::ecosystem::{ServiceName, UnitName};
+use crate::desired::Desired;
 use crate::error::Error;
 use crate::plan::{self, Asked, Observed};
 use crate::prepare::{LayerPlan, Layers, Tools};
 use crate::roster::{Member, Roster, Scale};
-use crate::{network, resolver, state};
+use crate::{network, resolver, secrets, state, supervisor};
 
 /// One service of the plan.
 struct Row {
@@ -27,9 +28,10 @@ pub(super) fn run(context: &Context, wish: &Wish, services: &[ServiceName]) -> R
     } else {
         wish.graph.with_needs(services)
     };
+    let desired = with_values(&wish.desired);
     // An `up` follows the file, whatever was asked for by hand.
     let roster = Roster::of_file(&wish.desired.ecosystem);
-    let (rows, prints) = rows(context, wish, &wanted, &roster);
+    let (rows, prints) = rows(context, &desired, &wanted, &roster);
     let asked = Asked {
         ecosystem: &wish.desired.ecosystem,
         roster: &roster,
@@ -79,14 +81,26 @@ fn waves(wish: &Wish, wanted: &[ServiceName]) -> Vec<String> {
         .collect()
 }
 
+/// The wish with the secrets that can be had without running anything; the others are those of what runs, as far as its
+/// keeper tells.
+fn with_values(desired: &Desired) -> Desired {
+    let mut running = desired.clone();
+    let known = supervisor::recall(&desired.instance.keeper_socket(), &mut running);
+    let mut wished = desired.clone();
+    wished.secrets = secrets::at_rest(&desired.ecosystem, &desired.caller);
+    if known.is_ok() {
+        wished.secrets.succeed(&running.secrets);
+    }
+    wished
+}
+
 /// Ports and layers of each wanted service, and what it would be made from.
 fn rows(
     context: &Context,
-    wish: &Wish,
+    desired: &Desired,
     wanted: &[ServiceName],
     roster: &Roster,
 ) -> (Vec<Row>, IndexMap<UnitName, serde_json::Value>) {
-    let desired = &wish.desired;
     let tools = Tools::find(desired);
     let (mut rows, mut prints) = (Vec::new(), IndexMap::new());
     for name in wanted {

@@ -2,7 +2,6 @@
 
 use super::{Context, privilege, ps, stats, wish};
 use crate::cli;
-use crate::config::ecosystem::Egress;
 use crate::error::Error;
 use crate::inspect::{self, Inspection, score};
 
@@ -13,23 +12,26 @@ pub(super) fn run(context: &Context, arguments: &cli::InspectArguments) -> Resul
     wish::known(&wish, std::slice::from_ref(name))?;
     let rows = ps::living(&wish.desired.instance)?.ok_or_else(stats::not_running)?;
     let row = rows.into_iter().find(|row| row.name == *name);
-    let (pid, loosened) = row
-        .and_then(|row| Some((row.pid?, row.notices)))
+    let (pid, seat, loosened) = row
+        .and_then(|row| Some((row.pid?, row.seat(), row.notices)))
         .ok_or_else(|| Error::Failed(format!("{name} does not run; `pactown why {name}` shows why")))?;
-    let found = inspect::look(name, pid, &wish.desired.instance.cgroup(name), loosened).map_err(|error| {
+    let instance = &wish.desired.instance;
+    let found = inspect::rules(instance, name, &seat)
+        .and_then(|rules| inspect::look(name, pid, &instance.cgroup(name), rules, loosened));
+    let found = found.map_err(|error| {
         Error::Failed(format!(
             "{name} cannot be looked at: {error}; it may have ended just now"
         ))
     })?;
     if arguments.score {
-        let closed = wish.desired.ecosystem.services[name].egress == Egress::None;
-        return show_score(context, &score::score(&found, closed));
+        return show_score(context, &score::score(&found));
     }
     match context.json {
         true => context.output.json(&found),
         false => {
             context.output.table(&["WHAT", "IN FORCE"], rows_of(&found));
             mounts(context, &found);
+            network(context, &found);
             Ok(())
         }
     }
@@ -117,6 +119,17 @@ fn rows_of(found: &Inspection) -> Vec<Vec<String>> {
 
 fn yes(value: bool) -> String {
     if value { "yes" } else { "no" }.to_owned()
+}
+
+fn network(context: &Context, found: &Inspection) {
+    let rows = found.network.iter().map(|one| {
+        let packets = one.packets.map_or(String::new(), |packets| packets.to_string());
+        vec![one.place.clone(), one.chain.clone(), one.rule.clone(), packets]
+    });
+    context.output.line("");
+    context
+        .output
+        .table(&["NETWORK OF", "CHAIN", "RULE", "PACKETS"], rows.collect());
 }
 
 fn mounts(context: &Context, found: &Inspection) {

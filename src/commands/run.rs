@@ -21,6 +21,7 @@ use crate::markpact;
 use crate::markpact::Recipe;
 use crate::markpact::recipe::WorkloadKind;
 use crate::roster::Roster;
+use crate::secrets::Secrets;
 use crate::session::Session;
 
 /// The port of a service that is run on its own.
@@ -142,6 +143,7 @@ fn desired(context: &Context, recipe: Recipe, options: &Options) -> Result<Desir
             namespace: String::new(),
             token: None,
         },
+        secrets: IndexMap::new(),
         services: IndexMap::from([(name.clone(), service)]),
     };
     let mut desired = Desired {
@@ -149,6 +151,7 @@ fn desired(context: &Context, recipe: Recipe, options: &Options) -> Result<Desir
         ecosystem,
         recipes: IndexMap::from([(name, recipe)]),
         caller: Caller::detect(),
+        secrets: Secrets::default(),
         supply: Supply::default(),
     };
     supply::alone(context, &mut desired, &options.supply)?;
@@ -193,6 +196,7 @@ fn service(name: &str, recipe: &Recipe, port: u16, env: IndexMap<String, String>
         host_access: Vec::new(),
         run_as_root: false,
         toolchains: Vec::new(),
+        secrets: Vec::new(),
         rootfs: None,
         exceptions: Exceptions::default(),
     })

@@ -1,6 +1,7 @@
 //! Verbs that only show: `graph`, `config`, `schema`, `env`, `parse`, `spec`. They touch nothing.
 
 use std::fs;
+use std::path::PathBuf;
 
 use serde_json::Value;
 
@@ -19,7 +20,7 @@ use crate::output;
 use crate::prepare::{Extras, LayerPlan, Tools};
 use crate::resolver::{self, Format};
 use crate::roster::Member;
-use crate::spec::{self, Placement};
+use crate::spec::{self, Placement, SandboxPlan};
 
 pub(super) fn graph(context: &Context, arguments: &cli::GraphArguments) -> Result<(), Error> {
     let wish = wish::load(context, arguments.config.as_deref())?;
@@ -78,13 +79,13 @@ pub(super) fn env(context: &Context, arguments: &cli::ServiceArguments) -> Resul
 }
 
 /// The sandbox that is shown for this name: of a service with replicas the first.
-fn unit(wish: &Wish, name: &str) -> UnitName {
+pub(super) fn unit(wish: &Wish, name: &str) -> UnitName {
     let meant = wish.roster.meant(&[name.to_owned()]);
     meant.into_iter().next().unwrap_or_else(|| name.to_owned())
 }
 
 /// The sandbox of this name.
-fn member<'a>(desired: &'a Desired, name: &str) -> Result<Member<'a>, Error> {
+pub(super) fn member<'a>(desired: &'a Desired, name: &str) -> Result<Member<'a>, Error> {
     Member::named(&desired.ecosystem, name).ok_or_else(|| Error::Internal {
         message: format!("there is no '{name}'"),
         source: None,
@@ -198,10 +199,12 @@ fn first_line(text: &str) -> String {
 }
 
 /// The bundle's `config.json` while the service runs, else the one that would be made.
-pub(super) fn spec(context: &Context, arguments: &cli::ServiceArguments) -> Result<(), Error> {
+pub(super) fn spec(context: &Context, arguments: &cli::SpecArguments) -> Result<(), Error> {
     let wish = wish::load(context, None)?;
-    wish::known(&wish, std::slice::from_ref(&arguments.service))?;
-    let unit = unit(&wish, &arguments.service);
+    // Without a bundle the command line demands a name.
+    let service = arguments.service.clone().unwrap_or_default();
+    wish::known(&wish, std::slice::from_ref(&service))?;
+    let unit = unit(&wish, &service);
     let bundle = wish.desired.instance.bundle(&unit);
     let existing = fs::read(bundle.join("config.json")).ok();
     let value: Value = match existing.and_then(|text| serde_json::from_slice(&text).ok()) {
@@ -213,10 +216,30 @@ pub(super) fn spec(context: &Context, arguments: &cli::ServiceArguments) -> Resu
 
 /// With the first free ids and addresses; what is chosen at `up` may differ in these numbers.
 fn planned(wish: &Wish, name: &str) -> Result<Value, Error> {
+    let (layers, extras) = preparation(&wish.desired, name)?;
+    let store = std::path::Path::new(crate::instance::LAYER_ROOT);
+    let layers = layers.iter().map(|layer| store.join(&layer.key)).collect();
+    let ids = IdRange {
+        base: crate::identity::STORAGE_BASE + crate::identity::RANGE_SIZE,
+    };
+    let plan = sandbox(wish, name, ids, layers, extras)?;
+    serde_json::to_value(spec::build(&plan).spec).map_err(|source| Error::Internal {
+        message: "cannot write the spec".to_owned(),
+        source: Some(Box::new(source)),
+    })
+}
+
+/// The sandbox `name` with these ids and layers, and the first free addresses.
+pub(super) fn sandbox(
+    wish: &Wish,
+    name: &str,
+    ids: IdRange,
+    layers: Vec<PathBuf>,
+    extras: Extras,
+) -> Result<SandboxPlan, Error> {
     let desired = &wish.desired;
     let member = member(desired, name)?;
     let service = member.service;
-    let (layers, extras) = preparation(desired, name)?;
     let internal = |message: String| Error::Internal {
         message,
         source: None,
@@ -227,13 +250,10 @@ fn planned(wish: &Wish, name: &str) -> Result<Value, Error> {
     let addresses =
         network::addresses(ecosystem, &wish.roster, subnet, &none, |_| false).map_err(internal)?;
     let root = spec::sandbox_root(desired);
-    let store = std::path::Path::new(crate::instance::LAYER_ROOT);
     let host = HostFacts::of(service.rootfs.as_deref());
     let placement = Placement {
-        ids: IdRange {
-            base: crate::identity::STORAGE_BASE + crate::identity::RANGE_SIZE,
-        },
-        layers: layers.iter().map(|layer| store.join(&layer.key)).collect(),
+        ids,
+        layers,
         env: resolver::environment(desired, member, &extras),
         extras,
         place: spec::place(&root, member),
@@ -251,10 +271,6 @@ fn planned(wish: &Wish, name: &str) -> Result<Value, Error> {
             .collect(),
         host,
     };
-    let plan =
-        spec::of_service(desired, member, placement).ok_or_else(|| internal("nothing to run".to_owned()))?;
-    serde_json::to_value(spec::build(&plan).spec).map_err(|source| Error::Internal {
-        message: "cannot write the spec".to_owned(),
-        source: Some(Box::new(source)),
-    })
+    spec::of_service(desired, member, placement)
+        .ok_or_else(|| internal(format!("'{name}' has nothing to run")))
 }

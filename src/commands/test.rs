@@ -13,21 +13,23 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::follow::{self, Signals};
-use super::{Context, privilege, up};
+use super::{Context, privilege, up, wish};
 use crate::cli;
 use crate::error::Error;
+use crate::output;
 use crate::testing::{self, Outcome, coverage, junit};
 
 use suites::Plan;
 use town::Town;
 
 pub(super) fn run(context: &Context, arguments: &cli::TestArguments) -> Result<(), Error> {
-    let plan = suites::load(context, arguments)?;
+    let mut plan = suites::load(context, arguments)?;
     if arguments.coverage {
         return show_coverage(context, &plan);
     }
     plan.refuse_nothing(arguments)?;
     privilege::require_root()?;
+    wish::unlock(context, &mut plan.desired, &plan.services)?;
     if arguments.watch {
         return follow::block_on(watch::stay(context, arguments, plan));
     }
@@ -103,7 +105,7 @@ fn report(
     let base = here();
     if let Some(path) = &arguments.junit {
         let text = junit::render(&plan.desired.ecosystem.name, &base, outcomes);
-        write(path, &text, plan)?;
+        write(path, &output::masked(&text), plan)?;
     }
     let on_github = std::env::var("GITHUB_ACTIONS").is_ok_and(|value| value == "true");
     if (arguments.github || on_github) && !context.json {

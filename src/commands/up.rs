@@ -28,6 +28,7 @@ pub(super) fn run(context: &Context, arguments: &cli::UpArguments) -> Result<(),
     }
     privilege::require_root()?;
     preflight::check(context, &wish.desired)?;
+    wish::unlock(context, &mut wish.desired, &services)?;
     let detached = arguments.detach || arguments.wait;
     let request = UpRequest {
         desired: Box::new(wish.desired.clone()),

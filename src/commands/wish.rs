@@ -12,8 +12,10 @@ use crate::diagnostics::{Problem, Problems, Severity};
 use crate::error::Error;
 use crate::instance::{Instance, RUN_ROOT};
 use crate::markpact::{self, Recipe};
+use crate::output;
 use crate::resolver::{self, Graph};
-use crate::roster::{Roster, Scale};
+use crate::roster::{Roster, Scale, services_of};
+use crate::secrets::{self, Secrets};
 use crate::state::{self, InstanceRecord};
 
 /// What shall run, and its order.
@@ -60,9 +62,31 @@ pub(super) fn known(wish: &Wish, names: &[String]) -> Result<(), Error> {
 /// No file, or all problems of the file and its READMEs.
 pub(crate) fn load(context: &Context, named: Option<&Path>) -> Result<Wish, Error> {
     let file = locate(context, named)?;
-    read(&file, label(context)?, &|warnings| {
+    let wish = read(&file, label(context)?, &|warnings| {
         context.output.warnings(warnings)
-    })
+    })?;
+    let desired = &wish.desired;
+    output::hide(&secrets::at_rest(&desired.ecosystem, &desired.caller));
+    Ok(wish)
+}
+
+/// Asks for the values that `services` need, with what they depend on; without names, those of all. From now on no
+/// output shows them.
+///
+/// # Errors
+/// Every secret that has no value.
+pub(crate) fn unlock(context: &Context, desired: &mut Desired, services: &[String]) -> Result<(), Error> {
+    let ecosystem = &desired.ecosystem;
+    let needed = match services.is_empty() {
+        true => ecosystem.services.keys().cloned().collect(),
+        false => Graph::of(ecosystem)?.with_needs(&services_of(ecosystem, services)),
+    };
+    desired.secrets = secrets::gather(desired, &needed)?;
+    output::hide(&desired.secrets);
+    for remark in desired.secrets.remarks() {
+        context.output.notice(&remark);
+    }
+    Ok(())
 }
 
 /// The same for those who show nothing.
@@ -95,6 +119,7 @@ pub(crate) fn read(file: &Path, label: Option<&str>, warn: &dyn Fn(&[Problem])) 
             lock: supply::read(file).ok().flatten(),
             ..Supply::default()
         },
+        secrets: Secrets::default(),
     };
     resolver::default_checks(&mut desired);
     let scale = scale(&desired);
@@ -215,6 +240,7 @@ pub(crate) fn instance(context: &Context, named: Option<&Path>) -> Result<(Insta
     let label = label(context)?;
     match config::load(&file, &Caller::detect().env) {
         Ok(loaded) => {
+            output::hide(&secrets::at_rest(&loaded.ecosystem, &Caller::detect()));
             let own = Instance::new(&loaded.ecosystem.name, &file, label);
             // Renamed since: what runs from this file is still meant.
             let renamed = if own.run_dir().exists() {

@@ -8,6 +8,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 pub use super::exceptions::{Device, Exceptions, Seccomp};
+pub use super::secrets::{Secret, SecretName, SecretSource, SecretUse};
 pub use super::units::{MOST_REPLICAS, UnitName, replica_number, taken_by_replica, unit_name};
 
 /// Where something stands in a source file: 1-based line and column (in characters).
@@ -47,6 +48,8 @@ pub struct Ecosystem {
     pub isolation: Isolation,
     /// `registry`.
     pub registry: Registry,
+    /// `secrets`: where they come from; no value.
+    pub secrets: IndexMap<SecretName, Secret>,
     /// Services in the file's order.
     pub services: IndexMap<ServiceName, Service>,
 }
@@ -134,6 +137,8 @@ pub struct Service {
     pub run_as_root: bool,
     /// `toolchains:` absolute directories bound read-only at the same place, their `bin` in front of PATH.
     pub toolchains: Vec<PathBuf>,
+    /// `secrets:` files below `/run/secrets`.
+    pub secrets: Vec<SecretUse>,
     /// `rootfs:` directory that replaces the host view.
     pub rootfs: Option<PathBuf>,
     /// `security:`, `devices:` and `read_only:`.

@@ -17,7 +17,7 @@ pub(crate) struct Key {
     pub(crate) later: Option<&'static [&'static str]>,
 }
 
-const fn key(name: &'static str, shape: Shape, about: &'static str) -> Key {
+pub(super) const fn key(name: &'static str, shape: Shape, about: &'static str) -> Key {
     Key {
         name,
         shape,
@@ -90,7 +90,11 @@ pub(crate) const TOP: &[Key] = &[
         Shape::MapOf(SERVICE),
         "The services by name, in the order of their automatic ports.",
     ),
-    later("secrets", &[], "Secrets of the ecosystem."),
+    key(
+        "secrets",
+        Shape::Secrets,
+        "Secrets by name: where their values come from; 'up' reads them.",
+    ),
 ];
 
 /// `registry:`.
@@ -224,7 +228,11 @@ pub(crate) const SERVICE: &[Key] = &[
         Shape::Schedule,
         "When it is run, as a job: five fields of cron, a nickname such as @hourly, or a mapping.",
     ),
-    later("secrets", &[], "Secrets it gets."),
+    key(
+        "secrets",
+        Shape::SecretUses,
+        "Secrets it gets as /run/secrets/NAME, mode 0400, in memory.",
+    ),
     key(
         "security",
         Shape::Object(SECURITY),
@@ -391,12 +399,13 @@ pub(crate) const SECURITY: &[Key] = &[
 
 #[cfg(test)]
 mod tests {
+    use super::super::secrets::{SECRET, SECRET_USE};
     use super::*;
 
     #[test]
     fn keys_are_unique_and_explained() {
         for table in [
-            TOP, REGISTRY, SERVICE, DEPENDENCY, HEALTH, SCHEDULE, LIMITS, SECURITY,
+            TOP, SECRET, SECRET_USE, REGISTRY, SERVICE, DEPENDENCY, HEALTH, SCHEDULE, LIMITS, SECURITY,
         ] {
             let mut names: Vec<_> = table.iter().map(|key| key.name).collect();
             names.sort_unstable();

@@ -176,7 +176,7 @@ fn probe(kind: &str, node: &Node, default_port: u16, report: &Report) -> Option<
     match kind {
         "http" => http(value, node, default_port, report),
         "tcp" => report.port("tcp", value).map(|port| Probe::Tcp { port }),
-        "exec" => command(value, report).map(|command| Probe::Exec { command }),
+        "exec" => command("exec", value, report).map(|command| Probe::Exec { command }),
         "log" => report.text("log", value).map(|text| Probe::Log {
             text: text.to_owned(),
         }),
@@ -268,32 +268,33 @@ fn range(text: &str) -> Option<(u16, u16)> {
 }
 
 /// Shell text becomes `sh -c`; a list is taken as it is.
-fn command(node: &Node, report: &Report) -> Option<Vec<String>> {
+/// Shell text, or a list of arguments.
+pub(crate) fn command(what: &str, node: &Node, report: &Report) -> Option<Vec<String>> {
     match &node.value {
         Value::List(items) if items.is_empty() => {
-            report.error(node.mark, "'exec' must not be empty", "");
+            report.error(node.mark, format!("'{what}' must not be empty"), "");
             None
         }
-        Value::List(items) => items.iter().map(|item| argument(item, report)).collect(),
+        Value::List(items) => items.iter().map(|item| argument(what, item, report)).collect(),
         Value::Text(text) if text.trim().is_empty() => {
-            report.error(node.mark, "'exec' must not be empty", "");
+            report.error(node.mark, format!("'{what}' must not be empty"), "");
             None
         }
         Value::Text(text) => Some(vec!["sh".to_owned(), "-c".to_owned(), text.clone()]),
         _ => {
-            report.wrong("exec", "shell text or a list of arguments", node, "");
+            report.wrong(what, "shell text or a list of arguments", node, "");
             None
         }
     }
 }
 
-fn argument(item: &Node, report: &Report) -> Option<String> {
+fn argument(what: &str, item: &Node, report: &Report) -> Option<String> {
     match item.is_null() {
         true => {
-            report.wrong("exec", "text", item, "");
+            report.wrong(what, "text", item, "");
             None
         }
-        false => report.scalar("exec", item),
+        false => report.scalar(what, item),
     }
 }
 

@@ -11,7 +11,7 @@ use super::ecosystem::{
     Isolation, Limits, PortMapping, Probe, Registry, Seccomp, Service, Volume,
 };
 use super::interpolate::escaped;
-use super::{health, restart, scalars, schedule};
+use super::{health, restart, scalars, schedule, secrets};
 
 /// The normal form. An automatic `port` stays null: it follows from `base_port` and the order.
 pub fn normal_form(ecosystem: &Ecosystem) -> Value {
@@ -35,6 +35,7 @@ pub fn normal_form(ecosystem: &Ecosystem) -> Value {
         "strict_ports": ecosystem.strict_ports,
         "loopback_compat": ecosystem.loopback_compat,
         "isolation": isolation,
+        "secrets": secrets::form(&ecosystem.secrets, directory),
         "services": services,
     });
     literal(form)
@@ -87,6 +88,7 @@ fn service_form(service: &Service, directory: &Path) -> Value {
         "host_access": service.host_access,
         "user": if service.run_as_root { "root" } else { "app" },
         "toolchains": service.toolchains.iter().map(path).collect::<Vec<_>>(),
+        "secrets": secrets::uses_form(&service.secrets),
         "rootfs": service.rootfs.as_ref().map(path),
         "replicas": service.replicas,
         "sandbox_path": service.sandbox_path.as_ref().map(path),

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::ecosystem::MOST_REPLICAS;
 use super::grammar::{DEPENDENCY, HEALTH, Key, SCHEDULE, SERVICE, TOP};
+use super::secrets::{SECRET, SECRET_USE};
 
 /// What a key may hold.
 #[derive(Clone, Copy)]
@@ -46,6 +47,10 @@ pub(crate) enum Shape {
     Health,
     /// `schedule:`.
     Schedule,
+    /// `secrets:` of the ecosystem.
+    Secrets,
+    /// `secrets:` of a service.
+    SecretUses,
     /// Shell text or a list of arguments.
     Command,
     /// A status or a range of them.
@@ -154,6 +159,8 @@ fn alternatives(shape: Shape) -> Vec<Value> {
             Value::Object(object(HEALTH, &[])),
         ],
         Shape::Schedule => vec![json!({"type": "string"}), Value::Object(object(SCHEDULE, &[]))],
+        Shape::Secrets => vec![secrets()],
+        Shape::SecretUses => vec![secret_uses()],
         Shape::Headers => vec![json!({
             "type": "object",
             "additionalProperties": {"type": ["string", "number", "boolean"]},
@@ -177,6 +184,19 @@ fn alternatives(shape: Shape) -> Vec<Value> {
     };
     all.push(json!({"type": "null"}));
     all
+}
+
+fn secrets() -> Value {
+    json!({
+        "type": "object",
+        "propertyNames": {"pattern": "^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}$"},
+        "additionalProperties": object(SECRET, &[]),
+    })
+}
+
+fn secret_uses() -> Value {
+    let entry = Value::Object(object(SECRET_USE, &[]));
+    json!({"type": "array", "items": {"anyOf": [{"type": "string"}, entry]}})
 }
 
 fn replicas() -> Value {

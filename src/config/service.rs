@@ -11,7 +11,7 @@ use super::health::Written;
 use super::report::Report;
 use super::top::Context;
 use super::tree::{Key, Node, Value, shortened};
-use super::{dependencies, health, publish, restart, scalars, schedule, security, storage};
+use super::{dependencies, health, publish, restart, scalars, schedule, secrets, security, storage};
 
 /// What is known about a service from the rest of the file.
 pub(crate) struct Surroundings<'a> {
@@ -72,6 +72,7 @@ pub(crate) fn service(key: &Key, node: &Node, around: Surroundings, context: &Co
         host_access: host_access(node, report),
         run_as_root: run_as_root(node, report),
         toolchains: toolchains(node, context),
+        secrets: secrets::uses(node, context),
         rootfs: path("rootfs"),
         exceptions: security::exceptions(node, context),
     }

@@ -10,6 +10,7 @@ use super::ecosystem::{
 use super::grammar::{REGISTRY, SERVICE, TOP};
 use super::report::{Mark, Report};
 use super::scalars;
+use super::secrets;
 use super::service::{self, Surroundings};
 use super::tree::{Key, Node, Value, shortened};
 
@@ -21,6 +22,8 @@ pub(crate) struct Context<'a> {
     pub(crate) directory: &'a Path,
     /// Says why a README cannot be read, when it cannot.
     pub(crate) unreadable: &'a dyn Fn(&Path) -> Option<String>,
+    /// The names below `secrets` of the ecosystem.
+    pub(crate) secrets: &'a [String],
     /// The text of another file, or why there is none.
     pub(crate) text_of: &'a dyn Fn(&Path) -> Result<String, String>,
 }
@@ -47,6 +50,12 @@ pub(crate) fn ecosystem(file: &Path, root: &Node, context: &Context) -> Ecosyste
         .get("base_port")
         .and_then(|node| report.port("base_port", node));
     let base_port = base_port.unwrap_or(8000);
+    let secrets = secrets::secrets(root, context);
+    let names: Vec<String> = secrets.keys().cloned().collect();
+    let context = &Context {
+        secrets: &names,
+        ..*context
+    };
     Ecosystem {
         file: file.to_owned(),
         name: name(root, report),
@@ -60,6 +69,7 @@ pub(crate) fn ecosystem(file: &Path, root: &Node, context: &Context) -> Ecosyste
         isolation: isolation(root, report),
         registry: registry(root, report),
         services: services(root, base_port, context),
+        secrets,
     }
 }
 

@@ -282,7 +282,7 @@ pub(super) const NEVER: &[Exposed] = &[
     },
     Exposed {
         setting: "SystemCallFilter=~@resources",
-        why: "programs may lower their own limits and priorities",
+        why: "runtimes pin threads and lower their own priority; the control group bounds what that can take",
         weight: 630,
     },
     Exposed {

@@ -290,6 +290,7 @@ impl Build<'_> {
             devices: Vec::new(),
             cgroup: site.cgroup.clone(),
             netns: site.netns.clone(),
+            secrets: false,
             notify: None,
             bundle: site.bundle.clone(),
             hosts: Vec::new(),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{LinuxIdMapping, Mount, MountBuilder};
 
-use super::{APP, HOME, SandboxPlan, built, etc, ids, resources};
+use super::{APP, HOME, SECRETS, SandboxPlan, built, etc, ids, resources};
 use crate::health::notify;
 use crate::host::{Entry, EntryKind};
 
@@ -26,6 +26,7 @@ pub(super) fn mounts(plan: &SandboxPlan, files: &BTreeMap<PathBuf, String>) -> V
     mounts.extend(kernel(plan));
     mounts.extend(plan.host.topology.iter().map(|path| read_only_bind(path, path)));
     mounts.extend(temporary(plan));
+    mounts.extend(secrets(plan));
     // Read-only: the socket can be written to, and not be replaced by another.
     mounts.extend(
         plan.notify
@@ -123,6 +124,14 @@ fn temporary(plan: &SandboxPlan) -> Vec<Mount> {
         tmpfs("/var/tmp", size, "1777", &[]),
         tmpfs("/run", SMALL, "0755", &own(plan)),
     ]
+}
+
+/// What the keeper holds for the sandbox, for its service alone. A ramfs is never swapped; its size is that of the files.
+fn secrets(plan: &SandboxPlan) -> Option<Mount> {
+    let [uid, gid] = own(plan);
+    let options = ["ro", "nosuid", "nodev", "noexec", "mode=0500", &uid, &gid];
+    let secrets = mount("ramfs", Path::new("ramfs"), Path::new(SECRETS), &options);
+    plan.secrets.then(|| built(secrets.build()))
 }
 
 /// Half of the memory limit: a full `/tmp` alone must not be able to kill the service.

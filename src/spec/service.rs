@@ -99,6 +99,7 @@ pub fn of_service(desired: &Desired, member: Member, placement: Placement) -> Op
         exceptions: service.exceptions.clone(),
         devices: placement.devices,
         netns: placement.netns,
+        secrets: !service.secrets.is_empty(),
         notify: placement.notify,
         hosts: placement.hosts,
         nameservers: placement.nameservers,

@@ -43,6 +43,7 @@ pub(crate) fn plan() -> SandboxPlan {
         devices: vec![],
         cgroup: "pactown/shop-1/api".into(),
         netns: Some("/run/pactown/shop-1/netns/api".into()),
+        secrets: false,
         notify: None,
         bundle: "/run/pactown/shop-1/bundles/api".into(),
         hosts: vec![(

@@ -61,7 +61,7 @@ impl Engine {
             Action::Due(name, outcome) => self.tell_due(&name, outcome),
             Action::Report(name) => self.report(&name),
             Action::Explain(name) => self.explain(name),
-            Action::Forget(name) => self.forget(&name),
+            Action::Forget(name) => self.forget(&name).await,
             Action::Finish => self.finish().await,
         }
     }
@@ -271,7 +271,7 @@ impl Engine {
         });
     }
 
-    fn forget(&mut self, name: &str) {
+    async fn forget(&mut self, name: &str) {
         self.strike(name);
         self.fingerprints.shift_remove(name);
         self.exits.remove(name);
@@ -279,7 +279,7 @@ impl Engine {
         // The service's own address and ports outlive the one unit that had its name.
         let stays = |name: &str| ecosystem.is_some_and(|ecosystem| ecosystem.services.contains_key(name));
         if !stays(name) {
-            super::ports::release(&self.keeper, name);
+            super::ports::release(&self.keeper, name).await;
             if let Some(network) = &mut self.network {
                 network.published.shift_remove(name);
                 network.addresses.shift_remove(name);
@@ -304,8 +304,12 @@ impl Engine {
             replica: unit.traits.replica,
             state: view.phase,
             health: view.health,
-            cause: view.cause,
-            status_text: self.ears.get(name).and_then(|(ear, _)| ear.status()),
+            cause: view.cause.map(|cause| self.chronicle.shown(cause)),
+            status_text: self
+                .ears
+                .get(name)
+                .and_then(|(ear, _)| ear.status())
+                .map(|text| self.chronicle.shown(text)),
             pid: running.map(|record| record.pid),
             address: network.and_then(|network| Some((*network.addresses.get(name)?).into())),
             ports: network

@@ -66,12 +66,15 @@ impl Engine {
             self.end_in_order().await;
             return Ok(());
         };
-        if let Err(error) = keepsake::recall(self.keeper.socket(), &mut record.desired.caller) {
-            tell(&format!("the caller's environment is lost: {error}"));
+        if let Err(error) = keepsake::recall(self.keeper.socket(), &mut record.desired) {
+            tell(&format!(
+                "the caller's environment and the secrets are lost: {error}"
+            ));
         }
         let wires = Wires::start(network.spec.clone());
         self.attached = record.attached;
         self.site = Some(Arc::new(self.site_of(&record, &network, &wires)?));
+        self.hide_values();
         self.wires = Some(wires);
         self.network = Some(network);
         let anchors = keepsake::recall_anchors(self.keeper.socket()).unwrap_or_default();

@@ -94,6 +94,12 @@ impl Audience {
         }
     }
 
+    /// Whether somebody's wait is over.
+    pub(super) fn is_due(&self, state: &State) -> bool {
+        let due = |listener: &Listener| verdict(&listener.awaited, state).is_some();
+        self.listeners.iter().any(due)
+    }
+
     /// Takes leave of those whose wait is over.
     pub(super) fn settle(&mut self, state: &State) {
         self.listeners.retain_mut(|listener| {

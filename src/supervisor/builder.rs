@@ -80,6 +80,17 @@ impl Builder {
         Ok(())
     }
 
+    /// Ends the proxy of a build, if it has one, and waits for that: its port is the next one's, and it has told all.
+    fn stop_proxy(&self, name: &str) -> Result<(), RunnerError> {
+        let client = Client::connect(&self.socket)?;
+        client.call(Call::Subscribe, &[])?;
+        let id = proxy_id(name);
+        client.call(Call::Kill { id: id.clone() }, &[])?;
+        wait(&client, &id)?;
+        client.close();
+        Ok(())
+    }
+
     /// The file through which a proxy is told its rules, and tells what was asked.
     fn talk(&self, name: &str) -> PathBuf {
         self.instance
@@ -169,7 +180,6 @@ impl BuildRunner for Builder {
     fn close(&self, name: &str) -> Vec<Contact> {
         let forget = Client::connect(&self.socket).map(|client| {
             let id = || name.to_owned();
-            let _ = client.call(Call::Kill { id: proxy_id(name) }, &[]);
             let _ = client.call(Call::Kill { id: id() }, &[]);
             let _ = client.call(Call::Forget { id: id() }, &[]);
         });
@@ -178,10 +188,11 @@ impl BuildRunner for Builder {
         let _ = std::fs::remove_dir_all(self.instance.bundle(name));
         let _ = std::fs::remove_file(self.log(name).path);
         let _ = Ledger::system().release(&self.key(name));
-        let mut taken = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.retain(|_, holder| holder != name);
+        let _ = self.stop_proxy(name);
         let contacts = proxy::contacts(&self.talk(name));
         let _ = std::fs::remove_file(self.talk(name));
+        let mut taken = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.retain(|_, holder| holder != name);
         contacts
     }
 }

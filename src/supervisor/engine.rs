@@ -134,7 +134,7 @@ impl Engine {
     /// An engine without services.
     pub(super) fn new(instance: Instance, keeper: Keeper, messages: mpsc::UnboundedSender<Message>) -> Self {
         Self {
-            chronicle: Chronicle::of(&instance),
+            chronicle: Chronicle::of(&instance, keeper.clone()),
             instance,
             keeper,
             messages,
@@ -210,6 +210,14 @@ impl Engine {
         self.write_down();
         for action in actions {
             self.act(action).await;
+        }
+        self.settle_audience().await;
+    }
+
+    /// Takes leave of those whose wait is over. What they will ask for next must find what happened in its file.
+    pub(super) async fn settle_audience(&mut self) {
+        if self.audience.is_due(&self.state) {
+            self.chronicle.settle().await;
         }
         self.audience.settle(&self.state);
     }

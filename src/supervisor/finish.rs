@@ -31,6 +31,7 @@ impl Engine {
             }
             Err(_) => 125,
         };
+        self.chronicle.settle().await;
         self.audience.dismiss(exit_code);
         self.finished = true;
     }

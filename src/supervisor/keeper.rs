@@ -78,7 +78,12 @@ impl Keeper {
         }
     }
 
-    fn send(&self, call: Call, descriptors: &[BorrowedFd<'_>]) -> Result<oneshot::Receiver<What>, Failure> {
+    /// Sends a call; its answer, which may be read much later.
+    pub(super) fn send(
+        &self,
+        call: Call,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<oneshot::Receiver<What>, Failure> {
         let (answer, wait) = oneshot::channel();
         // Held over the sending: the answer must not arrive before its place is known.
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);

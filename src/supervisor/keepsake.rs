@@ -1,40 +1,46 @@
-//! What the keeper holds for the next supervisor: the caller's environment, in memory and never on disk, and what the
-//! network hangs on.
+//! What the keeper holds for the next supervisor: the caller's environment and the secrets, in memory that is never
+//! swapped, and what the network hangs on.
 
-use std::fs::File;
-use std::io::{self, Read, Seek, Write};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use pactown_netns::Anchors;
 use pactown_runtime::client::Client;
 use pactown_runtime::protocol::Call;
-use rustix::fs::{MemfdFlags, memfd_create};
+use pactown_runtime::secrets;
+use rustix::mm::{MlockAllFlags, mlockall};
 
 use super::keeper::Keeper;
-use crate::desired::Caller;
+use crate::desired::Desired;
 
 /// The keeper's names for them.
-const ENVIRONMENT: &str = "environment";
+const VALUES: &str = "values";
 const ANCHORS: &str = "network";
 
-/// Gives the environment to the keeper, in place of one that it has.
-pub(super) fn give(keeper: &Keeper, caller: &Caller) -> io::Result<()> {
-    let mut memory = File::from(memfd_create("pactown-environment", MemfdFlags::CLOEXEC)?);
-    memory.write_all(&serde_json::to_vec(&caller.env)?)?;
-    keeper.hand_over(ENVIRONMENT, &[memory.as_fd()])
+/// Gives the values of a wish to the keeper, in place of those that it has.
+pub(super) fn give(keeper: &Keeper, desired: &Desired) -> io::Result<()> {
+    let values = serde_json::to_vec(&(&desired.caller.env, &desired.secrets))?;
+    let memory = secrets::unswappable(&values)?;
+    keeper.hand_over(VALUES, &[memory.as_fd()])
 }
 
-/// Takes a look at what the keeper at `socket` has; the environment of `caller` stays empty when it has none.
-pub(super) fn recall(socket: &Path, caller: &mut Caller) -> io::Result<()> {
-    if let Some(memory) = held(socket, ENVIRONMENT)?.into_iter().next() {
-        let (mut memory, mut text) = (File::from(memory), Vec::new());
-        // The place in it is shared with whoever wrote or read it before.
-        memory.rewind()?;
-        memory.read_to_end(&mut text)?;
-        caller.env = serde_json::from_slice(&text)?;
+/// Completes a wish that was written down with what the keeper at `socket` has; without that it stays as it is.
+///
+/// # Errors
+/// The keeper does not answer, or has something else.
+pub(crate) fn recall(socket: &Path, desired: &mut Desired) -> io::Result<()> {
+    if let Some(memory) = held(socket, VALUES)?.into_iter().next() {
+        let values = secrets::content(memory.as_fd())?;
+        (desired.caller.env, desired.secrets) = serde_json::from_slice(&values)?;
     }
     Ok(())
+}
+
+/// No page of this process is swapped any more, once it is used (mlockall(2)).
+pub(super) fn stay_in_memory() -> io::Result<()> {
+    let all = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT;
+    Ok(mlockall(all)?)
 }
 
 /// Gives the keeper what the network hangs on.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 use pactown_runtime::protocol::Call;
+use pactown_runtime::secrets;
 use serde_json::Value;
 
 use super::builder::Builder;
@@ -205,6 +206,7 @@ impl Site {
         let extras = self.tools.extras(&plans, service);
         let devices = devices(service)?;
         let notices = self.directories(member, recipe)?;
+        self.secrets(member)?;
         let ids = Ledger::system().allocate(&self.key(name))?;
         let node = network::node(&self.desired.ecosystem, member, &self.addresses, ids);
         let notify = self.inbox(member, ids)?;
@@ -257,6 +259,29 @@ impl Site {
             hosts,
             learn: true,
         }
+    }
+
+    /// The files of its secrets go to the keeper, which shows them to the sandbox alone.
+    fn secrets(&self, member: Member) -> Result<(), Unmade> {
+        if member.service.secrets.is_empty() {
+            return Ok(());
+        }
+        let unit = member.unit();
+        let files = self
+            .desired
+            .secrets
+            .files(member.service)
+            .map_err(|name| Unmade {
+                cause: format!("the value of its secret '{name}' is not known"),
+                details: vec![format!("hint: `pactown up {unit}` asks for it")],
+                exit: 3,
+            })?;
+        let held = secrets::write(&files).map_err(|error| Unmade::host(&error))?;
+        let key = secrets::key(&unit);
+        self.keeper
+            .ask_blocking(Call::Hold { key }, &[held.as_fd()])
+            .map_err(|failure| Unmade::host(&failure))?;
+        Ok(())
     }
 
     fn facts(&self, service: &Service) -> HostFacts {
@@ -348,7 +373,11 @@ pub(super) fn discard(
     if let Some((site, member)) = site.and_then(|site| Some((site, site.member(name)?))) {
         note(site.place(member).remove_work());
     }
-    keeper.tell(Call::Release { key: upper_key(name) });
+    // Waited for: the next start of it needs the lock.
+    let _ = keeper.ask_blocking(Call::Release { key: upper_key(name) }, &[]);
+    keeper.tell(Call::Release {
+        key: secrets::key(name),
+    });
     keeper.tell(Call::Release {
         key: inbox::key(name),
     });

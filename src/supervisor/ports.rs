@@ -71,9 +71,9 @@ pub(super) fn reserve(
     Ok(reserved)
 }
 
-/// Gives back what a service has; nothing is fine.
-pub(super) fn release(keeper: &Keeper, service: &str) {
-    keeper.tell(Call::Release { key: key(service) });
+/// Gives back what a service has; nothing is fine. Afterwards another one can have it.
+pub(super) async fn release(keeper: &Keeper, service: &str) {
+    let _ = keeper.ask(Call::Release { key: key(service) }).await;
 }
 
 fn key(service: &str) -> String {

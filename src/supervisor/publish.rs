@@ -43,7 +43,7 @@ impl Engine {
             let (instance, preferred) = (self.instance.clone(), preferred.clone());
             let published = network.published.clone();
             // The old ones go first: a service may want one of them again.
-            ports::release(&keeper, name);
+            ports::release(&keeper, name).await;
             let reserved = blocking(move || {
                 let choice = Choice {
                     instance: &instance.name,
@@ -58,7 +58,7 @@ impl Engine {
             let reserved = match reserved {
                 Ok(reserved) => reserved,
                 Err(cause) => {
-                    self.unpublish(&taken);
+                    self.unpublish(&taken).await;
                     return Err(refusal(&cause, 1));
                 }
             };
@@ -72,9 +72,9 @@ impl Engine {
         Ok(notices)
     }
 
-    fn unpublish(&mut self, names: &[ServiceName]) {
+    async fn unpublish(&mut self, names: &[ServiceName]) {
         for name in names {
-            ports::release(&self.keeper, name);
+            ports::release(&self.keeper, name).await;
             if let Some(network) = self.network.as_mut() {
                 network.published.shift_remove(name);
             }

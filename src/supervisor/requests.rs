@@ -28,7 +28,7 @@ impl Engine {
                 let _ = answer.send(rows);
             }
             Request::Desired(answer) => {
-                let _ = answer.send(self.without_environment());
+                let _ = answer.send(self.without_values());
             }
             Request::Up(request, answer) => self.on_up(*request, answer).await,
             Request::Resolve(request, answer) => self.on_resolve(*request, answer).await,
@@ -44,7 +44,7 @@ impl Engine {
                 let _ = answer.send(());
             }
             Request::Scale(request, answer) => self.on_scale(request, answer).await,
-            Request::Wait(request, answer) => self.on_wait(request, answer),
+            Request::Wait(request, answer) => self.on_wait(request, answer).await,
             Request::Service(name, verb, request, answer) => {
                 self.on_service(name, verb, request, answer).await
             }
@@ -105,7 +105,7 @@ impl Engine {
         .await;
     }
 
-    fn on_wait(&mut self, request: WaitRequest, answer: Answer) {
+    async fn on_wait(&mut self, request: WaitRequest, answer: Answer) {
         if self.site.is_none() {
             let _ = answer.send(Err(refusal("nothing was asked to run yet", 1)));
             return;
@@ -122,7 +122,7 @@ impl Engine {
         }
         let awaited = Awaited::Reached(units, request.goal);
         self.stream(answer, awaited, false, Vec::new());
-        self.audience.settle(&self.state);
+        self.settle_audience().await;
     }
 
     async fn on_service(&mut self, name: ServiceName, verb: Verb, request: ServiceRequest, answer: Answer) {
@@ -267,6 +267,7 @@ impl Engine {
         if unused {
             self.remember_ending();
         }
+        self.chronicle.settle().await;
         let _ = answer.send(Err(refusal));
         if unused {
             self.end_in_order().await;
@@ -285,10 +286,8 @@ impl Engine {
         self.remember();
     }
 
-    fn without_environment(&self) -> Option<Desired> {
-        let mut desired = self.site.as_ref()?.desired.clone();
-        desired.caller.env.clear();
-        Some(desired)
+    fn without_values(&self) -> Option<Desired> {
+        Some(self.site.as_ref()?.desired.without_values())
     }
 
     /// Writes the wish down for the next supervisor.
@@ -296,14 +295,25 @@ impl Engine {
         self.write_instance(false);
     }
 
-    /// Gives the caller's environment to the keeper.
-    pub(super) fn remember_environment(&self) {
-        let caller = self.site.as_ref().map(|site| &site.desired.caller);
-        if let Some(Err(error)) = caller.map(|caller| keepsake::give(&self.keeper, caller)) {
+    /// Gives the keeper what is never written.
+    pub(super) fn remember_values(&self) {
+        let desired = self.site.as_ref().map(|site| &site.desired);
+        if let Some(Err(error)) = desired.map(|desired| keepsake::give(&self.keeper, desired)) {
             super::tell(&format!(
-                "the next supervisor will not know the environment: {error}"
+                "the next supervisor will not know the environment and the secrets: {error}"
             ));
         }
+    }
+
+    /// From now on, nothing that is told shows a secret; and no memory that holds one is swapped.
+    pub(super) fn hide_values(&mut self) {
+        let masker = self.site.as_ref().and_then(|site| site.desired.secrets.masker());
+        if masker.is_some()
+            && let Err(error) = keepsake::stay_in_memory()
+        {
+            super::tell(&format!("secrets may be swapped: {error}"));
+        }
+        self.chronicle.hide(masker);
     }
 
     /// Writes down that everything ends: nobody may take this instance for one that goes on.
@@ -312,7 +322,7 @@ impl Engine {
     }
 
     fn write_instance(&self, ending: bool) {
-        let Some(desired) = self.without_environment() else {
+        let Some(desired) = self.without_values() else {
             return;
         };
         let record = InstanceRecord {

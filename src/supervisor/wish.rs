@@ -53,6 +53,9 @@ impl Engine {
         if self.state.ending {
             return Err(refusal("the ecosystem is going down", 1));
         }
+        if let Some(site) = &self.site {
+            wish.desired.secrets.succeed(&site.desired.secrets);
+        }
         let orphans = match wish.remove_orphans {
             true => Vec::new(),
             false => self.keep_orphans(&mut wish),
@@ -86,7 +89,8 @@ impl Engine {
         self.site = Some(Arc::new(site));
         self.scale = wish.scale;
         self.wanted.clone_from(&wanted);
-        self.remember_environment();
+        self.hide_values();
+        self.remember_values();
         self.remember();
         let mut progress = vec![Progress::Plan { lines: plan.lines() }];
         progress.extend(notices.into_iter().map(|text| Progress::Notice { text }));

@@ -1,6 +1,6 @@
 //! The log writer is killed, and the disk below a log hangs.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use super::{SOON, python, readme, signal, the};
 use crate::support::observe::{eventually, processes};
 use crate::support::town::{Machine, Town};
 
-/// Numbered lines of 100 bytes, 10 000 a second, for so many seconds.
+/// Numbered lines of 100 bytes, 10 000 a second, for so many seconds; how many, once that is asked for.
 fn counter(seconds: u32) -> String {
     python(&format!(
         "import os, time
@@ -20,6 +20,8 @@ while time.monotonic() < begun + {seconds}:
     os.write(1, b\"\".join(b\"%098d.\\n\" % (number + line) for line in range(100)))
     number += 100
     time.sleep(max(0, begun + number / 10000 - time.monotonic()))
+while not os.path.exists(\"/tmp/end\"):
+    time.sleep(0.02)
 print(\"end\", number)
 time.sleep(1000)"
     ))
@@ -56,6 +58,7 @@ fn a_killed_log_writer_is_replaced_and_no_line_is_lost() {
                 .any(|pid| *pid != writer)
         });
     }
+    town.inside("s", "touch /tmp/end");
     eventually("it has come to its end", SOON, || ended(&town));
     let (found, end) = numbers(&town);
     assert_eq!(found, (0..end).collect::<Vec<_>>());
@@ -107,32 +110,21 @@ fn shell(script: &str) {
     assert!(output.status.success(), "{script}: {told}");
 }
 
-/// Where the logs of `s` are.
-fn directory(town: &Town, name: &str) -> PathBuf {
-    let rows: serde_json::Value = serde_json::from_str(&town.ok(&["ls", "--json"])).expect("json");
-    let rows = rows.as_array().expect("array");
-    let names = rows
-        .iter()
-        .filter_map(|row| row["instance"].as_str().or(row["name"].as_str()));
-    let mut ours = names.filter(|found| found.starts_with(name));
-    Path::new("/var/log/pactown")
-        .join(ours.next().expect("instance"))
-        .join("s")
-}
-
 #[test]
 fn a_disk_that_hangs_stops_nobody_and_the_log_says_what_is_missing() {
     let machine = Machine::take();
-    let yaml = "name: hung\nservices:\n  s: {readme: s.md}\n  t: {readme: t.md}\n";
+    let yaml = "name: hung\nservices:\n  s: {readme: s.md}\n  t: {readme: t.md}\n  u: {readme: t.md, restart: always}\n";
     let files = [("s.md", &*counter(6)), ("t.md", &*readme("exec sleep 1000"))];
     let town = Town::new("hung", yaml, &files);
     town.ok(&["up", "-d"]);
-    let place = directory(&town, "hung-");
+    let place = town.logs();
     town.ok(&["down"]);
     let disk = Disk::over(place, town.path().join("image"));
     town.ok(&["up", "-d"]);
     sleep(Duration::from_millis(500));
     disk.freeze();
+    let before = town.pid("u");
+    signal(before, Signal::SIGKILL);
     // Most of the time that the service has is over before it may go on.
     for _ in 0..12 {
         let asked = Instant::now();
@@ -141,8 +133,14 @@ fn a_disk_that_hangs_stops_nobody_and_the_log_says_what_is_missing() {
         assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
         sleep(Duration::from_millis(250));
     }
+    assert_ne!(town.pid("u"), before, "it was started again meanwhile");
     disk.thaw();
+    town.inside("s", "touch /tmp/end");
     eventually("it has come to its end", SOON, || ended(&town));
+    eventually("its restart is told in the end", SOON, || {
+        let told = town.ok(&["events", "--json", "u"]);
+        told.contains(&format!("\"pid\":{}", town.pid("u")))
+    });
     let (found, end) = numbers(&town);
     // It was not made to wait until the disk went on.
     assert!(end > 50_000, "{end}");
@@ -169,7 +167,7 @@ fn a_disk_that_hangs_stops_nobody_and_the_log_says_what_is_missing() {
     eventually("the writer has written and gone", SOON, || {
         processes("pactown:logs", "hung-").is_empty()
     });
-    let log = std::fs::read_to_string(disk.place.join("current.log")).expect("log");
+    let log = std::fs::read_to_string(disk.place.join("s/current.log")).expect("log");
     assert!(
         log.contains(" system F ended by signal"),
         "the last line came later"

@@ -2,6 +2,7 @@
 //! Nothing here uses the product's own code: it runs the binary and looks at the kernel.
 
 pub(crate) mod ledger;
+pub(crate) mod netns;
 pub(crate) mod observe;
 pub(crate) mod registry;
 pub(crate) mod town;

@@ -237,6 +237,21 @@ impl Town {
         )
     }
 
+    /// Directory of the instance's logs and events. The instance exists.
+    #[track_caller]
+    pub(crate) fn logs(&self) -> PathBuf {
+        let rows: Value = serde_json::from_str(&self.ok(&["ls", "--json"])).expect("JSON");
+        let here = fs::canonicalize(self.path()).expect("path");
+        let ours = |row: &&Value| {
+            row["file"]
+                .as_str()
+                .is_some_and(|file| Path::new(file).starts_with(&here))
+        };
+        let row = rows.as_array().expect("rows").iter().find(ours);
+        let name = row.and_then(|row| row["name"].as_str());
+        Path::new("/var/log/pactown").join(name.unwrap_or_else(|| panic!("{rows}")))
+    }
+
     /// The output of a shell command inside a service, trimmed.
     #[track_caller]
     pub(crate) fn inside(&self, service: &str, script: &str) -> String {

@@ -37,13 +37,19 @@ impl fmt::Display for Rule {
         if self.counted {
             write!(out, "counter ")?;
         }
-        match self.action {
-            Action::Accept => write!(out, "accept"),
-            Action::Drop => write!(out, "drop"),
-            Action::Reset => write!(out, "reject with tcp reset"),
-            Action::Unreachable => write!(out, "reject"),
-            Action::Dnat(address, port) => write!(out, "dnat to {address}:{port}"),
-            Action::Masquerade => write!(out, "masquerade"),
+        write!(out, "{}", self.action)
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Accept => write!(out, "accept"),
+            Self::Drop => write!(out, "drop"),
+            Self::Reset => write!(out, "reject with tcp reset"),
+            Self::Unreachable => write!(out, "reject"),
+            Self::Dnat(address, port) => write!(out, "dnat to {address}:{port}"),
+            Self::Masquerade => write!(out, "masquerade"),
         }
     }
 }

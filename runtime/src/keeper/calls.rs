@@ -15,7 +15,9 @@ use crate::cri::Cutter;
 use crate::error::{During, Failure, Result};
 use crate::failpoint;
 use crate::launch::{self, Launch};
+use crate::mask::{self, Masker};
 use crate::protocol::{Call, FailureKind, Listed, LogFile, Request, What};
+use crate::secrets;
 
 /// Capacity of the output pipes in bytes: what a service may write while the keeper is busy elsewhere.
 const PIPE: usize = 256 * 1024;
@@ -39,7 +41,8 @@ impl Keeper {
                 Ok(Some(What::Done))
             }
             Call::Release { key } => {
-                self.held.remove(&format!("hold:{key}"));
+                let held = self.held.remove(&format!("hold:{key}"));
+                held.iter().flatten().for_each(unlock);
                 Ok(Some(What::Done))
             }
             Call::Held { key } => {
@@ -48,6 +51,11 @@ impl Keeper {
             }
             Call::Helper { id, argv, uid, gid } => self.help(&id, &argv, (uid, gid), descriptors),
             Call::Forget { id } => self.forget(&id),
+            // Answered once the lines are written.
+            Call::Append { log, lines } => {
+                self.append(to, log, &lines);
+                Ok(None)
+            }
             Call::List => Ok(Some(self.list())),
             Call::Shutdown => {
                 self.end();
@@ -77,6 +85,7 @@ impl Keeper {
             ));
         }
         let prepared = self.take(id, &bundle)?;
+        let hidden = self.hidden(id)?;
         let run = format!("starting run={}", log.run);
         let log = self.logs.open(log, &run);
         match self.begin(id, &prepared) {
@@ -94,6 +103,7 @@ impl Keeper {
                     cgroup,
                     log,
                     outputs,
+                    hidden,
                     reports: Some(launched.reports),
                     unread: Vec::new(),
                     requester: Some(to),
@@ -108,6 +118,22 @@ impl Keeper {
                     .during(|| "watch the sandbox".to_owned())
             }
         }
+    }
+
+    /// What is held for this sandbox to be shown to it alone.
+    fn secrets(&self, id: &str) -> Option<BorrowedFd<'_>> {
+        let held = self.held.get(&format!("hold:{}", secrets::key(id)))?;
+        held.first().map(AsFd::as_fd)
+    }
+
+    /// What keeps that out of the log.
+    fn hidden(&self, id: &str) -> Result<Option<[mask::Stream; 2]>> {
+        let Some(held) = self.secrets(id) else {
+            return Ok(None);
+        };
+        let files = secrets::read(held).during(|| format!("read the secrets of `{id}`"))?;
+        let masker = Masker::new(files.values().map(Vec::as_slice));
+        Ok(masker.map(|masker| [mask::Stream::new(masker.clone()), mask::Stream::new(masker)]))
     }
 
     /// The sandbox's group, its pid 1, its outputs; or nothing of them.
@@ -147,6 +173,7 @@ impl Keeper {
             seccomp: &prepared.seccomp,
             landlock: &prepared.landlock,
             skeleton: prepared.skeleton.as_fd(),
+            secrets: self.secrets(id),
             cgroup,
             stdio: [null.as_fd(), out_writer.as_fd(), err_writer.as_fd()],
             userns: namespace.descriptor.as_fd(),
@@ -286,6 +313,12 @@ impl Keeper {
                 .collect(),
         }
     }
+}
+
+/// Ends a lock (flock(2)) at once, for all copies of the descriptor: a child that was just cloned has one until it comes to
+/// closing it, and on a busy machine the next who wants the lock would be refused meanwhile.
+fn unlock(descriptor: &OwnedFd) {
+    let _ = rustix::fs::flock(descriptor, rustix::fs::FlockOperation::Unlock);
 }
 
 fn output_pipe() -> io::Result<(OwnedFd, OwnedFd)> {

@@ -112,6 +112,10 @@ impl Logs {
     /// Lets the writer finish, and waits for it as long as a disk may take. What hangs longer is left to itself: it writes
     /// what it has when the disk goes on, and ends.
     pub(super) fn end(&mut self) {
+        for log in self.waiting() {
+            self.order_what_waits(log);
+        }
+        self.send(usize::MAX);
         if let Some(Writer { pid, socket, .. }) = self.writer.take() {
             drop(socket);
             let pid = nix::unistd::Pid::from_raw(pid);
@@ -153,10 +157,16 @@ impl Logs {
 
     /// Begins with a log; its first line is the keeper's.
     pub(super) fn open(&mut self, place: LogFile, note: &str) -> u64 {
+        let number = self.open_silent(place);
+        self.note(number, note);
+        number
+    }
+
+    /// Begins with a log that has no line of the keeper's.
+    pub(super) fn open_silent(&mut self, place: LogFile) -> u64 {
         let number = self.next;
         self.next += 1;
         self.books.insert(number, Book::new(place));
-        self.note(number, note);
         number
     }
 
@@ -186,6 +196,11 @@ impl Logs {
         self.owe(log, &line, 0);
     }
 
+    /// Whole lines of somebody else's.
+    pub(super) fn give(&mut self, log: u64, lines: &[u8]) {
+        self.owe(log, lines, lines.len() as u64);
+    }
+
     /// The end of a stream.
     pub(super) fn finish(&mut self, log: u64, cutter: &mut Cutter) {
         let held = cutter.held();
@@ -212,8 +227,13 @@ impl Logs {
     /// Orders what waits for a page: lines in one of their own, because those of the keeper are kept by a writer whose disk
     /// refuses; a mark of what was dropped; the end. What the disk hangs for goes on waiting.
     fn settle(&mut self, log: u64) {
-        let hangs = self.hangs();
-        let Some(book) = self.books.get_mut(&log).filter(|_| !hangs) else {
+        if !self.hangs() {
+            self.order_what_waits(log);
+        }
+    }
+
+    fn order_what_waits(&mut self, log: u64) {
+        let Some(book) = self.books.get_mut(&log) else {
             return;
         };
         let mut order = Order::empty(log);
@@ -319,8 +339,13 @@ impl Logs {
 
     /// Gives the writer what it can take.
     fn pump(&mut self) {
+        self.send(AHEAD);
+    }
+
+    /// Has the writer have so many orders, as far as there are any.
+    fn send(&mut self, ahead: usize) {
         let Some(writer) = &self.writer else { return };
-        while self.sent < AHEAD.min(self.orders.len()) {
+        while self.sent < ahead.min(self.orders.len()) {
             let (order, _) = &mut self.orders[self.sent];
             let Some(book) = self.books.get_mut(&order.log) else {
                 return;
@@ -349,10 +374,14 @@ impl Logs {
 
     /// Pages were given back: what waits for one gets it, and the writer gets the next orders.
     fn settle_all(&mut self) {
-        let waiting = self.books.iter().filter(|(_, book)| book.waits());
-        let waiting: Vec<u64> = waiting.map(|(log, _)| *log).collect();
-        waiting.into_iter().for_each(|log| self.settle(log));
+        self.waiting().into_iter().for_each(|log| self.settle(log));
         self.pump();
+    }
+
+    /// Logs that have something for a page.
+    fn waiting(&self) -> Vec<u64> {
+        let waiting = self.books.iter().filter(|(_, book)| book.waits());
+        waiting.map(|(log, _)| *log).collect()
     }
 
     fn take_answer(&mut self, answer: Answer) {

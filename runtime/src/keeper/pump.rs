@@ -68,9 +68,14 @@ impl Keeper {
         let Some((pipe, cutter)) = &mut sandbox.outputs[stream] else {
             return Ok(());
         };
+        let mut hidden = sandbox.hidden.as_mut().map(|streams| &mut streams[stream]);
+        let room = TURN - hidden.as_ref().map_or(0, |hidden| hidden.held());
         self.room.input.resize(TURN, 0);
-        match rustix::io::read(pipe.as_fd(), &mut self.room.input[..]) {
+        match rustix::io::read(pipe.as_fd(), &mut self.room.input[..room]) {
             Ok(0) => {
+                hidden
+                    .into_iter()
+                    .for_each(|hidden| cutter.hold_back(&hidden.finish()));
                 self.logs.finish(sandbox.log, cutter);
                 self.sources.remove(&token);
                 if let Some((pipe, _)) = sandbox.outputs[stream].take() {
@@ -79,6 +84,9 @@ impl Keeper {
                 self.settle(id)
             }
             Ok(count) => {
+                let count = hidden
+                    .as_mut()
+                    .map_or(count, |hidden| hidden.pass(&mut self.room.input, count));
                 self.log_output(id, stream, 0..count);
                 Ok(())
             }
@@ -129,6 +137,7 @@ impl Keeper {
                 self.resume_outputs()?;
             }
         }
+        self.tend_notes();
         for id in std::mem::take(&mut self.unwritten) {
             self.settle(&id)?;
         }

@@ -10,6 +10,7 @@ use super::{Keeper, Source};
 use crate::cgroup::{Cgroup, Usage};
 use crate::error::{Failure, Result};
 use crate::failpoint;
+use crate::mask;
 use crate::protocol::{ExitRecord, ExitStatus, FailureKind, What};
 use crate::report::Report;
 
@@ -23,6 +24,8 @@ pub(super) struct Sandbox {
     /// Number of its log, see [`super::logs::Logs`].
     pub(super) log: u64,
     pub(super) outputs: Outputs,
+    /// What goes over its outputs and is not for the log, in the order of these.
+    pub(super) hidden: Option<[mask::Stream; 2]>,
     pub(super) reports: Option<OwnedFd>,
     pub(super) unread: Vec<u8>,
     /// Who waits for `Created`: connection and sequence number.

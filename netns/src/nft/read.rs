@@ -1,0 +1,300 @@
+//! Rules of the kernel's → the terms of [`crate::ruleset`]: the inverse of what this module's parent encodes. What is not
+//! of ours shows by the name of its expression.
+
+use std::net::Ipv4Addr;
+
+use netlink_packet_core::DefaultNla;
+
+use super::batch::{attributes_of, text, value};
+use super::{GET_CHAIN, GET_RULE, GET_TABLE, Session, string};
+use crate::error::Result;
+use crate::request::{HostPort, Subnet, Transport};
+use crate::ruleset::{Action, Match};
+
+/// One rule as the kernel has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// Its chain.
+    pub(crate) chain: String,
+    /// Its conditions.
+    pub(crate) matches: Vec<Match>,
+    /// Expressions that nobody here makes.
+    pub(crate) strange: Vec<String>,
+    /// What it does.
+    pub(crate) action: Option<Action>,
+    /// How many packets it has met, where it counts.
+    pub(crate) packets: Option<u64>,
+}
+
+/// What lies in the first register.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Loaded {
+    Nothing,
+    Meta(u32),
+    /// Base, offset, length.
+    Payload(u32, u32, u32),
+    Conntrack(u32),
+    LocalAddress,
+    Turn(u32),
+}
+
+/// A rule on its way through the expressions.
+struct Reader {
+    found: Found,
+    loaded: Loaded,
+    mask: Option<u32>,
+    /// A protocol that may belong to the port that follows.
+    protocol: Option<Transport>,
+    /// The registers that a translation takes its address and port from.
+    registers: [Vec<u8>; 2],
+}
+
+impl Session {
+    /// Names of the `ip` tables.
+    pub(crate) fn tables(&self) -> Result<Vec<String>> {
+        let rows = self.dump(GET_TABLE, Vec::new(), || "list the nftables tables".to_owned())?;
+        Ok(rows.iter().filter_map(|row| text(row, 1)).collect())
+    }
+
+    /// Whether the chain exists in the `ip` table.
+    pub(crate) fn has_chain(&self, table: &str, chain: &str) -> Result<bool> {
+        let rows = self.dump(GET_CHAIN, Vec::new(), || "list the nftables chains".to_owned())?;
+        Ok(rows
+            .iter()
+            .any(|row| text(row, 1).as_deref() == Some(table) && text(row, 3).as_deref() == Some(chain)))
+    }
+
+    /// The rules of an `ip` table, chain by chain.
+    pub(crate) fn rules(&self, table: &str) -> Result<Vec<Found>> {
+        let rows = self.dump(GET_RULE, vec![string(1, table)], || {
+            format!("list the rules of `{table}`")
+        })?;
+        let ours = |row: &&Vec<DefaultNla>| text(row, 1).as_deref() == Some(table);
+        Ok(rows.iter().filter(ours).filter_map(|row| rule(row)).collect())
+    }
+}
+
+/// A row of a dump of rules.
+fn rule(row: &[DefaultNla]) -> Option<Found> {
+    let mut reader = Reader {
+        found: Found {
+            chain: text(row, 2)?,
+            matches: Vec::new(),
+            strange: Vec::new(),
+            action: None,
+            packets: None,
+        },
+        loaded: Loaded::Nothing,
+        mask: None,
+        protocol: None,
+        registers: Default::default(),
+    };
+    for element in attributes_of(&value(row, 4).unwrap_or_default()) {
+        use netlink_packet_core::Nla;
+        let mut bytes = vec![0; element.value_len()];
+        element.emit_value(&mut bytes);
+        let expression = attributes_of(&bytes);
+        let inner = attributes_of(&value(&expression, 2).unwrap_or_default());
+        let name = text(&expression, 1).unwrap_or_default();
+        if reader.take(&name, &inner).is_none() {
+            reader.found.strange.push(name);
+        }
+    }
+    reader.settle_protocol();
+    Some(reader.found)
+}
+
+impl Reader {
+    /// One expression; `None`: it is not understood.
+    fn take(&mut self, name: &str, inner: &[DefaultNla]) -> Option<()> {
+        match name {
+            "meta" => self.load(Loaded::Meta(number(inner, 2)?)),
+            "payload" => self.load(Loaded::Payload(
+                number(inner, 2)?,
+                number(inner, 3)?,
+                number(inner, 4)?,
+            )),
+            "ct" => self.load(Loaded::Conntrack(number(inner, 2)?)),
+            "fib" => self.load(Loaded::LocalAddress),
+            "numgen" => self.load(Loaded::Turn(number(inner, 2)?)),
+            "bitwise" => {
+                let mask = data(inner, 4)?;
+                self.mask = Some(u32::from_be_bytes(mask.first_chunk().copied()?));
+            }
+            "cmp" => {
+                let one = self.compared(number(inner, 2)? == 0, &data(inner, 3)?)?;
+                self.found.matches.extend(one);
+            }
+            "counter" => {
+                let packets = value(inner, 2)?;
+                self.found.packets = Some(u64::from_be_bytes(packets.first_chunk().copied()?));
+            }
+            _ => self.conclude(name, inner)?,
+        }
+        Some(())
+    }
+
+    fn load(&mut self, what: Loaded) {
+        self.loaded = what;
+        self.mask = None;
+    }
+
+    /// What a comparison of what is loaded means; nothing yet of a protocol.
+    fn compared(&mut self, equal: bool, bytes: &[u8]) -> Option<Option<Match>> {
+        if self.loaded != Loaded::Payload(2, 2, 2) {
+            self.settle_protocol();
+        }
+        let name = || {
+            let text = String::from_utf8_lossy(bytes);
+            text.trim_end_matches('\0').to_owned()
+        };
+        let whole = || bytes.first_chunk().map(|bytes| Ipv4Addr::from(*bytes));
+        let prefix = self.mask.map_or(32, |mask| mask.leading_ones() as u8);
+        let network = |address| Subnet {
+            network: address,
+            prefix,
+        };
+        Some(Some(match (self.loaded, equal) {
+            (Loaded::Meta(6), true) => Match::From(name()),
+            (Loaded::Meta(6), false) => Match::NotFrom(name()),
+            (Loaded::Meta(7), true) => Match::Towards(name()),
+            (Loaded::Meta(7), false) => Match::NotTowards(name()),
+            (Loaded::Meta(16), true) => {
+                self.protocol = Some(transport(*bytes.first()?)?);
+                return Some(None);
+            }
+            (Loaded::Payload(1, 12, 4), true) => Match::Source(network(whole()?)),
+            (Loaded::Payload(1, 16, 4), true) => Match::Destination(network(whole()?)),
+            (Loaded::Payload(2, 2, 2), true) => Match::Port(HostPort {
+                transport: self.protocol.take()?,
+                port: u16::from_be_bytes(bytes.first_chunk().copied()?),
+            }),
+            (Loaded::Conntrack(0), false) => Match::Established,
+            (Loaded::Conntrack(2), false) => Match::Translated,
+            (Loaded::LocalAddress, true) => Match::Local,
+            (Loaded::Turn(count), true) => Match::EveryNth(count),
+            _ => return None,
+        }))
+    }
+
+    /// A protocol without a port stands for itself.
+    fn settle_protocol(&mut self) {
+        self.found
+            .matches
+            .extend(self.protocol.take().map(Match::Protocol));
+    }
+
+    /// An expression that says what happens.
+    fn conclude(&mut self, name: &str, inner: &[DefaultNla]) -> Option<()> {
+        self.settle_protocol();
+        let action = match name {
+            "immediate" => match number(inner, 1)? {
+                0 => match verdict(inner)? {
+                    0 => Action::Drop,
+                    1 => Action::Accept,
+                    _ => return None,
+                },
+                register @ (1 | 2) => {
+                    self.registers[register as usize - 1] = data(inner, 2)?;
+                    return Some(());
+                }
+                _ => return None,
+            },
+            "reject" => match number(inner, 1)? {
+                1 => Action::Reset,
+                _ => Action::Unreachable,
+            },
+            "masq" => Action::Masquerade,
+            "nat" => Action::Dnat(
+                Ipv4Addr::from(self.registers[0].first_chunk::<4>().copied()?),
+                u16::from_be_bytes(self.registers[1].first_chunk().copied()?),
+            ),
+            _ => return None,
+        };
+        self.found.action = Some(action);
+        Some(())
+    }
+}
+
+fn transport(number: u8) -> Option<Transport> {
+    match number {
+        6 => Some(Transport::Tcp),
+        17 => Some(Transport::Udp),
+        _ => None,
+    }
+}
+
+fn number(row: &[DefaultNla], kind: u16) -> Option<u32> {
+    Some(u32::from_be_bytes(value(row, kind)?.first_chunk().copied()?))
+}
+
+/// The bytes of a nested value.
+fn data(row: &[DefaultNla], kind: u16) -> Option<Vec<u8>> {
+    value(&attributes_of(&value(row, kind)?), 1)
+}
+
+fn verdict(row: &[DefaultNla]) -> Option<u32> {
+    let inner = attributes_of(&value(row, 2)?);
+    number(&attributes_of(&value(&inner, 2)?), 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{nested, new_rule};
+    use super::*;
+    use crate::ruleset::Rule;
+
+    #[test]
+    fn every_term_is_read_as_it_was_written() {
+        let net = |text: &str, prefix| Subnet {
+            network: text.parse().unwrap(),
+            prefix,
+        };
+        let port = |transport| HostPort {
+            port: 8080,
+            transport,
+        };
+        let matches = [
+            Match::From("up0".into()),
+            Match::NotFrom("pt1".into()),
+            Match::Towards("up0".into()),
+            Match::NotTowards("a".into()),
+            Match::Source(net("10.1.2.3", 32)),
+            Match::Destination(net("169.254.0.0", 16)),
+            Match::Port(port(Transport::Tcp)),
+            Match::Protocol(Transport::Udp),
+            Match::Established,
+            Match::Port(port(Transport::Udp)),
+            Match::Translated,
+            Match::Local,
+            Match::EveryNth(3),
+            Match::Protocol(Transport::Tcp),
+        ];
+        let actions = [
+            Action::Accept,
+            Action::Drop,
+            Action::Reset,
+            Action::Unreachable,
+            Action::Dnat("10.9.8.7".parse().unwrap(), 81),
+            Action::Masquerade,
+        ];
+        for action in actions {
+            let written = Rule {
+                matches: matches.to_vec(),
+                counted: false,
+                action,
+            };
+            let read = rule(&new_rule("t", "c", &written).attributes).unwrap();
+            assert_eq!(read.chain, "c");
+            assert_eq!((read.matches, read.action), (matches.to_vec(), Some(action)));
+            assert_eq!(read.strange, Vec::<String>::new());
+        }
+    }
+
+    #[test]
+    fn what_is_not_ours_is_named() {
+        let strange = super::super::expression("quota", &[]);
+        let row = [DefaultNla::new(2, b"c\0".to_vec()), nested(4, &[strange])];
+        assert_eq!(rule(&row).unwrap().strange, ["quota"]);
+    }
+}

@@ -1,0 +1,45 @@
+//! Values that no command shows, whatever it prints.
+
+use std::borrow::Cow;
+use std::sync::{PoisonError, RwLock};
+
+use pactown_runtime::mask::Masker;
+use serde_json::Value;
+
+use crate::secrets::Secrets;
+
+/// What nobody is to see. The one state that all printing shares: values are learnt while a command is under way.
+static HIDDEN: RwLock<Vec<Masker>> = RwLock::new(Vec::new());
+
+/// Has `***` shown in place of these values from now on, whatever prints.
+pub(crate) fn hide(secrets: &Secrets) {
+    if let Some(masker) = secrets.masker() {
+        HIDDEN
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(masker);
+    }
+}
+
+/// The text without what nobody is to see.
+pub(crate) fn masked(text: &str) -> Cow<'_, str> {
+    let hidden = HIDDEN.read().unwrap_or_else(PoisonError::into_inner);
+    let mask = |text: Cow<'_, str>, masker: &Masker| Cow::Owned(masker.text(&text));
+    match hidden.is_empty() {
+        true => Cow::Borrowed(text),
+        false => hidden.iter().fold(Cow::Owned(text.to_owned()), mask),
+    }
+}
+
+/// The same in every text of a value: names and structure stay.
+pub(super) fn masked_value(value: Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(masked(&text).into_owned()),
+        Value::Array(items) => items.into_iter().map(masked_value).collect(),
+        Value::Object(entries) => entries
+            .into_iter()
+            .map(|(name, value)| (name, masked_value(value)))
+            .collect(),
+        other => other,
+    }
+}
