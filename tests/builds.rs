@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::observe::{patient, processes};
+use crate::support::observe::{eventually, patient, processes};
 use crate::support::town::{Machine, Town};
 use crate::support::wheels::Wheels;
 
@@ -162,6 +163,17 @@ fn a_build_that_is_killed_at_any_moment_leaves_no_half_layer_and_the_next_one_su
         );
         drop(town);
     }
+    let proxies = || {
+        Command::new("pgrep")
+            .args(["-f", "__proxy"])
+            .output()
+            .expect("pgrep")
+    };
+    eventually(
+        "the proxies of killed builds end",
+        Duration::from_secs(10),
+        || proxies().stdout.is_empty(),
+    );
     assert_eq!(
         parts(&part, true),
         [PathBuf::new(); 0],
