@@ -15,8 +15,15 @@ use pactown::markpact::recipe::DepsLanguage;
 use pactown::markpact::{self, Recipe};
 
 const ROUNDS: u32 = 3;
-/// Service, port, path of its check, and what it is told of others; in start order. A port of 0 is a job.
-const SERVICES: [(&str, u16, &str, &[(&str, &str)]); 5] = [
+/// Service, port, path of its check, and what it is told of others. A port of 0 is a job.
+type Step = (
+    &'static str,
+    u16,
+    &'static str,
+    &'static [(&'static str, &'static str)],
+);
+/// In start order.
+const SERVICES: [Step; 5] = [
     ("database", 8201, "/health", &[]),
     ("migrate", 0, "", &[("DATABASE_URL", "http://127.0.0.1:8201")]),
     (

@@ -174,11 +174,7 @@ fn a_build_that_is_killed_at_any_moment_leaves_no_half_layer_and_the_next_one_su
         Duration::from_secs(10),
         || proxies().stdout.is_empty(),
     );
-    assert_eq!(
-        parts(&part, true),
-        [PathBuf::new(); 0],
-        "nothing is left half-made"
-    );
+    assert!(parts(&part, true).is_empty(), "something is left half-made");
     let layers = parts(&part, false);
     assert_eq!(
         layers.len(),

@@ -3,6 +3,7 @@
 //!
 //! `cargo test --all-features --test suite probes:: -- --nocapture` prints the table and the score.
 
+mod docker;
 mod filter;
 mod policy;
 mod table;
@@ -42,15 +43,21 @@ fn battery() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("battery");
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/probes/battery.c");
-        let status = Command::new("cc")
-            .args(["-O1", "-Wall", "-Werror", source, "-lrt", "-lpthread", "-o"])
-            .arg(&program)
-            .status()
-            .expect("a C compiler");
-        assert!(status.success());
+        compiled(&program, &[]);
         program
     })
+}
+
+fn compiled(program: &Path, more: &[&str]) {
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/probes/battery.c");
+    let status = Command::new("cc")
+        .args(["-O1", "-Wall", "-Werror", source, "-lrt", "-lpthread"])
+        .args(more)
+        .arg("-o")
+        .arg(program)
+        .status()
+        .expect("a C compiler");
+    assert!(status.success());
 }
 
 /// A town whose services ask everything, without these layers.
@@ -125,9 +132,13 @@ struct Asked {
     inside: BTreeMap<String, Answers>,
     /// By what was left out: of `app` and of `root`.
     without: BTreeMap<&'static str, [Answers; 2]>,
+    /// In a container with Docker's defaults, where there is an engine.
+    docker: Option<Answers>,
+    /// `inspect --score` of the running service.
+    exposure: f64,
 }
 
-fn ask_the_sandbox() -> (Answers, BTreeMap<String, Answers>) {
+fn ask_the_sandbox() -> (Answers, BTreeMap<String, Answers>, f64) {
     let town = probed("");
     // Descriptors of the caller's that are not to come along.
     let inherit = "exec 10</ 11</etc 12<>/dev/null 13</proc/self/ns/user 40</root; exec \"$@\"";
@@ -156,8 +167,10 @@ fn ask_the_sandbox() -> (Answers, BTreeMap<String, Answers>) {
         fs::read_to_string(town.path().join("shared/file")).expect("file"),
         ""
     );
+    let score = town.ok(&["inspect", "app", "--score", "--json"]);
+    let score: serde_json::Value = serde_json::from_str(&score).expect("json");
     town.ok(&["down"]);
-    (plain, inside)
+    (plain, inside, score["exposure"].as_f64().expect("a number"))
 }
 
 fn ask_mutants() -> BTreeMap<&'static str, [Answers; 2]> {
@@ -205,9 +218,15 @@ fn judge(row: &Row, asked: &Asked) -> Verdict {
 
 fn print(asked: &Asked, verdicts: &[Verdict]) {
     println!(
-        "{:<20} {:<12} {:<9} {:<9} {:<9} {:<9} without, and what then (app/root)",
-        "probe", "plain", "service", "exec", "root", "root exec"
+        "{:<20} {:<12} {:<12} {:<9} {:<9} {:<9} {:<9} without, and what then (app/root)",
+        "probe", "plain", "docker", "service", "exec", "root", "root exec"
     );
+    let docker = |row: &Row| {
+        asked
+            .docker
+            .as_ref()
+            .map_or("-", |answers| said(answers, row.name))
+    };
     for (row, verdict) in ROWS.iter().zip(verdicts) {
         let places =
             ["app", "app exec", "root", "root exec"].map(|place| said(&asked.inside[place], row.name));
@@ -220,9 +239,10 @@ fn print(asked: &Asked, verdicts: &[Verdict]) {
             })
             .collect();
         println!(
-            "{:<20} {:<12} {:<9} {:<9} {:<9} {:<9} {}{}",
+            "{:<20} {:<12} {:<12} {:<9} {:<9} {:<9} {:<9} {}{}",
             row.name,
             said(&asked.plain, row.name),
+            docker(row),
             places[0],
             places[1],
             places[2],
@@ -251,12 +271,14 @@ fn every_probe_is_refused_inside_by_a_layer_that_can_be_named() {
     let machine = Machine::take();
     let address = SocketAddr::from_abstract_name("pactown-probe").expect("name");
     let _listener = UnixListener::bind_addr(&address).expect("an abstract socket of the host's");
-    let (plain, inside) = ask_the_sandbox();
+    let (plain, inside, exposure) = ask_the_sandbox();
     let without = ask_mutants();
     let asked = Asked {
         plain,
         inside,
         without,
+        docker: docker::ask(),
+        exposure,
     };
     let verdicts: Vec<Verdict> = ROWS.iter().map(|row| judge(row, &asked)).collect();
     print(&asked, &verdicts);
@@ -347,11 +369,55 @@ fn score(asked: &Asked, verdicts: &[Verdict]) {
         .iter()
         .map(|name| app[&format!("count {name}")].parse::<u32>().expect("a number"))
         .sum();
+    let leaks = Command::new(env!("CARGO_BIN_EXE_pactown"))
+        .args(["doctor", "--leaks"])
+        .output()
+        .expect("doctor");
+    let leaks = String::from_utf8_lossy(&leaks.stdout).into_owned();
+    let leaks = leaks.lines().filter(|line| line.trim() != "none").count();
+    let works = lines(app, "works");
+    let working = works.iter().filter(|(_, result)| *result == "OK").count();
     println!(
-        "SCORE sandbox open={open}/{} vacuous={vacuous} wok={writable} seccomp_allowed={} seccomp_denied={} layers2L={held}/{twice}",
+        "SCORE sandbox open={open}/{} vacuous={vacuous} wok={writable} exposure={:.1} caps={} seccomp_allowed={} seccomp_denied={} works={working}/{} layers2L={held}/{twice} leaks={leaks}",
         of_battery.len(),
+        asked.exposure,
+        capabilities(app),
         pactown::spec::seccomp::ALLOWED.len(),
         policy::denied(),
+        works.len(),
     );
+    let others = [("plain", Some(&asked.plain)), ("docker", asked.docker.as_ref())];
+    for (name, answers) in others {
+        let Some(answers) = answers else {
+            println!("SCORE {name}: no engine answers");
+            continue;
+        };
+        let open = of_battery
+            .iter()
+            .filter(|(row, _)| row.is_open(said(answers, row.name)));
+        let writable: u32 = ["writable_proc", "writable_sys"]
+            .iter()
+            .filter_map(|name| answers.get(&format!("count {name}"))?.parse::<u32>().ok())
+            .sum();
+        println!(
+            "SCORE {name} open={}/{} wok={writable} caps={}",
+            open.count(),
+            of_battery.len(),
+            capabilities(answers)
+        );
+    }
     assert_eq!(of_battery.len(), 41);
+    // What a release had is what the next one has at least.
+    assert_eq!((open, writable, capabilities(app), leaks), (0, 0, 0, 0));
+    assert!(asked.exposure <= 0.8, "{}", asked.exposure);
+    assert!(pactown::spec::seccomp::ALLOWED.len() <= 290 && policy::denied() >= 90);
+    assert!(working == works.len() && working >= 31, "{works:?}");
+    assert!(held == twice && twice >= 40, "{held} of {twice}");
+}
+
+/// Capabilities in the bounding set.
+fn capabilities(answers: &Answers) -> u32 {
+    let set = answers.keys().find_map(|key| key.strip_prefix("self CapBnd:_"));
+    let set = set.and_then(|text| u64::from_str_radix(text.trim_matches('_'), 16).ok());
+    set.expect("a bounding set").count_ones()
 }

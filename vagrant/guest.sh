@@ -22,12 +22,12 @@ short() {
     run suite systemd:: isolation::limits hello who_exceeds_its_memory
 }
 
-# Without those that need npm or the Internet, or hold a stopwatch.
+# Without those that need npm, Docker or the Internet, or hold a stopwatch.
 all() {
     run runtime
     run netns
     run suite --skip tidy:: --skip storm:: --skip shop --skip python_tool --skip the_first_command \
-        --skip pauses_double --skip hangs_fails_its_service_in_time
+        --skip docker_and --skip pauses_double --skip hangs_fails_its_service_in_time
     # A round takes minutes here.
     export PACTOWN_STORM_ROUNDS="${PACTOWN_STORM_ROUNDS:-6}"
     run suite storm::

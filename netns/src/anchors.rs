@@ -31,6 +31,9 @@ impl Anchors {
             namespace::create(&file, || {
                 sysctl("ipv6/conf/all/disable_ipv6", "1", true)?;
                 sysctl("ipv4/ip_forward", "1", false)?;
+                // Who has got raw sockets in its namespace still sends as nobody else: a packet is taken from the link only
+                // that leads to its source (ip-sysctl.rst, strict mode of RFC 3704).
+                sysctl("ipv4/conf/all/rp_filter", "1", false)?;
                 Links::open()?.up("lo")
             })?;
         }

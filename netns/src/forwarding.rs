@@ -45,7 +45,8 @@ pub(crate) fn enable(spec: &NetworkSpec, links: &[String]) -> Result<()> {
     })
 }
 
-/// Takes this instance out; interfaces that nobody needs any more are switched off. Not being in is success.
+/// Takes this instance out; interfaces that nobody needs any more are switched off, unless somebody has switched on the
+/// whole host meanwhile. Not being in is success.
 pub(crate) fn release(spec: &NetworkSpec) -> Result<()> {
     if !directory(spec).join("forwarding").exists() {
         return Ok(());
@@ -54,7 +55,11 @@ pub(crate) fn release(spec: &NetworkSpec) -> Result<()> {
         record.values_mut().for_each(|instances| {
             instances.remove(&spec.tag);
         });
+        let host_forwards = fs::read_to_string(setting("all")).is_ok_and(|text| text.trim() != "0");
         for (link, _) in record.iter().filter(|(_, instances)| instances.is_empty()) {
+            if host_forwards {
+                break;
+            }
             let path = setting(link);
             match fs::write(&path, "0") {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use futures_util::TryStreamExt;
 use rtnetlink::packet_route::address::AddressAttribute;
 use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkFlags, LinkMessage, State};
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteScope};
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteProtocol, RouteScope};
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 use tokio::runtime::Runtime;
 
@@ -18,6 +18,16 @@ pub(crate) const EVERYTHING: Subnet = Subnet {
     network: Ipv4Addr::UNSPECIFIED,
     prefix: 0,
 };
+
+/// An IPv4 route.
+struct Route {
+    /// Index of its link.
+    link: Option<u32>,
+    /// Where it leads.
+    network: Subnet,
+    /// The kernel made it, for an address of the link.
+    own: bool,
+}
 
 /// A route netlink socket. It stays in the namespace in which it was opened, whatever thread uses it.
 pub(crate) struct Links {
@@ -162,17 +172,29 @@ impl Links {
             .collect())
     }
 
-    /// Networks of every IPv4 address and route of the namespace, all tables; and the index of the default route's link.
-    pub(crate) fn networks(&self) -> Result<(Vec<Subnet>, Option<u32>)> {
-        let (mut found, mut default) = (Vec::new(), None);
-        found.extend(self.addresses()?.into_iter().map(|(_, network)| network));
-        for (link, network) in self.routes()? {
-            match network.prefix {
-                0 => default = default.or(link),
-                _ => found.push(network),
+    /// Networks of every IPv4 address and route of the namespace, all tables, without the default route.
+    pub(crate) fn networks(&self) -> Result<Vec<Subnet>> {
+        let addresses = self.addresses()?.into_iter();
+        let mut found: Vec<Subnet> = addresses.map(|(_, network)| network).collect();
+        let routes = self.routes()?.into_iter().map(|route| route.network);
+        found.extend(routes.filter(|network| *network != EVERYTHING));
+        Ok(found)
+    }
+
+    /// Indices of the links over which packets leave for elsewhere, those with the default route first: every route leads
+    /// there but those that the kernel made for the links' own networks.
+    pub(crate) fn outward(&self) -> Result<Vec<u32>> {
+        let routes: Vec<Route> = self.routes()?.into_iter().filter(|route| !route.own).collect();
+        let (default, others): (Vec<_>, Vec<_>) =
+            routes.into_iter().partition(|route| route.network.is_default());
+        let links = default.into_iter().chain(others).filter_map(|route| route.link);
+        let mut seen = Vec::new();
+        links.for_each(|link| {
+            if !seen.contains(&link) {
+                seen.push(link);
             }
-        }
-        Ok((found, default))
+        });
+        Ok(seen)
     }
 
     /// Whether a link is there and up, has this address, and these routes lead over it.
@@ -182,7 +204,10 @@ impl Links {
         };
         let addresses = self.addresses()?;
         let found = self.routes()?;
-        let has_route = |route: &Subnet| found.contains(&(Some(index), *route));
+        let has_route = |route: &Subnet| {
+            let leads = |found: &Route| found.link == Some(index) && found.network == *route;
+            found.iter().any(leads)
+        };
         let has_address = addresses.contains(&(index, Subnet::host_only(address)));
         Ok(has_address && routes.iter().all(has_route))
     }
@@ -227,8 +252,8 @@ impl Links {
         Ok(found)
     }
 
-    /// Every IPv4 route of all tables, with the index of its link.
-    fn routes(&self) -> Result<Vec<(Option<u32>, Subnet)>> {
+    /// Every IPv4 route of all tables.
+    fn routes(&self) -> Result<Vec<Route>> {
         let all = self
             .handle
             .route()
@@ -245,11 +270,13 @@ impl Links {
                 }
             }
             let prefix = route.header.destination_prefix_length;
-            match destination {
-                Some(ip) => found.push((link, Subnet::containing(ip, prefix))),
-                None if prefix == 0 => found.push((link, EVERYTHING)),
-                None => {}
-            }
+            let network = match destination {
+                Some(ip) => Subnet::containing(ip, prefix),
+                None if prefix == 0 => EVERYTHING,
+                None => continue,
+            };
+            let own = route.header.protocol == RouteProtocol::Kernel;
+            found.push(Route { link, network, own });
         }
         Ok(found)
     }

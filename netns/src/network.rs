@@ -270,14 +270,15 @@ fn configure_link(links: &Links, address: Ipv4Addr, router: Ipv4Addr) -> Result<
     links.route(INSIDE, EVERYTHING, Some(router))
 }
 
-/// Links of the host that lead outside (those with the default route), and the MTU that fits through them.
+/// Links of the host that lead outside, without those of instances; and the MTU that fits through all of them.
 fn outside(host: &Links) -> Result<(Vec<String>, u32)> {
-    let (_, default) = host.networks()?;
     let links = host.list()?;
-    let found = links.into_iter().find(|(index, ..)| Some(*index) == default);
-    Ok(found.map_or((Vec::new(), 1500), |(_, name, mtu, _)| {
-        (vec![name], mtu.min(1500))
-    }))
+    let named = |index: u32| links.iter().find(|(number, ..)| *number == index);
+    let outward = host.outward()?.into_iter().filter_map(named);
+    let outward: Vec<_> = outward.filter(|(_, name, ..)| !name.starts_with("pt")).collect();
+    let mtu = outward.iter().map(|(_, _, mtu, _)| *mtu).min();
+    let names = outward.iter().map(|(_, name, ..)| name.clone()).collect();
+    Ok((names, mtu.unwrap_or(1500).min(1500)))
 }
 
 /// Loopback publishing needs none: those packets are the host's own.

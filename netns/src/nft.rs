@@ -1,19 +1,19 @@
-//! Tables → the kernel: nfnetlink batches, each one transaction (linux/netfilter/nf_tables.h). The only file that knows
-//! how expressions are encoded.
+//! Tables → the kernel: nfnetlink batches, each one transaction (linux/netfilter/nf_tables.h).
 
 pub(crate) mod batch;
+mod expression;
 pub(crate) mod read;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use netlink_packet_core::{DefaultNla, Emitable, NLA_F_NESTED, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST};
+use netlink_packet_core::{DefaultNla, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST};
 
 use crate::error::{During, Result};
-use crate::request::{Subnet, Transport};
-use crate::ruleset::{Action, Chain, Match, Rule, Table};
+use crate::ruleset::{Chain, Rule, Table};
 use batch::{text, value};
+use expression::{condition, expression, nested, number, string, verdict};
 
 const NEW_TABLE: u8 = 0;
 const GET_TABLE: u8 = 1;
@@ -23,13 +23,37 @@ const GET_CHAIN: u8 = 4;
 const NEW_RULE: u8 = 6;
 const GET_RULE: u8 = 7;
 pub(crate) const DELETE_RULE: u8 = 8;
-/// Registers of the virtual machine.
-const REG_1: u32 = 1;
-const REG_2: u32 = 2;
-const REG_VERDICT: u32 = 0;
+
+/// Families of tables that see IPv4 packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Family {
+    /// IPv4 alone.
+    Ip,
+    /// IPv4 and IPv6.
+    Inet,
+}
+
+/// A chain of somebody else's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) family: Family,
+    pub(crate) table: String,
+    pub(crate) chain: String,
+}
+
+/// A base chain that filters what passes through the host, or one that is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) place: Place,
+    /// It hooks into the way through.
+    pub(crate) forwards: bool,
+    /// What no rule accepts is dropped.
+    pub(crate) drops: bool,
+}
 
 /// One operation of a batch.
 struct Operation {
+    family: Family,
     kind: u8,
     flags: u16,
     attributes: Vec<DefaultNla>,
@@ -97,18 +121,32 @@ impl Session {
         outcome.during(|| format!("delete the nftables table `{table}`"))
     }
 
+    /// Every chain of both families.
+    pub(crate) fn chains(&self) -> Result<Vec<Found>> {
+        let mut found = Vec::new();
+        for family in [Family::Ip, Family::Inet] {
+            let rows = self.dump(family, GET_CHAIN, Vec::new(), || {
+                "list the nftables chains".to_owned()
+            })?;
+            found.extend(rows.iter().filter_map(|row| chain_of(family, row)));
+        }
+        Ok(found)
+    }
+
     /// Inserts a rule at the head of somebody else's chain.
-    pub(crate) fn insert(&self, table: &str, chain: &str, rule: &Rule) -> Result<()> {
-        let mut operation = new_rule(table, chain, rule);
+    pub(crate) fn insert(&self, place: &Place, rule: &Rule) -> io::Result<()> {
+        let mut operation = new_rule(&place.table, &place.chain, rule);
+        operation.family = place.family;
         operation.flags = NLM_F_REQUEST | NLM_F_CREATE;
         self.commit(&[operation])
-            .during(|| format!("insert a rule into `{table} {chain}`"))
     }
 
     /// Handles of the rules of a foreign chain that mention `needle` in their expressions (a link's name).
-    pub(crate) fn mentioning(&self, table: &str, chain: &str, needle: &str) -> Result<Vec<Vec<u8>>> {
-        let of = vec![string(1, table), string(2, chain)];
-        let rows = self.dump(GET_RULE, of, || format!("list the rules of `{table} {chain}`"))?;
+    pub(crate) fn mentioning(&self, place: &Place, needle: &str) -> Result<Vec<Vec<u8>>> {
+        let of = vec![string(1, &place.table), string(2, &place.chain)];
+        let rows = self.dump(place.family, GET_RULE, of, || {
+            format!("list the rules of `{place}`")
+        })?;
         let mentions = |row: &&Vec<DefaultNla>| {
             let bytes = value(row, 4).unwrap_or_default();
             bytes
@@ -116,21 +154,22 @@ impl Session {
                 .any(|window| window[..needle.len()] == *needle.as_bytes() && window[needle.len()] == 0)
         };
         let ours = |row: &&Vec<DefaultNla>| {
-            text(row, 1).as_deref() == Some(table) && text(row, 2).as_deref() == Some(chain)
+            text(row, 1).as_ref() == Some(&place.table) && text(row, 2).as_ref() == Some(&place.chain)
         };
         let found = rows.iter().filter(ours).filter(mentions);
         Ok(found.filter_map(|row| value(row, 3)).collect())
     }
 
     /// Removes those rules.
-    pub(crate) fn remove_mentioning(&self, table: &str, chain: &str, needle: &str) -> Result<()> {
-        let handles = self.mentioning(table, chain, needle)?;
+    pub(crate) fn remove_mentioning(&self, place: &Place, needle: &str) -> Result<()> {
+        let handles = self.mentioning(place, needle)?;
         let operation = |handle: &Vec<u8>| Operation {
+            family: place.family,
             kind: DELETE_RULE,
             flags: NLM_F_REQUEST,
             attributes: vec![
-                string(1, table),
-                string(2, chain),
+                string(1, &place.table),
+                string(2, &place.chain),
                 DefaultNla::new(3, handle.clone()),
             ],
         };
@@ -139,7 +178,7 @@ impl Session {
             return Ok(());
         }
         self.commit(&operations)
-            .during(|| format!("remove our rules from `{table} {chain}`"))
+            .during(|| format!("remove our rules from `{place}`"))
     }
 
     fn commit(&self, operations: &[Operation]) -> io::Result<()> {
@@ -148,11 +187,12 @@ impl Session {
 
     fn dump(
         &self,
+        family: Family,
         kind: u8,
         attributes: Vec<DefaultNla>,
         step: impl FnOnce() -> String,
     ) -> Result<Vec<Vec<DefaultNla>>> {
-        batch::dump(self.open_socket(), kind, attributes).during(step)
+        batch::dump(self.open_socket(), family, kind, attributes).during(step)
     }
 }
 
@@ -163,6 +203,34 @@ impl Drop for Session {
         let socket = self.socket.take();
         std::thread::spawn(move || drop(socket));
     }
+}
+
+impl std::fmt::Display for Place {
+    /// As nft(8) says it.
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let family = match self.family {
+            Family::Ip => "ip",
+            Family::Inet => "inet",
+        };
+        write!(out, "{family} {} {}", self.table, self.chain)
+    }
+}
+
+fn chain_of(family: Family, row: &[DefaultNla]) -> Option<Found> {
+    let place = Place {
+        family,
+        table: text(row, 1)?,
+        chain: text(row, 3)?,
+    };
+    let number = |bytes: Option<Vec<u8>>| Some(u32::from_be_bytes(bytes?.try_into().ok()?));
+    let hook = value(row, 4).map(|hook| batch::attributes_of(&hook));
+    let hook = hook.and_then(|hook| number(value(&hook, 1)));
+    Some(Found {
+        place,
+        forwards: hook == Some(crate::ruleset::Hook::Forward as u32) && text(row, 7)? == "filter",
+        // NF_DROP
+        drops: number(value(row, 5)) == Some(0),
+    })
 }
 
 /// How long the owner of a table may take to end.
@@ -192,6 +260,7 @@ fn new_table(name: &str, flags: Option<u32>) -> Operation {
     let mut attributes = vec![string(1, name)];
     attributes.extend(flags.map(|flags| number(2, flags)));
     Operation {
+        family: Family::Ip,
         kind: NEW_TABLE,
         flags: NLM_F_REQUEST | NLM_F_CREATE,
         attributes,
@@ -200,6 +269,7 @@ fn new_table(name: &str, flags: Option<u32>) -> Operation {
 
 fn delete_table(name: &str) -> Operation {
     Operation {
+        family: Family::Ip,
         kind: DELETE_TABLE,
         flags: NLM_F_REQUEST,
         attributes: vec![string(1, name)],
@@ -219,6 +289,7 @@ fn new_chain(table: &str, chain: &Chain) -> Operation {
         string(7, chain.kind),
     ];
     Operation {
+        family: Family::Ip,
         kind: NEW_CHAIN,
         flags: NLM_F_REQUEST | NLM_F_CREATE,
         attributes,
@@ -233,155 +304,9 @@ fn new_rule(table: &str, chain: &str, rule: &Rule) -> Operation {
     expressions.extend(verdict(rule.action));
     let attributes = vec![string(1, table), string(2, chain), nested(4, &expressions)];
     Operation {
+        family: Family::Ip,
         kind: NEW_RULE,
         flags: NLM_F_REQUEST | NLM_F_CREATE | NLM_F_APPEND,
         attributes,
     }
-}
-
-fn condition(condition: &Match) -> Vec<DefaultNla> {
-    match condition {
-        Match::From(name) => vec![meta(6), compare(true, &interface(name))],
-        Match::NotFrom(name) => vec![meta(6), compare(false, &interface(name))],
-        Match::Towards(name) => vec![meta(7), compare(true, &interface(name))],
-        Match::NotTowards(name) => vec![meta(7), compare(false, &interface(name))],
-        Match::Source(network) => address(12, *network),
-        Match::Destination(network) => address(16, *network),
-        Match::Protocol(transport) => vec![meta(16), compare(true, &[protocol(*transport)])],
-        Match::Port(port) => vec![
-            meta(16),
-            compare(true, &[protocol(port.transport)]),
-            payload(2, 2, 2),
-            compare(true, &port.port.to_be_bytes()),
-        ],
-        // State and status are bit sets in host byte order: masked, then compared with zero.
-        Match::Established => bits(0, 0b110),
-        Match::Translated => bits(2, 1 << 5),
-        Match::Local => vec![
-            expression("fib", &[number(1, REG_1), number(2, 3), number(3, 2)]),
-            compare(true, &2_u32.to_ne_bytes()),
-        ],
-        Match::EveryNth(count) => vec![
-            expression("numgen", &[number(1, REG_1), number(2, *count), number(3, 0)]),
-            compare(true, &0_u32.to_ne_bytes()),
-        ],
-    }
-}
-
-fn verdict(action: Action) -> Vec<DefaultNla> {
-    match action {
-        Action::Accept => vec![immediate_verdict(1)],
-        Action::Drop => vec![immediate_verdict(0)],
-        Action::Reset => vec![expression("reject", &[number(1, 1), DefaultNla::new(2, vec![0])])],
-        Action::Unreachable => vec![expression("reject", &[number(1, 0), DefaultNla::new(2, vec![3])])],
-        Action::Masquerade => vec![expression("masq", &[])],
-        Action::Dnat(address, port) => vec![
-            immediate(REG_1, &address.octets()),
-            immediate(REG_2, &port.to_be_bytes()),
-            expression(
-                "nat",
-                &[number(1, 1), number(2, 2), number(3, REG_1), number(5, REG_2)],
-            ),
-        ],
-    }
-}
-
-fn protocol(transport: Transport) -> u8 {
-    if transport == Transport::Tcp { 6 } else { 17 }
-}
-
-/// Interface names compare as 16 zero-padded bytes.
-fn interface(name: &str) -> Vec<u8> {
-    let mut bytes = name.as_bytes().to_vec();
-    bytes.resize(16, 0);
-    bytes
-}
-
-fn address(offset: u32, network: Subnet) -> Vec<DefaultNla> {
-    let mask = u32::MAX
-        .checked_shl(32 - u32::from(network.prefix))
-        .unwrap_or(0)
-        .to_be_bytes();
-    let mut found = vec![payload(1, offset, 4)];
-    if network.prefix < 32 {
-        found.push(masked(&mask));
-    }
-    found.push(compare(true, &network.network.octets()));
-    found
-}
-
-fn bits(key: u32, set: u32) -> Vec<DefaultNla> {
-    let load = expression("ct", &[number(1, REG_1), number(2, key)]);
-    vec![load, masked(&set.to_ne_bytes()), compare(false, &[0; 4])]
-}
-
-fn meta(key: u32) -> DefaultNla {
-    expression("meta", &[number(1, REG_1), number(2, key)])
-}
-
-fn payload(base: u32, offset: u32, length: u32) -> DefaultNla {
-    expression(
-        "payload",
-        &[
-            number(1, REG_1),
-            number(2, base),
-            number(3, offset),
-            number(4, length),
-        ],
-    )
-}
-
-fn masked(mask: &[u8; 4]) -> DefaultNla {
-    let zero = data(5, &[0; 4]);
-    expression(
-        "bitwise",
-        &[
-            number(1, REG_1),
-            number(2, REG_1),
-            number(3, 4),
-            data(4, mask),
-            zero,
-        ],
-    )
-}
-
-fn compare(equal: bool, bytes: &[u8]) -> DefaultNla {
-    expression(
-        "cmp",
-        &[number(1, REG_1), number(2, u32::from(!equal)), data(3, bytes)],
-    )
-}
-
-fn immediate(register: u32, bytes: &[u8]) -> DefaultNla {
-    expression("immediate", &[number(1, register), data(2, bytes)])
-}
-
-fn immediate_verdict(code: u32) -> DefaultNla {
-    let verdict = nested(2, &[number(1, code)]);
-    expression("immediate", &[number(1, REG_VERDICT), nested(2, &[verdict])])
-}
-
-/// An element of a rule's list: its name and its own attributes.
-fn expression(name: &str, attributes: &[DefaultNla]) -> DefaultNla {
-    nested(1, &[string(1, name), nested(2, attributes)])
-}
-
-fn number(kind: u16, value: u32) -> DefaultNla {
-    DefaultNla::new(kind, value.to_be_bytes().to_vec())
-}
-
-fn string(kind: u16, text: &str) -> DefaultNla {
-    let mut bytes = text.as_bytes().to_vec();
-    bytes.push(0);
-    DefaultNla::new(kind, bytes)
-}
-
-fn data(kind: u16, bytes: &[u8]) -> DefaultNla {
-    nested(kind, &[DefaultNla::new(1, bytes.to_vec())])
-}
-
-fn nested(kind: u16, inner: &[DefaultNla]) -> DefaultNla {
-    let mut bytes = vec![0; inner.buffer_len()];
-    inner.emit(&mut bytes);
-    DefaultNla::new(kind | NLA_F_NESTED, bytes)
 }

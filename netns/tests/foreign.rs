@@ -230,7 +230,7 @@ fn links_addresses_and_routes_are_put_back_as_soon_as_the_kernel_tells() {
         let (inside, uplink, exceptions) = (
             router(&town.spec),
             "the link `pt0a0b0c0d`",
-            "its exceptions in Docker's rules",
+            "its exceptions in another firewall's rules",
         );
         let in_router = |script: &str| format!("nsenter {inside} {script}");
         let node = format!(

@@ -52,6 +52,8 @@ impl Machine {
 pub(crate) struct Town {
     directory: PathBuf,
     environment: Vec<(String, String)>,
+    /// The file of the network namespace that is its host's.
+    network: Option<PathBuf>,
 }
 
 static COUNTER: AtomicU32 = AtomicU32::new(0);
@@ -65,6 +67,7 @@ impl Town {
         let town = Self {
             directory,
             environment: Vec::new(),
+            network: None,
         };
         town.write("saas.pactown.yaml", yaml);
         for (path, content) in files {
@@ -90,12 +93,19 @@ impl Town {
         Self {
             directory,
             environment: Vec::new(),
+            network: None,
         }
     }
 
     /// Adds a variable to every later command.
     pub(crate) fn with_env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// On a host with another network from now on.
+    pub(crate) fn on(mut self, network: &Path) -> Self {
+        self.network = Some(network.to_owned());
         self
     }
 
@@ -121,7 +131,15 @@ impl Town {
 
     /// The program with these arguments, in the ecosystem's directory.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pactown"));
+        let program = env!("CARGO_BIN_EXE_pactown");
+        let mut command = match &self.network {
+            None => Command::new(program),
+            Some(network) => {
+                let mut command = Command::new("nsenter");
+                command.arg(format!("--net={}", network.display())).arg(program);
+                command
+            }
+        };
         command
             .args(arguments)
             .current_dir(&self.directory)

@@ -33,7 +33,7 @@ impl Network {
             }
         }
         match self.make_exceptions() {
-            Ok(true) => mended.push("its exceptions in Docker's rules".to_owned()),
+            Ok(true) => mended.push("its exceptions in another firewall's rules".to_owned()),
             outcome => done.step(outcome.map(drop)),
         }
         done.step(failpoint::hit("mended").during(|| "mend the network".to_owned()));

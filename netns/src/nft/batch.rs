@@ -12,7 +12,7 @@ use netlink_packet_netfilter::{
 };
 use nix::sys::socket::{MsgFlags, SockProtocol, send, setsockopt, sockopt};
 
-use super::Operation;
+use super::{Family, Operation};
 use crate::netlink::{self, messages, receive};
 
 /// More than any ruleset of ours; the default of about 200 kB would refuse some hundred services.
@@ -33,7 +33,7 @@ pub(super) fn commit(socket: &OwnedFd, operations: &[Operation]) -> io::Result<(
     let control = |message| NetfilterMessage::new(header(NetfilterProtoFamily::Unspec, 10), message);
     append(&mut bytes, control(ControlMessage::BatchBegin), NLM_F_REQUEST, 0);
     for (number, operation) in operations.iter().enumerate() {
-        let message = message(operation.kind, operation.attributes.clone());
+        let message = message(operation.family, operation.kind, operation.attributes.clone());
         append(
             &mut bytes,
             message,
@@ -61,13 +61,17 @@ fn header(family: NetfilterProtoFamily, resource: u16) -> NetfilterHeader {
     NetfilterHeader::new(family, 0, resource)
 }
 
-fn message(kind: u8, attributes: Vec<DefaultNla>) -> NetfilterMessage {
+fn message(family: Family, kind: u8, attributes: Vec<DefaultNla>) -> NetfilterMessage {
     let inner = NetfilterMessageInner::Other {
         subsys: NetfilterSubsystem::NfTables,
         message_type: kind,
         attributes,
     };
-    NetfilterMessage::new(header(NetfilterProtoFamily::IPv4, 0), inner)
+    let family = match family {
+        Family::Ip => NetfilterProtoFamily::IPv4,
+        Family::Inet => NetfilterProtoFamily::Inet,
+    };
+    NetfilterMessage::new(header(family, 0), inner)
 }
 
 fn append(bytes: &mut Vec<u8>, message: NetfilterMessage, flags: u16, sequence: u32) {
@@ -94,16 +98,17 @@ fn first_error(bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Every object of a kind, as its attributes.
+/// Every object of a kind in the tables of a family, as its attributes.
 pub(super) fn dump(
     socket: &OwnedFd,
+    family: Family,
     kind: u8,
     attributes: Vec<DefaultNla>,
 ) -> io::Result<Vec<Vec<DefaultNla>>> {
     let mut bytes = Vec::new();
     append(
         &mut bytes,
-        message(kind, attributes),
+        message(family, kind, attributes),
         NLM_F_REQUEST | NLM_F_DUMP,
         1,
     );
@@ -130,7 +135,7 @@ pub(crate) fn attributes_of(bytes: &[u8]) -> Vec<DefaultNla> {
         .collect()
 }
 
-pub(super) fn value(row: &[DefaultNla], kind: u16) -> Option<Vec<u8>> {
+pub(crate) fn value(row: &[DefaultNla], kind: u16) -> Option<Vec<u8>> {
     use netlink_packet_core::Nla;
     let found = row.iter().find(|nla| nla.kind() & 0x3fff == kind)?;
     let mut bytes = vec![0; found.value_len()];

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use netlink_packet_core::DefaultNla;
 
 use super::batch::{attributes_of, text, value};
-use super::{GET_CHAIN, GET_RULE, GET_TABLE, Session, string};
+use super::{Family, GET_RULE, GET_TABLE, Session, string};
 use crate::error::Result;
 use crate::request::{HostPort, Subnet, Transport};
 use crate::ruleset::{Action, Match};
@@ -52,21 +52,15 @@ struct Reader {
 impl Session {
     /// Names of the `ip` tables.
     pub(crate) fn tables(&self) -> Result<Vec<String>> {
-        let rows = self.dump(GET_TABLE, Vec::new(), || "list the nftables tables".to_owned())?;
+        let rows = self.dump(Family::Ip, GET_TABLE, Vec::new(), || {
+            "list the nftables tables".to_owned()
+        })?;
         Ok(rows.iter().filter_map(|row| text(row, 1)).collect())
-    }
-
-    /// Whether the chain exists in the `ip` table.
-    pub(crate) fn has_chain(&self, table: &str, chain: &str) -> Result<bool> {
-        let rows = self.dump(GET_CHAIN, Vec::new(), || "list the nftables chains".to_owned())?;
-        Ok(rows
-            .iter()
-            .any(|row| text(row, 1).as_deref() == Some(table) && text(row, 3).as_deref() == Some(chain)))
     }
 
     /// The rules of an `ip` table, chain by chain.
     pub(crate) fn rules(&self, table: &str) -> Result<Vec<Found>> {
-        let rows = self.dump(GET_RULE, vec![string(1, table)], || {
+        let rows = self.dump(Family::Ip, GET_RULE, vec![string(1, table)], || {
             format!("list the rules of `{table}`")
         })?;
         let ours = |row: &&Vec<DefaultNla>| text(row, 1).as_deref() == Some(table);
