@@ -76,9 +76,19 @@ fn pings(edges: &[Edge]) -> Vec<Rule> {
     pairs.into_iter().map(pass).collect()
 }
 
-/// What may come to the router itself: questions for the name forwarder.
+/// What may come to the router itself: what a sandbox asks of its proxy; questions for the name forwarder, but of those
+/// that have a proxy, which would carry out by names what the proxy refuses.
 fn to_itself(spec: &NetworkSpec, policy: &Policy) -> Vec<Rule> {
     let mut input = vec![rule([Match::Established], Action::Accept)];
+    for (source, port) in &policy.proxies {
+        let source = || Match::Source(one(*source));
+        let port = Match::Port(HostPort {
+            port: *port,
+            transport: Transport::Tcp,
+        });
+        input.push(rule([source(), port], Action::Accept));
+        input.extend(refuse(&[source()]));
+    }
     if policy.forwarder {
         for transport in [Transport::Udp, Transport::Tcp] {
             input.push(rule(
