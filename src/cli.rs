@@ -201,9 +201,6 @@ pub struct UpArguments {
     /// Start everything anew, also what has not changed
     #[arg(long)]
     pub force_recreate: bool,
-    /// No service reaches anything outside; published ports answer
-    #[arg(long)]
-    pub hermetic: bool,
     /// Where dependencies come from.
     #[command(flatten)]
     pub supply: SupplyArguments,

@@ -16,6 +16,7 @@ pub(crate) mod cron;
 mod dependencies;
 mod dotenv;
 pub mod ecosystem;
+mod egress;
 mod exceptions;
 mod expect;
 mod foreign;

@@ -54,16 +54,16 @@ impl Desired {
             lock,
             ..present.clone()
         };
-        self.closed()
+        self.close();
+        self
     }
 
-    /// Without a way out for any service, where that is asked for.
-    pub fn closed(mut self) -> Self {
+    /// Takes every service its way out, where that is asked for.
+    pub fn close(&mut self) {
         if self.supply.hermetic {
             let services = self.ecosystem.services.values_mut();
             services.for_each(|service| service.egress = Egress::None);
         }
-        self
     }
 }
 

@@ -148,6 +148,10 @@ fn a_build_that_is_killed_at_any_moment_leaves_no_half_layer_and_the_next_one_su
         }
         let _ = up.kill();
         let _ = up.wait();
+        eventually("what was killed is gone", Duration::from_secs(10), || {
+            let comms = ["pactown:super", "pactown:keeper", "pactown:init"];
+            comms.iter().all(|comm| processes(comm, "killed-").is_empty())
+        });
         for half in parts(&part, false) {
             assert!(
                 half.join("whole").exists(),

@@ -13,6 +13,9 @@ pub struct SupplyArguments {
     /// Fetch nothing: use what was installed before
     #[arg(long)]
     pub offline: bool,
+    /// No service reaches anything outside; published ports answer
+    #[arg(long)]
+    pub hermetic: bool,
 }
 
 /// Arguments of `lock`.

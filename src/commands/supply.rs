@@ -67,6 +67,8 @@ pub(super) fn settle(
     sound(desired)?;
     desired.supply.locked = arguments.locked;
     desired.supply.offline = arguments.offline;
+    desired.supply.hermetic = arguments.hermetic;
+    desired.close();
     match &desired.supply.lock {
         None if arguments.locked => return Err(none(desired)),
         Some(lock) if arguments.locked => {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+pub use super::egress::Egress;
 pub use super::exceptions::{Device, Exceptions, Seccomp};
 pub use super::secrets::{Secret, SecretName, SecretSource, SecretUse};
 pub use super::units::{MOST_REPLICAS, UnitName, replica_number, taken_by_replica, unit_name};
@@ -129,7 +130,6 @@ pub struct Service {
     /// `egress:`.
     pub egress: Egress,
     /// `build_hosts:` what its builds may reach besides the package hosts, `name` or `name:port`.
-    #[serde(default)]
     pub build_hosts: Vec<String>,
     /// `host_access:` ports of the host it may open.
     pub host_access: Vec<u16>,
@@ -387,17 +387,4 @@ pub struct Limits {
     pub cpus: Option<f64>,
     /// `pids`, processes and threads.
     pub pids: Option<u32>,
-}
-
-/// `egress:`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Egress {
-    /// `all` (default).
-    #[default]
-    All,
-    /// `none`.
-    None,
-    /// A list of `ADDRESS[/PREFIX][:PORT]`.
-    Only(Vec<String>),
 }
