@@ -71,6 +71,7 @@ pub(crate) mod tests {
                     namespace: "default".into(),
                     token: None,
                 },
+                limits: Limits::default(),
                 services: IndexMap::new(),
             },
             recipes: IndexMap::new(),

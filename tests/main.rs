@@ -17,6 +17,7 @@ mod inspect;
 mod isolation;
 mod layers;
 mod lifecycle;
+mod limits;
 mod live;
 mod logs;
 mod loosened;

@@ -330,3 +330,91 @@ pub(crate) fn reset_signals() {
     }
     let _ = nix::sys::signal::SigSet::all().thread_unblock();
 }
+
+/// `LOOP_CTL_GET_FREE` of linux/loop.h.
+const LOOP_CTL_GET_FREE: libc::Ioctl = 0x4C82;
+/// `LOOP_CONFIGURE` of linux/loop.h, since Linux 5.8.
+const LOOP_CONFIGURE: libc::Ioctl = 0x4C0A;
+/// `LO_FLAGS_AUTOCLEAR`: the device lets go of its file with its last user.
+const LO_FLAGS_AUTOCLEAR: u32 = 4;
+
+/// `struct loop_info64` of linux/loop.h (232 bytes).
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct LoopInfo {
+    device: u64,
+    inode: u64,
+    rdevice: u64,
+    offset: u64,
+    size_limit: u64,
+    number: u32,
+    encrypt_type: u32,
+    encrypt_key_size: u32,
+    flags: u32,
+    file_name: [u8; 64],
+    crypt_name: [u8; 64],
+    encrypt_key: [u8; 32],
+    init: [u64; 2],
+}
+
+/// `struct loop_config` of linux/loop.h (304 bytes).
+#[repr(C)]
+struct LoopConfig {
+    fd: u32,
+    block_size: u32,
+    info: LoopInfo,
+    reserved: [u64; 8],
+}
+
+/// The number of a loop device that nobody uses; `control` is `/dev/loop-control`.
+pub(crate) fn free_loop(control: BorrowedFd) -> io::Result<i32> {
+    // SAFETY: the descriptor lives across the call, which takes no argument.
+    match unsafe { libc::ioctl(control.as_raw_fd(), LOOP_CTL_GET_FREE) } {
+        -1 => Err(io::Error::last_os_error()),
+        number => Ok(number),
+    }
+}
+
+/// Makes `device`, a free loop device, show `file`, until its last user has gone.
+pub(crate) fn configure_loop(device: BorrowedFd, file: BorrowedFd) -> io::Result<()> {
+    let config = LoopConfig {
+        fd: file.as_raw_fd().cast_unsigned(),
+        block_size: 0,
+        info: LoopInfo {
+            device: 0,
+            inode: 0,
+            rdevice: 0,
+            offset: 0,
+            size_limit: 0,
+            number: 0,
+            encrypt_type: 0,
+            encrypt_key_size: 0,
+            flags: LO_FLAGS_AUTOCLEAR,
+            file_name: [0; 64],
+            crypt_name: [0; 64],
+            encrypt_key: [0; 32],
+            init: [0; 2],
+        },
+        reserved: [0; 8],
+    };
+    const { assert!(size_of::<LoopInfo>() == 232 && size_of::<LoopConfig>() == 304) };
+    // SAFETY: `config` is a loop_config of the size that the kernel reads, and lives across the call, as do both
+    // descriptors; the kernel takes a reference of its own to the file.
+    match unsafe { libc::ioctl(device.as_raw_fd(), LOOP_CONFIGURE, &raw const config) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+/// `EXT4_IOC_RESIZE_FS`, `_IOW('f', 16, __u64)` of linux/ext4.h.
+const EXT4_IOC_RESIZE_FS: libc::Ioctl = nix::request_code_write!(b'f', 16, size_of::<u64>());
+
+/// Lets the mounted ext4 that `directory` is in grow to so many blocks. As many as it has, or fewer by what fits no
+/// group, changes nothing.
+pub(crate) fn resize_ext4(directory: BorrowedFd, blocks: u64) -> io::Result<()> {
+    // SAFETY: `blocks` is the u64 that the kernel reads, and lives across the call, as does the descriptor.
+    match unsafe { libc::ioctl(directory.as_raw_fd(), EXT4_IOC_RESIZE_FS, &raw const blocks) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}

@@ -134,6 +134,7 @@ fn desired(recipe: Recipe, options: &Options) -> Result<Desired, Error> {
             namespace: String::new(),
             token: None,
         },
+        limits: config::ecosystem::Limits::default(),
         services: IndexMap::from([(name.clone(), service)]),
     };
     Ok(Desired {

@@ -235,7 +235,7 @@ fn planned(wish: &Wish, name: &str) -> Result<Value, Error> {
         layers: layers.iter().map(|layer| store.join(&layer.key)).collect(),
         env: resolver::environment(desired, member, &extras),
         extras,
-        place: spec::place(&root, member),
+        place: spec::place_of(desired, &root, member),
         volumes: root,
         netns: Some(desired.instance.netns_dir().join(name)),
         hosts: network::hosts(ecosystem, member, &wish.roster, &addresses, subnet),
