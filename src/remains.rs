@@ -152,10 +152,8 @@ fn remove_work(instance: &Instance) {
 }
 
 fn unmount_disks(instance: &Instance) -> Result<(), RemainsError> {
-    let names = directories(&instance.disks()).into_iter();
-    names
-        .map(|name| disk::unmount(&instance.disk(&name)).map_err(RemainsError::Disk))
-        .collect()
+    let mut names = directories(&instance.disks()).into_iter();
+    names.try_for_each(|name| disk::unmount(&instance.disk(&name)).map_err(RemainsError::Disk))
 }
 
 /// What a README on its own wrote; of anything else there is nothing.

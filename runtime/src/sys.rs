@@ -338,33 +338,8 @@ const LOOP_CONFIGURE: libc::Ioctl = 0x4C0A;
 /// `LO_FLAGS_AUTOCLEAR`: the device lets go of its file with its last user.
 const LO_FLAGS_AUTOCLEAR: u32 = 4;
 
-/// `struct loop_info64` of linux/loop.h (232 bytes).
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct LoopInfo {
-    device: u64,
-    inode: u64,
-    rdevice: u64,
-    offset: u64,
-    size_limit: u64,
-    number: u32,
-    encrypt_type: u32,
-    encrypt_key_size: u32,
-    flags: u32,
-    file_name: [u8; 64],
-    crypt_name: [u8; 64],
-    encrypt_key: [u8; 32],
-    init: [u64; 2],
-}
-
-/// `struct loop_config` of linux/loop.h (304 bytes).
-#[repr(C)]
-struct LoopConfig {
-    fd: u32,
-    block_size: u32,
-    info: LoopInfo,
-    reserved: [u64; 8],
-}
+/// `struct loop_config` of linux/loop.h, 304 bytes, as words: the descriptor is the first, `info.lo_flags` the sixteenth.
+type LoopConfig = [u32; 76];
 
 /// The number of a loop device that nobody uses; `control` is `/dev/loop-control`.
 pub(crate) fn free_loop(control: BorrowedFd) -> io::Result<i32> {
@@ -377,27 +352,8 @@ pub(crate) fn free_loop(control: BorrowedFd) -> io::Result<i32> {
 
 /// Makes `device`, a free loop device, show `file`, until its last user has gone.
 pub(crate) fn configure_loop(device: BorrowedFd, file: BorrowedFd) -> io::Result<()> {
-    let config = LoopConfig {
-        fd: file.as_raw_fd().cast_unsigned(),
-        block_size: 0,
-        info: LoopInfo {
-            device: 0,
-            inode: 0,
-            rdevice: 0,
-            offset: 0,
-            size_limit: 0,
-            number: 0,
-            encrypt_type: 0,
-            encrypt_key_size: 0,
-            flags: LO_FLAGS_AUTOCLEAR,
-            file_name: [0; 64],
-            crypt_name: [0; 64],
-            encrypt_key: [0; 32],
-            init: [0; 2],
-        },
-        reserved: [0; 8],
-    };
-    const { assert!(size_of::<LoopInfo>() == 232 && size_of::<LoopConfig>() == 304) };
+    let mut config: LoopConfig = [0; 76];
+    (config[0], config[15]) = (file.as_raw_fd().cast_unsigned(), LO_FLAGS_AUTOCLEAR);
     // SAFETY: `config` is a loop_config of the size that the kernel reads, and lives across the call, as do both
     // descriptors; the kernel takes a reference of its own to the file.
     match unsafe { libc::ioctl(device.as_raw_fd(), LOOP_CONFIGURE, &raw const config) } {

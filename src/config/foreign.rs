@@ -20,6 +20,7 @@ pub(crate) const FOREIGN: &[(&str, &str)] = &[
     ("ulimits", "limits"),
     ("storage_opt", "limits"),
     ("resources", "limits"),
+    ("mem", "memory"),
     ("mem_limit", "memory"),
     ("memory_max", "memory"),
     ("MemoryMax", "memory"),

@@ -191,7 +191,10 @@ fn files(facts: &Facts) -> Option<Diagnosis> {
             .says(Cause::Files, "too many open files")
             .shows([line.to_owned()])
             .shows(facts.located().and_then(|decisive| decisive.place))
-            .next("close what is opened: files, sockets and pipes count".to_owned()),
+            .next(
+                "close what is opened: files, sockets and pipes count; `limits: {open_files: …}` allows more"
+                    .to_owned(),
+            ),
     )
 }
 

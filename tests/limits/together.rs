@@ -47,7 +47,7 @@ services:
     let victim = failed().expect("one");
     let most = peak(&directory);
     eprintln!("together: {most} of {} bytes", 150 * MIB);
-    assert!(most <= 150 * MIB && most >= 147 * MIB, "{most}");
+    assert!((147 * MIB..=150 * MIB).contains(&most), "{most}");
     let cause = town.service(victim)["cause"].to_string();
     assert!(
         cause.contains("the memory limit of all services together was reached"),

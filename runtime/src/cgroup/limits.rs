@@ -31,10 +31,8 @@ pub(super) fn apply(cgroup: &Cgroup, resources: &LinuxResources) -> Result<()> {
     if let Some(io) = resources.block_io() {
         apply_io(cgroup, io)?;
     }
-    let unified = resources.unified().iter().flatten();
-    unified
-        .map(|(file, value)| apply_unified(cgroup, file, value))
-        .collect()
+    let mut unified = resources.unified().iter().flatten();
+    unified.try_for_each(|(file, value)| apply_unified(cgroup, file, value))
 }
 
 /// The group's directory of `controller`, and whether that is v2. Where there is no such controller: `None` when the
