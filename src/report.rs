@@ -2,6 +2,7 @@
 //! their ends and from what runs now. Pure; also after `down`.
 
 pub mod budget;
+pub mod suggest;
 
 use indexmap::IndexMap;
 use serde::Serialize;

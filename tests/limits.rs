@@ -30,6 +30,15 @@ while True:
     used = time.process_time()
     if used >= said + 0.1: print(\"used\", round(used, 3)); said = used";
 
+/// Writes past the cache, and says how long that took.
+const WRITE: &str = "import mmap
+page = mmap.mmap(-1, 1 << 20)
+file = os.open(\"/app/file\", os.O_WRONLY | os.O_CREAT | os.O_DIRECT)
+begin = time.monotonic()
+for _ in range(8): os.write(file, page)
+print(\"wrote for\", round(time.monotonic() - begin, 2))
+time.sleep(1000)";
+
 fn is_long() -> bool {
     std::env::var("PACTOWN_LIMITS").is_ok_and(|form| form == "long")
 }

@@ -19,12 +19,15 @@ pub struct WhyArguments {
 /// Arguments of `report`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  pactown report\n  pactown report --json\n  pactown report --budget budget.yaml"
+    after_help = "Examples:\n  pactown report\n  pactown report --json\n  pactown report --budget budget.yaml\n  pactown report --suggest"
 )]
 pub struct ReportArguments {
     /// Fail with 1 when something exceeds its ceiling in this file
     #[arg(long, value_name = "FILE")]
     pub budget: Option<PathBuf>,
+    /// Print limits for the services instead: their peaks times 1.3, as YAML
+    #[arg(long, conflicts_with = "budget")]
+    pub suggest: bool,
 }
 
 /// Arguments of `inspect`.

@@ -28,6 +28,10 @@ pub(super) fn run(context: &Context, arguments: &cli::ReportArguments) -> Result
         let message = "nothing has run yet; `pactown up -d` brings the ecosystem up";
         return Err(Error::Failed(message.to_owned()));
     }
+    if arguments.suggest {
+        context.output.text(&report::suggest::suggestion(&report));
+        return Ok(());
+    }
     match context.json {
         true => context.output.json(&report)?,
         false => context.output.report(&report),

@@ -14,11 +14,27 @@ pub struct Lack {
 
 /// All limits of the file that this host cannot apply.
 pub fn lacks(ecosystem: &Ecosystem, host: &HostFacts) -> Vec<Lack> {
-    let mut found = of_one("all services together", &ecosystem.limits, host);
+    let mut found = of_one(ALL, &ecosystem.limits, host);
+    found.extend(rate_of_all(&ecosystem.limits, host));
     for service in ecosystem.services.values() {
         found.extend(of_one(&service.name, &service.limits, host));
     }
     found
+}
+
+/// Who the limits at the top level are for, in messages.
+const ALL: &str = "all services together";
+
+/// On v1 a rate of a group does not bound the groups in it (cgroup-v1/blkio-controller.rst, "Hierarchical Cgroups").
+fn rate_of_all(all: &Limits, host: &HostFacts) -> Option<Lack> {
+    let written = [("io_read", all.io_read), ("io_write", all.io_write)];
+    let (name, _) = written.into_iter().find(|(_, rate)| rate.is_some())?;
+    (host.capacity.version("io") == Some(false)).then(|| Lack {
+        what: format!(
+            "{ALL}: cannot apply `{name}`: on cgroup v1 `blkio.throttle` bounds one group, not those in it together"
+        ),
+        next: format!("write `{name}` below each service, or boot with `systemd.unified_cgroup_hierarchy=1`"),
+    })
 }
 
 fn of_one(owner: &str, limits: &Limits, host: &HostFacts) -> Vec<Lack> {
@@ -176,6 +192,18 @@ mod tests {
     fn a_host_with_everything_lacks_nothing() {
         assert_eq!(names(&every(), &host(true)), [""; 0]);
         assert_eq!(names(&every(), &host(false)), ["memory_high"]);
+    }
+
+    #[test]
+    fn rates_of_all_together_hold_on_v2_only() {
+        let all = Limits {
+            io_write: Some(1 << 20),
+            ..Limits::default()
+        };
+        let lack = rate_of_all(&all, &host(false)).unwrap();
+        assert!(lack.what.contains("cannot apply `io_write`"), "{lack:?}");
+        assert_eq!(rate_of_all(&all, &host(true)), None);
+        assert_eq!(rate_of_all(&Limits::default(), &host(false)), None);
     }
 
     #[test]

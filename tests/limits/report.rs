@@ -89,6 +89,17 @@ services:
         "{table}"
     );
 
+    let suggested = town.ok(&["report", "--suggest"]);
+    let memory = suggested
+        .split("memory: ")
+        .nth(1)
+        .and_then(|rest| rest.split('M').next());
+    let memory: u64 = memory.expect("a limit").parse().expect("a number");
+    assert!(
+        memory << 20 >= peak && suggested.contains("  busy:"),
+        "{suggested}"
+    );
+
     let budget = "services:\n  web: {memory_peak: 1M, restarts: 0}\n  busy: {cpu_seconds: 1h}\nall: {cpu_seconds: 1h}\n";
     town.write("budget.yaml", budget);
     let (_, told) = town.expect(1, &["report", "--budget", "budget.yaml"]);

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use super::{BUSY, MIB, WHEN_TOLD, at, is_long, latencies, memory, said, share, soon, told};
+use super::{BUSY, MIB, WHEN_TOLD, WRITE, at, is_long, latencies, memory, said, share, soon, told};
 use crate::faults::{SERVER, group, number, python, readme};
 use crate::support::observe::{eventually, patient};
 use crate::support::town::{Machine, Town};
@@ -188,15 +188,6 @@ services:
     town.ok(&["down"]);
     machine.assert_clean();
 }
-
-/// Writes past the cache, and says how long that took.
-const WRITE: &str = "import mmap
-page = mmap.mmap(-1, 1 << 20)
-file = os.open(\"/app/file\", os.O_WRONLY | os.O_CREAT | os.O_DIRECT)
-begin = time.monotonic()
-for _ in range(8): os.write(file, page)
-print(\"wrote for\", round(time.monotonic() - begin, 2))
-time.sleep(1000)";
 
 #[test]
 fn a_disk_is_written_no_faster_than_allowed() {

@@ -1,6 +1,6 @@
 //! Limits of all services together: they hold over the sum, whatever each alone may have.
 
-use super::{BUSY, MIB, WHEN_TOLD, parent, peak, said, share, soon};
+use super::{BUSY, MIB, WHEN_TOLD, WRITE, parent, peak, said, share, soon};
 use crate::faults::{number, python, readme};
 use crate::support::observe::eventually;
 use crate::support::town::{Machine, Town};
@@ -130,6 +130,65 @@ services:
     eprintln!("together: {now} of 40 processes, children {made:?}");
     assert_eq!(now, 40);
     assert!((made[0] - 25.0).abs() < 0.1 && made[1] < 15.0, "{made:?}");
+    town.ok(&["down"]);
+    machine.assert_clean();
+}
+
+#[test]
+fn rates_hold_over_the_sum_or_are_refused() {
+    let machine = Machine::take();
+    let yaml = "
+name: sum
+limits: {io_write: 2M}
+services:
+  one: {readme: write.md}
+  two: {readme: write.md}
+";
+    let write = python(&format!("{WHEN_TOLD}\n{WRITE}"));
+    let town = Town::new("sum", yaml, &[("write.md", &write)]);
+    if !std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+        let (_, refused) = town.expect(3, &["up", "-d"]);
+        assert!(
+            refused.contains("all services together: cannot apply `io_write`: on cgroup v1"),
+            "{refused}"
+        );
+        machine.assert_clean();
+        return;
+    }
+    town.ok(&["up", "-d"]);
+    for name in ["one", "two"] {
+        town.inside(name, "touch /tmp/go");
+    }
+    let wrote = |name: &str| said(&town, name, "wrote for");
+    eventually("both have written", soon() * 2, || {
+        wrote("one").is_some() && wrote("two").is_some()
+    });
+    let longest = ["one", "two"].map(|name| wrote(name).expect("it said so"));
+    eprintln!("together: twice 8 MiB at 2 MiB/s took {longest:?} s");
+    assert!(longest[0].max(longest[1]) >= 6.0, "{longest:?}");
+    town.ok(&["down"]);
+    machine.assert_clean();
+}
+
+#[test]
+fn less_memory_than_is_in_use_is_refused() {
+    let machine = Machine::take();
+    let yaml = "name: sum\nlimits: {memory: 200M}\nservices:\n  one: {readme: eats.md}\n";
+    let eats = python(&format!("{WHEN_TOLD}\n{EAT}"));
+    let town = Town::new("sum", yaml, &[("eats.md", &eats)]);
+    town.ok(&["up", "-d"]);
+    let pid = town.pid("one");
+    town.inside("one", "touch /tmp/go");
+    eventually("it has what it wants", soon(), || {
+        town.ok(&["logs", "one"]).contains("full")
+    });
+    town.edit("saas.pactown.yaml", "memory: 200M", "memory: 50M");
+    let (_, refused) = town.expect(3, &["up", "-d"]);
+    assert!(
+        refused.contains("cannot limit all services together") && refused.contains("in use already"),
+        "{refused}"
+    );
+    assert_eq!(town.pid("one"), pid, "it goes on");
     town.ok(&["down"]);
     machine.assert_clean();
 }

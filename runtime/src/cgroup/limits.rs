@@ -60,6 +60,9 @@ fn apply_memory(cgroup: &Cgroup, memory: &LinuxMemory) -> Result<()> {
         return Ok(());
     };
     if v2 {
+        if cgroup.holds_groups() {
+            refuse_less_than_is_used(&directory, limit)?;
+        }
         write(&directory.join("memory.max"), limit)?;
         // A service that has lost one of its processes is no service: all of it ends, and is started anew. Of a group
         // of groups, whose processes are others' business, nothing ends together.
@@ -83,17 +86,33 @@ fn apply_memory(cgroup: &Cgroup, memory: &LinuxMemory) -> Result<()> {
     }
 }
 
+/// v1 refuses a limit below what is in use; v2 would kill until it holds, which nobody asked for.
+fn refuse_less_than_is_used(directory: &Path, limit: i64) -> Result<()> {
+    let file = directory.join("memory.current");
+    let text = fs::read_to_string(&file).during(|| format!("read `{}`", file.display()))?;
+    let used: i64 = text.trim().parse().unwrap_or(0);
+    if limit == NONE || used <= limit {
+        return Ok(());
+    }
+    Err(Failure::new(
+        FailureKind::Environment,
+        format!("write {limit} to `{}`", directory.join("memory.max").display()),
+        format!("{used} bytes are in use already: stop a service, or allow more"),
+    ))
+}
+
 /// On v1 memory alone may never be allowed more than memory and swap, at no moment: which of the two comes first depends
 /// on whether they rise or fall.
 fn write_v1_memory(file: &Path, limit: i64, with_swap: &Path, total: Option<i64>) -> Result<()> {
     let Some(total) = total else {
         return write(file, limit);
     };
-    if write(file, limit).is_err() {
-        write(with_swap, total)?;
-        return write(file, limit);
+    let text = fs::read_to_string(with_swap).during(|| format!("read `{}`", with_swap.display()))?;
+    let allowed: i64 = text.trim().parse().unwrap_or(i64::MAX);
+    match limit == NONE || limit > allowed {
+        true => write(with_swap, total).and_then(|()| write(file, limit)),
+        false => write(file, limit).and_then(|()| write(with_swap, total)),
     }
-    write(with_swap, total)
 }
 
 fn apply_cpu(cgroup: &Cgroup, cpu: &LinuxCpu) -> Result<()> {
