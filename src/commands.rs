@@ -20,6 +20,7 @@ mod preflight;
 mod privilege;
 mod ps;
 mod registry;
+mod report;
 mod run;
 mod show;
 mod stats;
@@ -114,6 +115,7 @@ fn dispatch(context: &Context, command: &Command) -> Result<(), Error> {
         Command::Wait(arguments) => wait::run(context, arguments),
         Command::Events(arguments) => events::run(context, arguments),
         Command::Why(arguments) => why::run(context, arguments),
+        Command::Report(arguments) => report::run(context, arguments),
         Command::Inspect(arguments) => inspect::run(context, arguments),
         Command::Analyze => analyze::run(context),
         Command::Ls => ps::list(context),

@@ -32,6 +32,7 @@ pub mod plan;
 pub mod prepare;
 pub mod registry;
 pub mod remains;
+pub mod report;
 pub mod resolver;
 pub mod roster;
 pub mod secrets;

@@ -19,6 +19,7 @@ use crate::toolchain::{Missing, Toolchain, Toolchains};
 
 mod build;
 mod commit;
+pub mod disk;
 mod failure;
 mod files;
 mod key;

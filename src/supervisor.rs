@@ -16,6 +16,7 @@ mod finish;
 mod inbox;
 mod keeper;
 mod keepsake;
+mod limits;
 mod loosened;
 mod making;
 mod mender;

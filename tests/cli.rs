@@ -24,6 +24,7 @@ const VERBS: [&str; 30] = [
     "wait",
     "why",
     "events",
+    "report",
     "analyze",
     "ls",
     "doctor",

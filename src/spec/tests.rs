@@ -38,6 +38,7 @@ pub(crate) fn plan() -> SandboxPlan {
             memory: Some(256 << 20),
             cpus: Some(0.5),
             pids: Some(64),
+            ..Limits::default()
         },
         exceptions: Exceptions::default(),
         devices: vec![],

@@ -24,6 +24,7 @@ use crate::identity::{IdRange, IdentityError, Ledger};
 use crate::instance::{FALLBACK_ROOT, Instance};
 use crate::markpact::Recipe;
 use crate::network::Addresses;
+use crate::prepare::disk::DiskError;
 use crate::prepare::layers::LayerError;
 use crate::prepare::upper::{self, Place};
 use crate::prepare::{self, BuildContext, Layers, PrepareError, Tools};
@@ -103,6 +104,12 @@ impl From<pactown_netns::Error> for Unmade {
     }
 }
 
+impl From<DiskError> for Unmade {
+    fn from(error: DiskError) -> Self {
+        Self::host(&error)
+    }
+}
+
 impl From<PrepareError> for Unmade {
     fn from(error: PrepareError) -> Self {
         let mut details = error.details().to_vec();
@@ -177,8 +184,9 @@ impl Site {
         })
     }
 
+    /// Where its files are: on its own disk, or below the root.
     fn place(&self, member: Member) -> Place {
-        spec::place(&self.root, member)
+        spec::place_of(&self.desired, &self.root, member)
     }
 
     fn owner(&self) -> (u32, u32) {
@@ -305,14 +313,19 @@ impl Site {
     /// Upper directory and volumes; the lock of the upper directory goes to the keeper, which outlives this process.
     fn directories(&self, member: Member, recipe: &Recipe) -> Result<Vec<String>, Unmade> {
         let (place, unit) = (self.place(member), member.unit());
-        let lock = place.lock(self.owner())?.ok_or_else(|| Unmade {
+        // Of a disk the image is locked, by the place where its files would be without.
+        let outside = spec::place(&self.root, member);
+        let lock = outside.lock(self.owner())?.ok_or_else(|| Unmade {
             cause: format!(
                 "`{}` is in use by another instance",
-                place.writable().upper.display()
+                outside.writable().upper.display()
             ),
             details: Vec::new(),
             exit: 1,
         })?;
+        if let Some(disk) = spec::disk(&self.desired, member) {
+            disk.make(self.host.capacity.mkfs.as_deref())?;
+        }
         let removed = place.make(self.owner(), &recipe.files)?;
         for volume in &member.service.volumes {
             upper::volume(&self.root, &volume.name, self.owner())?;
@@ -369,6 +382,8 @@ pub(super) fn discard(
     if let Some((site, member)) = site.and_then(|site| Some((site, site.member(name)?))) {
         note(site.place(member).remove_work());
     }
+    // Before the lock goes: the next one who has it mounts the same image.
+    note(pactown_runtime::disk::unmount(&instance.disk(name)));
     // Waited for: the next start of it needs the lock.
     let _ = keeper.ask_blocking(Call::Release { key: upper_key(name) }, &[]);
     keeper.tell(Call::Release {

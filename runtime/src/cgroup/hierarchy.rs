@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use crate::error::{During, Failure, Result};
 use crate::protocol::FailureKind;
 
-/// The v1 controllers that are used: those with limits, the clock, and nothing else (each join costs).
-const USED: &[&str] = &["memory", "pids", "cpu", "cpuacct"];
+/// The controllers that are used: those with limits, the clock, and nothing else (each join costs on v1). `blkio` is
+/// what v1 calls `io`.
+const USED: &[&str] = &["memory", "pids", "cpu", "cpuacct", "io", "blkio"];
 
 /// One mounted hierarchy.
 #[derive(Debug, Clone, PartialEq, Eq)]
