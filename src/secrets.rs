@@ -101,6 +101,10 @@ impl Secrets {
 /// # Errors
 /// Every source that has no value, with its place in the file.
 pub fn gather(desired: &Desired, services: &[ServiceName]) -> Result<Secrets, Problems> {
+    if needed(&desired.ecosystem, services).next().is_some() {
+        // As far as this user may: it is only a moment.
+        let _ = pactown_runtime::secrets::stay_in_memory();
+    }
     let mut secrets = Secrets {
         key: Some(Value(new_key().map_err(|error| no_key(desired, &error))?)),
         values: IndexMap::new(),

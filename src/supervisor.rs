@@ -35,6 +35,7 @@ mod survey;
 mod traits;
 mod unit;
 mod units;
+mod unmade;
 mod wires;
 mod wish;
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
 
-const VERBS: [&str; 30] = [
+const VERBS: [&str; 31] = [
     "up",
     "down",
     "ps",

@@ -18,6 +18,8 @@ use crate::support::observe::patient;
 use crate::support::town::Town;
 
 const MIB: u64 = 1 << 20;
+/// How long CPU time is counted.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// Waits until it is told, so that the test can look before and during.
 const WHEN_TOLD: &str = "import os, time
@@ -83,23 +85,36 @@ fn cpu_seconds(pid: i32, of: impl Fn(i32, &str) -> (PathBuf, bool)) -> f64 {
     usec.expect("usage_usec").parse::<f64>().expect("a number") / 1e6
 }
 
-/// CPUs that a group has used over five seconds. Other work of the machine may take CPUs away, nobody can add any: so the
-/// highest of up to three windows counts, and none may be above `most`.
+/// CPUs that a group has used over five seconds, which must be what was `wanted` ± 5 %. Other work of the machine may take
+/// CPUs away, nobody can add any: so the highest of up to three windows counts, and none may be above. An emulated machine
+/// is not told when its CPUs stand still, and counts that as use: there the windows are longer, and the bounds wider.
 #[track_caller]
 fn share(pid: i32, wanted: f64, of: impl Fn(i32, &str) -> (PathBuf, bool) + Copy) -> f64 {
+    let is_emulated = patient(LOOK) > LOOK;
+    let (window, slack) = if is_emulated {
+        (LOOK * 4, 0.15)
+    } else {
+        (LOOK, 0.05)
+    };
     let mut best: f64 = 0.0;
     for _ in 0..3 {
         let (begin, before) = (Instant::now(), cpu_seconds(pid, of));
-        std::thread::sleep(Duration::from_secs(5));
+        std::thread::sleep(window);
         let used = (cpu_seconds(pid, of) - before) / begin.elapsed().as_secs_f64();
         eprintln!("share: {used:.3} of {wanted}");
-        assert!(used <= wanted * 1.05, "{used:.3} CPUs with a limit of {wanted}");
+        assert!(
+            used <= wanted * (1.0 + slack),
+            "{used:.3} CPUs with a limit of {wanted}"
+        );
         best = best.max(used);
-        if best >= wanted * 0.95 {
+        if best >= wanted * (1.0 - slack) {
             break;
         }
     }
-    assert!(best >= wanted * 0.95, "{best:.3} CPUs with a limit of {wanted}");
+    assert!(
+        best >= wanted * (1.0 - slack),
+        "{best:.3} CPUs with a limit of {wanted}"
+    );
     best
 }
 

@@ -1,6 +1,7 @@
 //! Who can talk to whom: real connections between real sandboxes and the host.
 
-use std::net::TcpListener;
+use std::io::ErrorKind;
+use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::support::observe::{http_get, patient};
@@ -75,6 +76,28 @@ fn only_declared_edges_pass_and_the_rest_is_refused_at_once() {
         town.inside("web", "getent hosts db; echo $?").ends_with('2'),
         "an undeclared name does not resolve"
     );
+    town.ok(&["down"]);
+    machine.assert_clean();
+}
+
+#[test]
+fn a_stopped_service_refuses_at_once_on_the_host_and_inside() {
+    let machine = Machine::take();
+    let town = Town::new("roads", YAML, &[("s.md", SERVER)]);
+    town.ok(&["up", "-d"]);
+    let published = town.address("api");
+    town.ok(&["stop", "api"]);
+    let began = Instant::now();
+    let error = TcpStream::connect(&published).expect_err("nobody is there");
+    assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{error}");
+    assert!(
+        began.elapsed() < patient(Duration::from_millis(500)),
+        "{:?}",
+        began.elapsed()
+    );
+    let (word, time) = answer(&town, "web", "api", 8000);
+    assert_eq!(word, "ECONNREFUSED");
+    assert!(time < 100, "refused after {time} ms");
     town.ok(&["down"]);
     machine.assert_clean();
 }

@@ -286,6 +286,63 @@ fn a_crash_is_survived_without_the_command_that_knew() {
     machine.assert_clean();
 }
 
+/// Lets cores be dumped as big as they like, into the current folder.
+fn with_cores(command: &str, town: &Town) -> std::process::Output {
+    Command::new("sh")
+        .args(["-c", &format!("ulimit -c unlimited; {command}")])
+        .current_dir(town.path())
+        .envs(
+            town.command(&["ps"])
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
+        .output()
+        .expect("sh")
+}
+
+#[test]
+fn no_core_of_who_knows_a_value_is_dumped() {
+    let machine = Machine::take();
+    let guarded = Guarded::new();
+    let town = &guarded.town;
+    let up = with_cores(&format!("exec {} up -d", env!("CARGO_BIN_EXE_pactown")), town);
+    assert!(up.status.success(), "{}", String::from_utf8_lossy(&up.stderr));
+    let cores = || {
+        let names = |place: &std::path::Path| {
+            let entries = fs::read_dir(place).expect("a directory").flatten();
+            let core = |name: &String| name == "core" || name.starts_with("core.");
+            let found = entries
+                .filter_map(|entry| entry.file_name().into_string().ok())
+                .filter(core);
+            found.collect::<Vec<_>>()
+        };
+        names("/".as_ref()).len() + names(town.path()).len()
+    };
+    let before = cores();
+    for kind in ["pactown:super", "pactown:keeper"] {
+        let limit = |pid: i32| fs::read_to_string(format!("/proc/{pid}/limits")).expect("limits");
+        let pid = processes(kind, "guarded-")[0];
+        let limits = limit(pid);
+        let line = limits.lines().find(|line| line.starts_with("Max core file size"));
+        assert!(
+            line.expect("a limit").contains("unlimited"),
+            "the limit would allow it"
+        );
+        kill(Pid::from_raw(pid), Signal::SIGABRT).expect("kill");
+        eventually("it is gone", SOON, || !processes(kind, "guarded-").contains(&pid));
+    }
+    assert_eq!(cores(), before);
+    let control = with_cores("python3 -c 'import os; os.abort()'", town);
+    assert!(!control.status.success());
+    let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").expect("a pattern");
+    match pattern.starts_with('|') || pattern.contains('/') {
+        true => println!("cores go to {pattern}: that one would be dumped is not shown"),
+        false => assert_eq!(cores(), before + 1, "another program's is"),
+    }
+    town.run(&["down"]);
+    machine.assert_clean();
+}
+
 #[test]
 fn what_has_no_value_is_said_before_anything_is_made() {
     let machine = Machine::take();

@@ -1,12 +1,15 @@
 //! Which packets pass: tables as a pure function of the instance's network and its policy, with a text form in the
 //! syntax of nft(8). Nothing here talks to the kernel.
 
+mod router;
 mod spread;
 mod text;
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::request::{Egress, HostPort, NetworkSpec, Node, Policy, Publication, Subnet, Transport};
+use crate::request::{HostPort, NetworkSpec, Node, Policy, Publication, Subnet, Transport};
+
+pub use router::router;
 
 /// A table of the family `ip`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +82,8 @@ pub enum Match {
     Port(HostPort),
     /// `meta l4proto PROTOCOL`.
     Protocol(Transport),
+    /// `icmp type echo-request`.
+    Ping,
     /// `ct state established,related`.
     Established,
     /// `ct status dnat`.
@@ -230,126 +235,6 @@ fn destination(publication: &Publication) -> Option<Match> {
         IpAddr::V4(address) if address.is_unspecified() => Some(Match::Local),
         IpAddr::V4(address) => Some(Match::Destination(one(address))),
         IpAddr::V6(_) => None,
-    }
-}
-
-/// The table in the router's namespace: declared edges pass, the rest is refused at once and counted.
-pub fn router(spec: &NetworkSpec, policy: &Policy) -> Table {
-    let up = || Match::From(UPLINK_INSIDE.to_owned());
-    let out = || Match::Towards(UPLINK_INSIDE.to_owned());
-    let mut forward = vec![rule([Match::Established], Action::Accept)];
-    // What still has such a destination here was led to nobody. It must not go on to the host by the default route.
-    for spread in policy.spreads.iter().filter(|spread| !spread.inhabited) {
-        forward.extend(refuse(&[Match::Destination(one(spread.address))]));
-    }
-    for edge in &policy.edges {
-        let matches = [
-            Match::Source(one(edge.from)),
-            Match::Destination(one(edge.to)),
-            Match::Port(edge.port),
-        ];
-        forward.push(rule(matches, Action::Accept));
-    }
-    for (address, port) in inbound(policy) {
-        forward.push(rule(
-            [up(), Match::Destination(one(address)), Match::Port(port)],
-            Action::Accept,
-        ));
-    }
-    for (source, port) in &policy.host_access {
-        let host = Match::Destination(one(spec.subnet.uplink()));
-        forward.push(rule(
-            [out(), Match::Source(one(*source)), host, Match::Port(*port)],
-            Action::Accept,
-        ));
-    }
-    forward.extend(refuse(&[out(), Match::Destination(LINK_LOCAL)]));
-    forward.extend(refuse(&[out(), Match::Destination(one(spec.subnet.uplink()))]));
-    for (source, egress) in &policy.egress {
-        forward.extend(egress_rules(*source, egress));
-    }
-    forward.extend(refuse(&[]));
-    Table {
-        name: OWN.to_owned(),
-        owned: true,
-        chains: vec![
-            chain(
-                "spread",
-                "nat",
-                Hook::Prerouting,
-                -100,
-                spread::rules(&policy.spreads),
-            ),
-            chain("forward", "filter", Hook::Forward, 0, forward),
-            chain("input", "filter", Hook::Input, 0, to_itself(spec, policy)),
-        ],
-    }
-}
-
-/// What may come to the router itself: questions for the name forwarder.
-fn to_itself(spec: &NetworkSpec, policy: &Policy) -> Vec<Rule> {
-    let mut input = vec![rule([Match::Established], Action::Accept)];
-    if policy.forwarder {
-        for transport in [Transport::Udp, Transport::Tcp] {
-            input.push(rule(
-                [
-                    Match::Source(spec.subnet),
-                    Match::Port(HostPort { port: 53, transport }),
-                ],
-                Action::Accept,
-            ));
-        }
-    }
-    input.extend(refuse(&[]));
-    input
-}
-
-/// What the host may open: published ports and probed ports, each once.
-fn inbound(policy: &Policy) -> Vec<(Ipv4Addr, HostPort)> {
-    let published = policy.publications.iter().flat_map(|publication| {
-        let port = HostPort {
-            port: publication.port,
-            transport: publication.host_port.transport,
-        };
-        publication.to.iter().map(move |address| (*address, port))
-    });
-    let mut all: Vec<_> = published.chain(policy.probes.iter().copied()).collect();
-    all.sort_unstable();
-    all.dedup();
-    all
-}
-
-fn egress_rules(source: Ipv4Addr, egress: &Egress) -> Vec<Rule> {
-    let base = [
-        Match::Towards(UPLINK_INSIDE.to_owned()),
-        Match::Source(one(source)),
-    ];
-    let only = |network: &Subnet, port: u16| {
-        let transports = if port == 0 {
-            vec![None]
-        } else {
-            vec![Some(Transport::Tcp), Some(Transport::Udp)]
-        };
-        let matches = |transport: Option<Transport>| {
-            let port = transport.map(|transport| Match::Port(HostPort { port, transport }));
-            base.iter()
-                .cloned()
-                .chain([Match::Destination(*network)])
-                .chain(port)
-                .collect::<Vec<_>>()
-        };
-        transports
-            .into_iter()
-            .map(|transport| rule(matches(transport), Action::Accept))
-            .collect::<Vec<_>>()
-    };
-    match egress {
-        Egress::None => Vec::new(),
-        Egress::All => vec![rule(base, Action::Accept)],
-        Egress::Only(list) => list
-            .iter()
-            .flat_map(|(network, port)| only(network, *port))
-            .collect(),
     }
 }
 

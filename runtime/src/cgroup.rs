@@ -86,6 +86,9 @@ impl Cgroup {
                 .and_then(|()| fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)))
                 .during(|| format!("create cgroup `{}`", directory.display()))?;
         }
+        if let Some((root, _)) = self.hierarchies.of(hierarchy::SEEN) {
+            hierarchy::inherit_cpuset(root, &self.path)?;
+        }
         resources.map_or(Ok(()), |resources| limits::apply(self, resources))
     }
 

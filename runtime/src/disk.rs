@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::mount::MntFlags;
 use rustix::fs::{CWD, Mode, OFlags};
@@ -17,6 +18,8 @@ use crate::{rootfs, sys};
 
 /// How often another loop device is tried when somebody else has just taken the free one.
 const TRIES: u32 = 50;
+/// How long a mount that is going may take to be gone.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Most bytes at the end of an image that may be of no use.
 const TAIL: u64 = 4 << 20;
 
@@ -36,6 +39,7 @@ pub fn mount(image: &Path, at: &Path) -> Result<()> {
         .metadata()
         .during(|| format!("look at `{}`", image.display()))?
         .len();
+    wait_until_free(image)?;
     // Held until it is mounted: it clears itself with its last user.
     let (_device, path) = attach(&file).during(|| format!("make a loop device of `{}`", image.display()))?;
     let setting = |key: &str, value: &str| (key.to_owned(), value.to_owned());
@@ -45,6 +49,29 @@ pub fn mount(image: &Path, at: &Path) -> Result<()> {
     grow(&tree, &file, size).during(|| format!("let the file system in `{}` grow", image.display()))?;
     rustix::mount::move_mount(&tree, "", CWD, at, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
         .during(|| format!("mount `{}` at `{}`", image.display(), at.display()))
+}
+
+/// Waits until no loop device shows the image any more: a sandbox that is just ending holds on to its mounts a moment
+/// longer than to its processes, and two file systems on one image would destroy it. The kernel tells nobody.
+fn wait_until_free(image: &Path) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while is_shown(image) {
+        if Instant::now() >= deadline {
+            let why = "another mount of it has not gone";
+            let step = format!("mount `{}`", image.display());
+            return Err(Failure::new(FailureKind::Environment, step, why));
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Ok(())
+}
+
+/// Whether a loop device shows this file.
+fn is_shown(image: &Path) -> bool {
+    let devices = fs::read_dir("/sys/block").into_iter().flatten().flatten();
+    let mut files =
+        devices.filter_map(|device| fs::read_to_string(device.path().join("loop/backing_file")).ok());
+    files.any(|file| Path::new(file.trim_end_matches('\n')) == image)
 }
 
 /// A loop device of this file, and its path.

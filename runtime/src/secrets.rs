@@ -12,6 +12,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
+use rustix::mm::{MlockAllFlags, mlockall};
+use rustix::process::DumpableBehavior;
 
 use crate::error::{During, Failure, Result};
 use crate::protocol::FailureKind;
@@ -65,6 +67,18 @@ pub fn content(descriptor: BorrowedFd) -> io::Result<Vec<u8>> {
     let mut content = vec![0; length];
     file.read_exact_at(&mut content, 0)?;
     Ok(content)
+}
+
+/// From now on nothing that this process has in memory is written to a disk: no page of it is swapped once it is used
+/// (mlockall(2)), and no core is dumped of it, whatever the limits and the pattern say (`PR_SET_DUMPABLE`, prctl(2)).
+///
+/// # Errors
+/// It may not lock so much (CAP_IPC_LOCK, RLIMIT_MEMLOCK). No core is dumped all the same.
+pub fn stay_in_memory() -> io::Result<()> {
+    let undumped = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    let all = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT;
+    mlockall(all)?;
+    Ok(undumped?)
 }
 
 /// Mounts the files at `target`, read-only, for `owner` alone.

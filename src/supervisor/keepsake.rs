@@ -9,7 +9,6 @@ use pactown_netns::Anchors;
 use pactown_runtime::client::Client;
 use pactown_runtime::protocol::Call;
 use pactown_runtime::secrets;
-use rustix::mm::{MlockAllFlags, mlockall};
 
 use super::keeper::Keeper;
 use crate::desired::Desired;
@@ -35,12 +34,6 @@ pub(crate) fn recall(socket: &Path, desired: &mut Desired) -> io::Result<()> {
         (desired.caller.env, desired.secrets) = serde_json::from_slice(&values)?;
     }
     Ok(())
-}
-
-/// No page of this process is swapped any more, once it is used (mlockall(2)).
-pub(super) fn stay_in_memory() -> io::Result<()> {
-    let all = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT;
-    Ok(mlockall(all)?)
 }
 
 /// Gives the keeper what the network hangs on.

@@ -14,18 +14,16 @@ use serde_json::Value;
 use super::builder::Builder;
 use super::inbox;
 use super::keeper::Keeper;
+use super::unmade::Unmade;
 use super::wires::Wires;
-use crate::bundle::BundleError;
 use crate::config::ecosystem::{Service, UnitName};
 use crate::desired::Desired;
 use crate::error::chain;
 use crate::host::{DeviceNode, HostFacts};
-use crate::identity::{IdRange, IdentityError, Ledger};
+use crate::identity::{IdRange, Ledger};
 use crate::instance::{FALLBACK_ROOT, Instance};
 use crate::markpact::Recipe;
 use crate::network::Addresses;
-use crate::prepare::disk::DiskError;
-use crate::prepare::layers::LayerError;
 use crate::prepare::upper::{self, Place};
 use crate::prepare::{self, BuildContext, Layers, PrepareError, Tools};
 use crate::roster::{Member, Roster};
@@ -56,73 +54,6 @@ pub(super) struct Site {
     pub(super) keeper: Keeper,
     /// Who runs build sandboxes.
     pub(super) builder: Builder,
-}
-
-/// Why a service could not be made.
-#[derive(Debug)]
-pub(super) struct Unmade {
-    /// One line.
-    pub(super) cause: String,
-    /// What is worth reading below it.
-    pub(super) details: Vec<String>,
-    /// What a command that waits for it exits with.
-    pub(super) exit: i32,
-}
-
-impl Unmade {
-    /// The host's fault.
-    fn host(error: &dyn std::error::Error) -> Self {
-        Self {
-            cause: chain(error),
-            details: Vec::new(),
-            exit: 3,
-        }
-    }
-}
-
-impl From<LayerError> for Unmade {
-    fn from(error: LayerError) -> Self {
-        Self::host(&error)
-    }
-}
-
-impl From<IdentityError> for Unmade {
-    fn from(error: IdentityError) -> Self {
-        Self::host(&error)
-    }
-}
-
-impl From<BundleError> for Unmade {
-    fn from(error: BundleError) -> Self {
-        Self::host(&error)
-    }
-}
-
-impl From<pactown_netns::Error> for Unmade {
-    fn from(error: pactown_netns::Error) -> Self {
-        Self::host(&error)
-    }
-}
-
-impl From<DiskError> for Unmade {
-    fn from(error: DiskError) -> Self {
-        Self::host(&error)
-    }
-}
-
-impl From<PrepareError> for Unmade {
-    fn from(error: PrepareError) -> Self {
-        let mut details = error.details().to_vec();
-        details.extend(error.hint().map(|hint| format!("hint: {hint}")));
-        Self {
-            cause: chain(&error),
-            details,
-            exit: match error {
-                PrepareError::Install { .. } => 1,
-                _ => 3,
-            },
-        }
-    }
 }
 
 /// The root below which what services write is kept: that of the wish, or one of pactown's own where that file system

@@ -306,7 +306,7 @@ impl Engine {
     pub(super) fn hide_values(&mut self) {
         let masker = self.site.as_ref().and_then(|site| site.desired.secrets.masker());
         if masker.is_some()
-            && let Err(error) = keepsake::stay_in_memory()
+            && let Err(error) = pactown_runtime::secrets::stay_in_memory()
         {
             super::tell(&format!("secrets may be swapped: {error}"));
         }

@@ -10,6 +10,9 @@ use crate::protocol::FailureKind;
 /// The controllers that are used: those with limits, the clock, and nothing else (each join costs on v1). `blkio` is
 /// what v1 calls `io`.
 const USED: &[&str] = &["memory", "pids", "cpu", "cpuacct", "io", "blkio"];
+/// The v1 controller that is used for being seen only: without it a JVM believes that it has no limits at all
+/// (HotSpot, `cgroupSubsystem_linux.cpp`: memory, cpu, cpuacct and cpuset, or none).
+pub(super) const SEEN: &str = "cpuset";
 
 /// One mounted hierarchy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,6 +104,26 @@ impl Hierarchies {
     }
 }
 
+/// A new group of v1's cpuset has no processors and no memory nodes, and takes no process, until it is told some
+/// (cpusets.rst, 1.3): it gets those of its parent, from below `root` down to `path`. Elsewhere nothing happens.
+pub(super) fn inherit_cpuset(root: &Path, path: &Path) -> Result<()> {
+    let mut parent = root.to_owned();
+    for part in path.components() {
+        let directory = parent.join(part);
+        for name in ["cpuset.cpus", "cpuset.mems"] {
+            let (from, to) = (parent.join(name), directory.join(name));
+            let is_empty = fs::read_to_string(&to).is_ok_and(|text| text.trim().is_empty());
+            if is_empty {
+                fs::read(&from)
+                    .and_then(|given| fs::write(&to, given))
+                    .during(|| format!("copy `{}` to `{}`", from.display(), to.display()))?;
+            }
+        }
+        parent = directory;
+    }
+    Ok(())
+}
+
 fn enable(directory: &Path, controllers: &[String]) -> Result<()> {
     let file = directory.join("cgroup.subtree_control");
     let enabled = fs::read_to_string(&file).unwrap_or_default();
@@ -140,6 +163,7 @@ fn parse(mountinfo: &str, controllers_of: impl Fn(&Path) -> String) -> Hierarchi
         };
         let mut right = right.split(' ');
         let (kind, options) = (right.next().unwrap_or(""), right.nth(1).unwrap_or(""));
+        let v2 = kind == "cgroup2";
         let names: Vec<String> = match kind {
             "cgroup" => options.split(',').map(str::to_owned).collect(),
             "cgroup2" => controllers_of(&root)
@@ -150,7 +174,7 @@ fn parse(mountinfo: &str, controllers_of: impl Fn(&Path) -> String) -> Hierarchi
         };
         let controllers: Vec<String> = names
             .into_iter()
-            .filter(|name| USED.contains(&name.as_str()))
+            .filter(|name| USED.contains(&name.as_str()) || (!v2 && name == SEEN))
             .collect();
         if !controllers.is_empty() {
             found.insert(
@@ -158,7 +182,7 @@ fn parse(mountinfo: &str, controllers_of: impl Fn(&Path) -> String) -> Hierarchi
                 Hierarchy {
                     root,
                     controllers,
-                    v2: kind == "cgroup2",
+                    v2,
                 },
             );
         }
@@ -174,6 +198,7 @@ mod tests {
 30 25 0:26 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu
 31 25 0:27 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory
 32 25 0:28 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd
+34 25 0:31 / /sys/fs/cgroup/cpuset rw - cgroup cgroup rw,cpuset
 33 25 0:29 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
 ";
 
@@ -186,8 +211,12 @@ mod tests {
         );
         assert_eq!(found.of("pids"), None);
         assert_eq!(
+            found.of("cpuset"),
+            Some((Path::new("/sys/fs/cgroup/cpuset"), false))
+        );
+        assert_eq!(
             found.all().len(),
-            2,
+            3,
             "the v2 mount without our controllers is not used"
         );
     }
@@ -197,6 +226,7 @@ mod tests {
         let table = "29 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n";
         let found = parse(table, |_| "cpuset cpu io memory hugetlb pids".to_owned());
         assert_eq!(found.of("pids"), Some((Path::new("/sys/fs/cgroup"), true)));
+        assert_eq!(found.of("cpuset"), None, "nobody has to delegate it");
         assert_eq!(found.view(), vec![(String::new(), Path::new("/sys/fs/cgroup"))]);
     }
 }
