@@ -16,7 +16,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::resolver::Format;
-pub use insight::{EventsArguments, InspectArguments, WhyArguments};
+pub use insight::{EventsArguments, InspectArguments, ReportArguments, WhyArguments};
 pub use live::{StatsArguments, TopArguments, UiArguments};
 pub use logs::LogsArguments;
 pub use registry::*;
@@ -113,6 +113,8 @@ pub enum Command {
     Wait(WaitArguments),
     /// Say why a service is not as it should be, and what to do next
     Why(WhyArguments),
+    /// Show what services have used, also after the end: peaks, sums, limits reached
+    Report(ReportArguments),
     /// Show what happened to the services
     Events(EventsArguments),
     /// Show what holds a running service, as the kernel tells
@@ -214,7 +216,7 @@ pub struct UpArguments {
 pub struct DownArguments {
     /// An ecosystem file or its folder
     pub config: Option<PathBuf>,
-    /// Also remove the named volumes and what is in them
+    /// Also remove the named volumes and limited disks, and what is in them
     #[arg(short, long)]
     pub volumes: bool,
     /// Do not ask before volumes are removed

@@ -21,6 +21,7 @@ mod preflight;
 mod privilege;
 mod ps;
 mod registry;
+mod report;
 mod run;
 mod show;
 mod stats;
@@ -115,6 +116,7 @@ fn dispatch(context: &Context, command: &Command) -> Result<(), Error> {
         Command::Wait(arguments) => wait::run(context, arguments),
         Command::Events(arguments) => events::run(context, arguments),
         Command::Why(arguments) => why::run(context, arguments),
+        Command::Report(arguments) => report::run(context, arguments),
         Command::Inspect(arguments) => inspect::run(context, arguments),
         Command::Audit(arguments) => audit::run(context, arguments),
         Command::Analyze => analyze::run(context),

@@ -12,6 +12,7 @@ use indexmap::IndexMap;
 use crate::diagnostics::{Problem, Problems};
 use report::{Mark, Report};
 
+pub mod budget;
 pub(crate) mod cron;
 mod dependencies;
 mod dotenv;
@@ -23,6 +24,8 @@ mod foreign;
 mod grammar;
 mod health;
 mod interpolate;
+mod limiting;
+mod limits;
 mod locate;
 mod normal;
 mod publish;

@@ -125,6 +125,7 @@ pub(crate) mod tests {
                     token: None,
                 },
                 secrets: IndexMap::new(),
+                limits: Limits::default(),
                 services: IndexMap::new(),
             },
             recipes: IndexMap::new(),

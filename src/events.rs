@@ -4,7 +4,9 @@
 //! in [`decide`](mod@decide).
 
 pub mod decide;
+pub mod limits;
 mod text;
+mod used;
 
 use std::path::{Path, PathBuf};
 
@@ -18,6 +20,7 @@ use crate::logs::{History, Line, Reader};
 
 pub use text::render;
 pub(crate) use text::{ended, lasted, when};
+pub use used::Used;
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -56,6 +59,9 @@ pub struct Event {
     /// Starts so far that nobody asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restarts: Option<u32>,
+    /// What it had used when it ended; of the ecosystem: all services together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used: Option<Box<Used>>,
     /// Lines that go with it, such as an installer's last ones.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub details: Vec<String>,
@@ -177,6 +183,7 @@ impl Event {
             port: None,
             memory_peak: None,
             restarts: None,
+            used: None,
             details: Vec::new(),
             witness: None,
         }

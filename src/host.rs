@@ -11,6 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::ecosystem::Device;
 
+mod capacity;
+
+pub use capacity::{Capacity, Disk, Weigher};
+
 /// Facts about the host (or about a `rootfs:` directory in its place).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostFacts {
@@ -26,6 +30,8 @@ pub struct HostFacts {
     pub swap_accounting: bool,
     /// The hard limit of open files of this process.
     pub open_files: u64,
+    /// What it can limit.
+    pub capacity: Capacity,
     /// Name servers that the host uses, loopback ones included.
     pub nameservers: Vec<IpAddr>,
     /// Search domains of the host.
@@ -173,7 +179,8 @@ impl HostFacts {
         rootfs.map_or_else(Self::read, Self::with_rootfs)
     }
 
-    fn machine() -> Self {
+    /// The facts without a file system.
+    pub fn machine() -> Self {
         let (nameservers, search) = resolver();
         Self {
             entries: Vec::new(),
@@ -182,6 +189,7 @@ impl HostFacts {
             memory_total: memory_total(),
             swap_accounting: swap_accounting(),
             open_files: open_files(),
+            capacity: Capacity::read(),
             nameservers,
             search,
         }

@@ -171,7 +171,7 @@ fn capabilities(status: &BTreeMap<String, String>) -> BTreeMap<String, u64> {
         .collect()
 }
 
-/// The files that limit, of whichever version is mounted: what, controller, v1, v2.
+/// The files that limit, of whichever version is mounted: what, controller, v1, v2; empty where that has none.
 const LIMITS: &[(&str, &str, &str, &str)] = &[
     ("memory", "memory", "memory.limit_in_bytes", "memory.max"),
     (
@@ -182,6 +182,11 @@ const LIMITS: &[(&str, &str, &str, &str)] = &[
     ),
     ("processes", "pids", "pids.max", "pids.max"),
     ("cpu", "cpu", "cpu.cfs_quota_us", "cpu.max"),
+    ("cpu weight", "cpu", "cpu.shares", "cpu.weight"),
+    ("memory high", "memory", "", "memory.high"),
+    ("io", "io", "", "io.max"),
+    ("io read", "blkio", "blkio.throttle.read_bps_device", ""),
+    ("io write", "blkio", "blkio.throttle.write_bps_device", ""),
 ];
 
 fn limits(cgroup: &str) -> BTreeMap<&'static str, String> {
@@ -191,7 +196,8 @@ fn limits(cgroup: &str) -> BTreeMap<&'static str, String> {
     let value = |(what, controller, v1, v2): &(&'static str, &str, &str, &str)| {
         let (directory, is_v2) = group.controller(controller)?;
         let text = fs::read_to_string(directory.join(if is_v2 { v2 } else { v1 })).ok()?;
-        Some((*what, text.trim().to_owned()))
+        let value = text.trim().replace('\n', ", ");
+        (!value.is_empty()).then_some((*what, value))
     };
     LIMITS.iter().filter_map(value).collect()
 }

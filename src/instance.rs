@@ -79,6 +79,16 @@ impl Instance {
         self.run_dir().join("notify").join(service)
     }
 
+    /// Where the limited disk of one sandbox is mounted.
+    pub fn disk(&self, sandbox: &str) -> PathBuf {
+        self.disks().join(sandbox)
+    }
+
+    /// Directory of the mounted disks.
+    pub fn disks(&self) -> PathBuf {
+        self.run_dir().join("disks")
+    }
+
     /// Directory of the bind-mounted network namespaces.
     pub fn netns_dir(&self) -> PathBuf {
         self.run_dir().join("netns")
@@ -106,10 +116,20 @@ impl Instance {
 
     /// `linux.cgroupsPath` of one sandbox, relative to each hierarchy's root.
     pub fn cgroup(&self, sandbox: &str) -> String {
+        format!("{}/{sandbox}", self.group())
+    }
+
+    /// The group that holds those of all sandboxes, and nothing else.
+    pub fn group(&self) -> String {
         if systemd::holds_groups() {
-            format!("{}/{}/{sandbox}", systemd::SLICE, systemd::scope(self))
+            format!(
+                "{}/{}/{}",
+                systemd::SLICE,
+                systemd::scope(self),
+                systemd::SERVICES
+            )
         } else {
-            format!("pactown/{}/{sandbox}", self.name)
+            format!("pactown/{}", self.name)
         }
     }
 }

@@ -34,6 +34,7 @@ pub mod prepare;
 pub mod proxy;
 pub mod registry;
 pub mod remains;
+pub mod report;
 pub mod resolver;
 pub mod roster;
 pub mod secrets;

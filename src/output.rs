@@ -23,6 +23,7 @@ use crate::control::api::{Health, Phase, ServiceStatus};
 use crate::desired::Desired;
 use crate::diagnostics::{Problem, Problems};
 use crate::error::{Error, chain};
+use crate::report::Report;
 use crate::roster::Seat;
 use crate::stats::Sample;
 use crate::testing::Outcome;
@@ -114,6 +115,11 @@ impl Output {
     /// The table of `ps`.
     pub fn services(&self, rows: &[ServiceStatus]) {
         self.text(&table::services(rows));
+    }
+
+    /// The table of `report`, and what was reached below it.
+    pub fn report(&self, report: &Report) {
+        self.text(&figures::report(report));
     }
 
     /// Why a service is where it is: a result.

@@ -21,6 +21,7 @@ use crate::toolchain::{Missing, Toolchain, Toolchains};
 
 mod build;
 mod commit;
+pub mod disk;
 mod failure;
 mod files;
 pub mod hosts;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{Flock, FlockArg};
 use pactown_netns::{Network, NetworkSpec, Subnet};
 use pactown_runtime::cgroup::{Cgroup, Hierarchies};
+use pactown_runtime::disk;
 
 use crate::identity::{IdentityError, Ledger};
 use crate::instance::{Instance, LAYER_ROOT, RUN_ROOT, SCRATCH_ROOT};
@@ -26,6 +27,9 @@ pub enum RemainsError {
     /// A control group.
     #[error("cannot remove the control groups")]
     Cgroup(#[source] pactown_runtime::error::Failure),
+    /// A limited disk.
+    #[error("cannot take a disk away")]
+    Disk(#[source] pactown_runtime::error::Failure),
     /// The record of id ranges.
     #[error("cannot give back the id ranges")]
     Ids(#[source] IdentityError),
@@ -53,6 +57,8 @@ fn remove_objects(instance: &Instance) -> Result<(), RemainsError> {
     Network::delete(&network(instance)).map_err(RemainsError::Network)?;
     remove_groups(instance)?;
     remove_work(instance);
+    // Before the run directory: what is in them is not to be removed with it.
+    unmount_disks(instance)?;
     remove_scratch(&instance.scratch())?;
     Ledger::system()
         .release_instance(&instance.name)
@@ -92,19 +98,17 @@ fn remove_groups(instance: &Instance) -> Result<(), RemainsError> {
     }
     names.sort();
     names.dedup();
-    // Keeper and supervisor are in their own group of the scope; it may be them who remove.
-    for name in names.into_iter().filter(|name| name != systemd::KEEPER) {
+    for name in names {
         let group = Cgroup::open(&instance.cgroup(&name)).map_err(RemainsError::Cgroup)?;
         end_processes(&group);
         group.delete().map_err(RemainsError::Cgroup)?;
     }
-    if systemd::holds_groups() {
-        return Ok(());
-    }
-    // Parents that never got a child.
     for directory in parent.directories().iter().filter_map(|path| path.parent()) {
         let _ = fs::remove_dir(directory);
-        let _ = directory.parent().map(fs::remove_dir);
+        // A scope is systemd's, which removes it itself. `pactown` stays while it holds another instance.
+        if !systemd::holds_groups() {
+            let _ = directory.parent().map(fs::remove_dir);
+        }
     }
     Ok(())
 }
@@ -145,6 +149,11 @@ fn remove_work(instance: &Instance) {
             let _ = place.remove_work();
         }
     }
+}
+
+fn unmount_disks(instance: &Instance) -> Result<(), RemainsError> {
+    let mut names = directories(&instance.disks()).into_iter();
+    names.try_for_each(|name| disk::unmount(&instance.disk(&name)).map_err(RemainsError::Disk))
 }
 
 /// What a README on its own wrote; of anything else there is nothing.

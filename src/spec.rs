@@ -19,6 +19,7 @@ use crate::identity::IdRange;
 
 mod etc;
 pub mod ids;
+mod lacks;
 mod masks;
 mod mounts;
 pub mod portable;
@@ -27,8 +28,9 @@ mod resources;
 pub mod seccomp;
 mod service;
 
-pub use resources::{PIDS, default_memory};
-pub use service::{Placement, of_service, place, sandbox_root, user};
+pub use lacks::{Lack, lacks};
+pub use resources::{PIDS, default_memory, resources_of_all};
+pub use service::{Placement, disk, images, of_service, place, place_of, sandbox_root, user};
 
 /// Version of the OCI runtime specification that the specs follow.
 const OCI_VERSION: &str = "1.2.0";

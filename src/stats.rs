@@ -10,7 +10,9 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
+pub(crate) use counters::traffic;
 pub use counters::{Counters, Rates, rates};
+pub(crate) use read::now;
 
 use crate::config::ecosystem::{ServiceName, UnitName};
 use crate::control::api::{Health, Phase, ServiceStatus};

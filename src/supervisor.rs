@@ -16,6 +16,7 @@ mod finish;
 mod inbox;
 mod keeper;
 mod keepsake;
+mod limits;
 mod loosened;
 mod making;
 mod mender;
@@ -34,6 +35,7 @@ mod survey;
 mod traits;
 mod unit;
 mod units;
+mod unmade;
 mod wires;
 mod wish;
 

@@ -20,6 +20,8 @@ pub const SLICE: &str = "pactown.slice";
 /// The group below the scope that keeper and supervisor are in: on v2 a group with groups has no processes of its own.
 /// No service can have this name.
 pub const KEEPER: &str = "_keeper";
+/// The group below the scope that holds those of the sandboxes: the scope's own limits are systemd's.
+pub const SERVICES: &str = "_services";
 /// How long systemd may take for what it is asked.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// What systemd sends to everything in the scope, and only the keeper takes for an end: the services then get their own
@@ -144,7 +146,9 @@ pub fn end(instance: &Instance) -> Result<(), SystemdError> {
     match stopped {
         Err(SystemdError::Refused { source, .. }) if is_unknown(&source) => {
             // Not systemd's, then: what somebody made by hand is as empty as it was.
-            let _ = fs::remove_dir(directory(instance).join(KEEPER));
+            for group in [KEEPER, SERVICES] {
+                let _ = fs::remove_dir(directory(instance).join(group));
+            }
             let _ = fs::remove_dir(directory(instance));
             Ok(())
         }

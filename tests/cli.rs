@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
 
-const VERBS: [&str; 30] = [
+const VERBS: [&str; 31] = [
     "up",
     "down",
     "ps",
@@ -24,6 +24,7 @@ const VERBS: [&str; 30] = [
     "wait",
     "why",
     "events",
+    "report",
     "analyze",
     "ls",
     "doctor",

@@ -30,17 +30,17 @@ use nix::unistd::Pid;
 use crate::support::observe::{http_get, patient, processes};
 use crate::support::town::Town;
 
-const SOON: Duration = Duration::from_secs(20);
+pub(super) const SOON: Duration = Duration::from_secs(20);
 
 /// A service that is asked while another one suffers.
-const SERVER: &str = "# Server\n\n```sh markpact:run\nexec python3 -m http.server $PORT\n```\n";
+pub(super) const SERVER: &str = "# Server\n\n```sh markpact:run\nexec python3 -m http.server $PORT\n```\n";
 
-fn readme(run: &str) -> String {
+pub(super) fn readme(run: &str) -> String {
     format!("# Service\n\n```sh markpact:run\n{run}\n```\n")
 }
 
 /// A service that is a Python program; no single quotes in it.
-fn python(program: &str) -> String {
+pub(super) fn python(program: &str) -> String {
     readme(&format!("exec python3 -u -c '\n{program}\n'"))
 }
 
@@ -70,7 +70,7 @@ fn born(pid: i32) -> Option<u64> {
 
 /// The control group directory of `pid` for `controller`, and whether that is v2.
 #[track_caller]
-fn group(pid: i32, controller: &str) -> (PathBuf, bool) {
+pub(super) fn group(pid: i32, controller: &str) -> (PathBuf, bool) {
     let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("cgroup");
     let line = |name: &str| {
         let named = |line: &&str| {
@@ -90,7 +90,7 @@ fn group(pid: i32, controller: &str) -> (PathBuf, bool) {
 
 /// A number in a file of a control group.
 #[track_caller]
-fn number(file: PathBuf) -> u64 {
+pub(super) fn number(file: PathBuf) -> u64 {
     let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     text.trim()
         .parse()

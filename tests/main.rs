@@ -20,6 +20,7 @@ mod inspect;
 mod isolation;
 mod layers;
 mod lifecycle;
+mod limits;
 mod live;
 mod lock;
 mod logs;

@@ -173,7 +173,9 @@ fn an_instance_is_a_delegated_scope_that_outlives_the_session() {
     for name in ["store", "web"] {
         let group = read(format!("/proc/{}/cgroup", town.pid(name)).into());
         assert!(
-            group.trim().ends_with(&format!("/pactown.slice/{unit}/{name}")),
+            group
+                .trim()
+                .ends_with(&format!("/pactown.slice/{unit}/_services/{name}")),
             "{group}"
         );
         assert_eq!(read(directory.join(name).join("memory.oom.group")).trim(), "1");

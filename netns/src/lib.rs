@@ -30,7 +30,7 @@ mod watch;
 pub use anchors::Anchors;
 pub use error::{Error, Result};
 pub use in_force::{InForce, Whose, in_force};
-pub use namespace::connect;
+pub use namespace::{connect, links};
 pub use network::Network;
 pub use request::{
     Edge, Egress, HostPort, LoopbackForward, NetworkSpec, Node, Policy, Publication, Spread, Subnet,

@@ -88,6 +88,18 @@ pub fn connect(path: &Path, address: SocketAddr, limit: Duration) -> Result<io::
     within(&namespace, || Ok(TcpStream::connect_timeout(&address, limit)))
 }
 
+/// The links of the namespace at `path` with their counters, as in its `/proc/net/dev` (proc_pid_net(5)); also when
+/// nothing runs in it any more.
+///
+/// # Errors
+/// The namespace is gone.
+pub fn links(path: &Path) -> Result<String> {
+    let namespace = File::open(path).during(|| format!("open `{}`", path.display()))?;
+    within(&namespace, || {
+        fs::read_to_string("/proc/thread-self/net/dev").during(|| "read its links".to_owned())
+    })
+}
+
 /// Lets go of the namespace at `path`; the kernel removes it, and its links, when nothing runs in it any more.
 /// Already gone is success.
 pub(crate) fn delete(path: &Path) -> Result<()> {

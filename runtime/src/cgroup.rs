@@ -1,7 +1,7 @@
 //! The control groups of one sandbox: made, limited, joined, read and removed, on v1, hybrid and v2.
 //!
-//! Limits go through cgroups-rs, in `cgroup/limits.rs` only; every one is read back. Knows no policy: what is not in
-//! the OCI `resources` is not touched.
+//! Limits are written in `cgroup/limits.rs` only; every one is read back. Knows no policy: what is not in the OCI
+//! `resources` is not touched.
 
 mod hierarchy;
 mod limits;
@@ -17,7 +17,7 @@ use oci_spec::runtime::LinuxResources;
 use rustix::fs::{Mode, OFlags};
 
 pub use hierarchy::{Hierarchies, Hierarchy};
-pub use usage::Usage;
+pub use usage::{Hits, Usage};
 
 use crate::error::{During, Failure, Result};
 use crate::protocol::FailureKind;
@@ -27,6 +27,8 @@ use crate::protocol::FailureKind;
 pub struct Cgroup {
     hierarchies: Hierarchies,
     path: PathBuf,
+    /// It is for other groups, not for processes.
+    is_parent: bool,
 }
 
 impl Cgroup {
@@ -43,7 +45,26 @@ impl Cgroup {
         Ok(Self {
             hierarchies: Hierarchies::mounted()?,
             path: PathBuf::from(clean),
+            is_parent: false,
         })
+    }
+
+    /// The group that others are made in, with limits on all of them together: made unless it is there, limited anew in
+    /// any case. It stays, with what it has counted, until it is deleted.
+    ///
+    /// # Errors
+    /// A limit cannot be applied: no such controller, or more is in use already. Then others of them may hold.
+    pub fn hold(path: &str, resources: &LinuxResources) -> Result<Self> {
+        let cgroup = Self {
+            is_parent: true,
+            ..Self::open(path)?
+        };
+        cgroup.make(Some(resources))?;
+        Ok(cgroup)
+    }
+
+    pub(super) fn holds_groups(&self) -> bool {
+        self.is_parent
     }
 
     /// Makes the directories and sets the limits. On failure nothing is left. Limits come before any process, so
@@ -150,32 +171,14 @@ impl Cgroup {
         found
     }
 
-    /// Removes the directories, and their parents when they are empty and no units of systemd. Already gone is success.
+    /// Removes the directories. Already gone is success; groups in it are an error. Its parents stay: who made them
+    /// counts and limits with them.
     pub fn delete(&self) -> Result<()> {
         for directory in self.directories() {
             remove(&directory).during(|| format!("remove cgroup `{}`", directory.display()))?;
-            let parents = self
-                .path
-                .ancestors()
-                .skip(1)
-                .take_while(|path| !path.as_os_str().is_empty() && !is_unit(path));
-            let root = directory.ancestors().nth(self.path.components().count());
-            for parent in root
-                .iter()
-                .flat_map(|root| parents.clone().map(|path| root.join(path)).collect::<Vec<_>>())
-            {
-                // A parent that still holds another sandbox stays: rmdir refuses (EBUSY, ENOTEMPTY).
-                let _ = fs::remove_dir(parent);
-            }
         }
         Ok(())
     }
-}
-
-/// Whether the group is a unit of systemd's, which makes and removes it itself.
-fn is_unit(path: &Path) -> bool {
-    let kind = path.extension().and_then(|kind| kind.to_str());
-    matches!(kind, Some("scope" | "slice"))
 }
 
 /// Removes a group. The kernel takes a moment to let go of processes that were just reaped (EBUSY), and tells

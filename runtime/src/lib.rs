@@ -3,7 +3,7 @@
 //! Namespaces, mounts, cgroups, capabilities, seccomp, the init of each sandbox and the keeper that is their
 //! parent. Knows no YAML, no Markdown, no HTTP, and no networks beyond "join the namespace at this path".
 //! Blocking, single-threaded code: nothing here may run in a process with threads except [`client`], [`seal`],
-//! [`support`] and the readers of [`cgroup`].
+//! [`support`], [`disk`], and the readers and [`cgroup::Cgroup::hold`] of [`cgroup`].
 
 #[doc(hidden)]
 pub mod bench;
@@ -12,6 +12,7 @@ pub mod cgroup;
 pub mod client;
 mod cri;
 mod devices;
+pub mod disk;
 mod enter;
 pub mod error;
 pub mod failpoint;

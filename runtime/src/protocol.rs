@@ -24,6 +24,8 @@ use std::path::PathBuf;
 use oci_spec::runtime::Process;
 use serde::{Deserialize, Serialize};
 
+use crate::cgroup::Usage;
+
 /// The largest packet, in bytes, that either side sends.
 pub const MAX_PACKET: usize = 128 * 1024;
 
@@ -251,14 +253,18 @@ impl ExitStatus {
 pub struct ExitRecord {
     /// How the service ended.
     pub status: ExitStatus,
-    /// Whether its memory cgroup killed something.
-    pub oom_killed: bool,
-    /// Highest memory use in bytes, where the kernel told.
-    pub memory_peak: Option<u64>,
-    /// CPU time of the whole sandbox in microseconds, where the kernel told.
-    pub cpu_usec: Option<u64>,
+    /// What its control groups had counted until then.
+    #[serde(default)]
+    pub usage: Usage,
     /// End, microseconds since the Unix epoch.
     pub ended_at_usec: u64,
+}
+
+impl ExitRecord {
+    /// Whether the kernel killed something in it for lack of memory.
+    pub fn oom_killed(&self) -> bool {
+        self.usage.hits.oom_kills > 0
+    }
 }
 
 /// One row of `List`.

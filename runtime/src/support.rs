@@ -249,7 +249,10 @@ fn cgroups() -> Result<()> {
         serde_json::from_value(limits).during(|| "read the cgroup limits".to_owned())?;
     // Named by the thread: two that probe at once do not meet.
     let thread = rustix::thread::gettid().as_raw_nonzero();
-    Cgroup::create(&format!("pactown-probe-{thread}/limits"), Some(&limits))?.delete()
+    let parent = format!("pactown-probe-{thread}");
+    let tried = Cgroup::create(&format!("{parent}/limits"), Some(&limits)).and_then(|group| group.delete());
+    let removed = Cgroup::open(&parent)?.delete();
+    tried.and(removed)
 }
 
 /// Why the upper directory of an overlay, id-mapped, cannot lie on the file system of this existing directory.

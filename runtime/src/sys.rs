@@ -330,3 +330,47 @@ pub(crate) fn reset_signals() {
     }
     let _ = nix::sys::signal::SigSet::all().thread_unblock();
 }
+
+/// `LOOP_CTL_GET_FREE` of linux/loop.h.
+const LOOP_CTL_GET_FREE: libc::Ioctl = 0x4C82;
+/// `LOOP_CONFIGURE` of linux/loop.h, since Linux 5.8.
+const LOOP_CONFIGURE: libc::Ioctl = 0x4C0A;
+/// `LO_FLAGS_AUTOCLEAR`: the device lets go of its file with its last user.
+const LO_FLAGS_AUTOCLEAR: u32 = 4;
+
+/// `struct loop_config` of linux/loop.h, 304 bytes, as words: the descriptor is the first, `info.lo_flags` the sixteenth.
+type LoopConfig = [u32; 76];
+
+/// The number of a loop device that nobody uses; `control` is `/dev/loop-control`.
+pub(crate) fn free_loop(control: BorrowedFd) -> io::Result<i32> {
+    // SAFETY: the descriptor lives across the call, which takes no argument.
+    match unsafe { libc::ioctl(control.as_raw_fd(), LOOP_CTL_GET_FREE) } {
+        -1 => Err(io::Error::last_os_error()),
+        number => Ok(number),
+    }
+}
+
+/// Makes `device`, a free loop device, show `file`, until its last user has gone.
+pub(crate) fn configure_loop(device: BorrowedFd, file: BorrowedFd) -> io::Result<()> {
+    let mut config: LoopConfig = [0; 76];
+    (config[0], config[15]) = (file.as_raw_fd().cast_unsigned(), LO_FLAGS_AUTOCLEAR);
+    // SAFETY: `config` is a loop_config of the size that the kernel reads, and lives across the call, as do both
+    // descriptors; the kernel takes a reference of its own to the file.
+    match unsafe { libc::ioctl(device.as_raw_fd(), LOOP_CONFIGURE, &raw const config) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+/// `EXT4_IOC_RESIZE_FS`, `_IOW('f', 16, __u64)` of linux/ext4.h.
+const EXT4_IOC_RESIZE_FS: libc::Ioctl = nix::request_code_write!(b'f', 16, size_of::<u64>());
+
+/// Lets the mounted ext4 that `directory` is in grow to so many blocks. As many as it has, or fewer by what fits no
+/// group, changes nothing.
+pub(crate) fn resize_ext4(directory: BorrowedFd, blocks: u64) -> io::Result<()> {
+    // SAFETY: `blocks` is the u64 that the kernel reads, and lives across the call, as does the descriptor.
+    match unsafe { libc::ioctl(directory.as_raw_fd(), EXT4_IOC_RESIZE_FS, &raw const blocks) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}

@@ -150,7 +150,7 @@ fn limits_bite() {
     let house = House::new();
     let (record, _) = house.run("eater", "exec python3 -c 'b = bytearray(10**9)'");
     assert_eq!(
-        (record.status, record.oom_killed),
+        (record.status, record.oom_killed()),
         (ExitStatus::Signal(9), true),
         "{record:?}"
     );

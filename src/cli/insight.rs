@@ -1,5 +1,7 @@
 //! Arguments of the verbs that look: `events`, `inspect` and `why`.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use jiff::Timestamp;
 
@@ -12,6 +14,20 @@ use crate::events::Kind;
 pub struct WhyArguments {
     /// The service (default: all that are not as they should be)
     pub service: Option<String>,
+}
+
+/// Arguments of `report`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  pactown report\n  pactown report --json\n  pactown report --budget budget.yaml\n  pactown report --suggest"
+)]
+pub struct ReportArguments {
+    /// Fail with 1 when something exceeds its ceiling in this file
+    #[arg(long, value_name = "FILE")]
+    pub budget: Option<PathBuf>,
+    /// Print limits for the services instead: their peaks times 1.3, as YAML
+    #[arg(long, conflicts_with = "budget")]
+    pub suggest: bool,
 }
 
 /// Arguments of `inspect`.

@@ -9,6 +9,7 @@ use super::{Context, preflight, privilege};
 use crate::cli;
 use crate::desired::Caller;
 use crate::error::{Error, chain};
+use crate::host::{Capacity, Weigher};
 use crate::{remains, systemd, toolchain};
 
 pub(super) fn run(context: &Context, arguments: &cli::DoctorArguments) -> Result<(), Error> {
@@ -81,6 +82,7 @@ fn rows() -> Vec<Row> {
         .collect();
     rows.push(landlock());
     rows.push(cgroup_mode());
+    rows.extend(limits());
     rows.push(systemd_scopes());
     rows.push(inotify());
     rows.extend(toolchains());
@@ -112,6 +114,49 @@ fn cgroup_mode() -> Row {
         needed: false,
         detail: mode.to_owned(),
     }
+}
+
+/// Where each controller is, and what the limits need that not every host has.
+fn limits() -> Vec<Row> {
+    let capacity = Capacity::read();
+    let row = |name: &str, present: bool, detail: String| Row {
+        name: name.to_owned(),
+        present,
+        needed: false,
+        detail,
+    };
+    let controller = |name: &str| match capacity.version(name) {
+        None => row(
+            &format!("controller {name}"),
+            false,
+            "limits by it are refused".to_owned(),
+        ),
+        Some(is_v2) => row(
+            &format!("controller {name}"),
+            true,
+            if is_v2 { "v2" } else { "v1" }.to_owned(),
+        ),
+    };
+    let mut rows: Vec<Row> = ["memory", "cpu", "pids", "io"]
+        .into_iter()
+        .map(controller)
+        .collect();
+    let weights = match capacity.io_weights {
+        Some(Weigher::Bfq) => (true, "a disk has the scheduler BFQ".to_owned()),
+        Some(Weigher::IoCost) => (true, "io.cost is on".to_owned()),
+        None => (
+            false,
+            "no disk has the scheduler BFQ: `io_weight` is refused".to_owned(),
+        ),
+    };
+    rows.push(row("weights of I/O", weights.0, weights.1));
+    let disks = match (&capacity.mkfs, capacity.loops) {
+        (None, _) => (false, "`disk` is refused: install e2fsprogs".to_owned()),
+        (_, false) => (false, "`disk` is refused: `modprobe loop`".to_owned()),
+        (Some(program), true) => (true, format!("loop devices and {}", program.display())),
+    };
+    rows.push(row("limited disks", disks.0, disks.1));
+    rows
 }
 
 /// Whether an instance gets a scope, and survives the end of the session that made it.

@@ -8,7 +8,7 @@ use crate::cli;
 use crate::control::api::{DownRequest, Phase};
 use crate::error::{Error, chain};
 use crate::instance::Instance;
-use crate::prepare::upper;
+use crate::prepare::{disk, upper};
 use crate::session::{self, Session};
 use crate::state::{self, InstanceRecord};
 
@@ -49,7 +49,7 @@ fn confirm(arguments: &cli::DownArguments) -> Result<(), Error> {
             "`--volumes` removes data, and nobody is there to be asked",
         ));
     }
-    crate::output::ask("remove the named volumes and what is in them? [y/N] ")
+    crate::output::ask("remove the named volumes and limited disks, and what is in them? [y/N] ")
         .filter(|answer| ["y", "yes"].contains(&answer.to_lowercase().as_str()))
         .map(drop)
         .ok_or_else(|| refused("nothing was removed"))
@@ -95,7 +95,12 @@ fn remove_volumes(context: &Context, file: &std::path::Path, instance: &Instance
             _ => return Ok(false),
         },
     };
-    let mut removed = false;
+    let broken = |error: &dyn std::error::Error| Error::Environment {
+        message: chain(error),
+        hint: None,
+    };
+    let images = crate::spec::images(&desired);
+    let mut removed = disk::remove_images(&images).map_err(|error| broken(&error))?;
     let services = desired.ecosystem.services.values();
     for volume in services.flat_map(|service| &service.volumes) {
         for root in [
@@ -103,10 +108,7 @@ fn remove_volumes(context: &Context, file: &std::path::Path, instance: &Instance
             std::path::Path::new(crate::instance::FALLBACK_ROOT).join(&instance.name),
         ] {
             removed |= root.join(".volumes").join(&volume.name).exists();
-            upper::remove_volume(&root, &volume.name).map_err(|error| Error::Environment {
-                message: chain(&error),
-                hint: None,
-            })?;
+            upper::remove_volume(&root, &volume.name).map_err(|error| broken(&error))?;
         }
     }
     Ok(removed)

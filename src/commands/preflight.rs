@@ -4,7 +4,8 @@ use super::Context;
 use crate::config::ecosystem::Isolation;
 use crate::desired::Desired;
 use crate::error::Error;
-use crate::remains;
+use crate::host::HostFacts;
+use crate::{remains, spec};
 
 /// Refuses with what is missing and how to get it; `isolation: best-effort` says so and goes on. An instance that
 /// runs is proof enough.
@@ -12,6 +13,7 @@ use crate::remains;
 /// # Errors
 /// The first feature that is missing, with the others named.
 pub(super) fn check(context: &Context, desired: &Desired) -> Result<(), Error> {
+    limits(desired)?;
     if remains::is_alive(&desired.instance.run_dir()) {
         return Ok(());
     }
@@ -34,6 +36,19 @@ pub(super) fn check(context: &Context, desired: &Desired) -> Result<(), Error> {
     Err(Error::Environment {
         message,
         hint: Some(format!("{remedy}; `pactown doctor` lists everything")),
+    })
+}
+
+/// A limit that is written and cannot be applied is an error, whatever `isolation` says.
+fn limits(desired: &Desired) -> Result<(), Error> {
+    let lacks = spec::lacks(&desired.ecosystem, &HostFacts::machine());
+    let Some(first) = lacks.first() else {
+        return Ok(());
+    };
+    let all: Vec<&str> = lacks.iter().map(|lack| lack.what.as_str()).collect();
+    Err(Error::Environment {
+        message: all.join("; "),
+        hint: Some(first.next.clone()),
     })
 }
 

@@ -144,6 +144,7 @@ fn desired(context: &Context, recipe: Recipe, options: &Options) -> Result<Desir
             token: None,
         },
         secrets: IndexMap::new(),
+        limits: config::ecosystem::Limits::default(),
         services: IndexMap::from([(name.clone(), service)]),
     };
     let mut desired = Desired {

@@ -256,7 +256,7 @@ pub(super) fn sandbox(
         layers,
         env: resolver::environment(desired, member, &extras),
         extras,
-        place: spec::place(&root, member),
+        place: spec::place_of(desired, &root, member),
         volumes: root,
         netns: Some(desired.instance.netns_dir().join(name)),
         hosts: network::hosts(ecosystem, member, &wish.roster, &addresses, subnet),

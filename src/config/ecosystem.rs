@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 pub use super::egress::Egress;
 pub use super::exceptions::{Device, Exceptions, Seccomp};
+pub use super::limits::Limits;
 pub use super::secrets::{Secret, SecretName, SecretSource, SecretUse};
 pub use super::units::{MOST_REPLICAS, UnitName, replica_number, taken_by_replica, unit_name};
 
@@ -51,6 +52,9 @@ pub struct Ecosystem {
     pub registry: Registry,
     /// `secrets`: where they come from; no value.
     pub secrets: IndexMap<SecretName, Secret>,
+    /// `limits`: what all services together may use.
+    #[serde(default)]
+    pub limits: Limits,
     /// Services in the file's order.
     pub services: IndexMap<ServiceName, Service>,
 }
@@ -376,15 +380,4 @@ pub struct BindMount {
     pub writable: bool,
     /// Where it stands.
     pub place: Place,
-}
-
-/// `limits:`; `None` = the default (memory: min(2 GiB, half of RAM); pids 1024; no CPU cap).
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Limits {
-    /// `memory`, bytes.
-    pub memory: Option<u64>,
-    /// `cpus`, in CPUs (0.5 = half of one).
-    pub cpus: Option<f64>,
-    /// `pids`, processes and threads.
-    pub pids: Option<u32>,
 }

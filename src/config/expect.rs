@@ -215,8 +215,9 @@ impl Report<'_> {
 
     fn unknown(&self, key: &super::tree::Key, table: &[Key], owner: &str) {
         let known = || table.iter().map(|key| key.name);
-        let foreign = FOREIGN.iter().find(|(name, _)| *name == key.text);
-        let help = match foreign.filter(|(_, ours)| known().any(|name| name == *ours)) {
+        let fits = |ours: &str| known().any(|name| name == ours);
+        let mut foreign = FOREIGN.iter();
+        let help = match foreign.find(|(name, ours)| *name == key.text && fits(ours)) {
             Some((_, ours)) => format!("did you mean '{ours}'?"),
             None => did_you_mean(&key.text, known()).unwrap_or_else(|| match table.len() {
                 0..=10 => format!("known are {}", known().collect::<Vec<_>>().join(", ")),

@@ -3,6 +3,10 @@
 
 use super::schema::Shape;
 
+mod limits;
+
+pub(crate) use limits::{ALL_LIMITS, LIMITS};
+
 /// One key of a mapping.
 pub(crate) struct Key {
     /// Its name.
@@ -85,6 +89,11 @@ pub(crate) const TOP: &[Key] = &[
         "What happens when this host cannot isolate fully.",
     )
     .or("\"strict\""),
+    key(
+        "limits",
+        Shape::Object(ALL_LIMITS),
+        "Limits of all services together.",
+    ),
     key(
         "services",
         Shape::MapOf(SERVICE),
@@ -370,17 +379,6 @@ pub(crate) const SCHEDULE: &[Key] = &[
     .or("\"skip\""),
 ];
 
-/// `limits:`.
-pub(crate) const LIMITS: &[Key] = &[
-    key(
-        "memory",
-        Shape::Size,
-        "Memory, as 256M or 1GiB; the smaller of 2 GiB and half of RAM by default.",
-    ),
-    key("cpus", Shape::Number, "CPUs, as 0.5."),
-    key("pids", Shape::Count, "Processes and threads.").or("1024"),
-];
-
 /// `security:`.
 pub(crate) const SECURITY: &[Key] = &[
     key(
@@ -405,7 +403,8 @@ mod tests {
     #[test]
     fn keys_are_unique_and_explained() {
         for table in [
-            TOP, SECRET, SECRET_USE, REGISTRY, SERVICE, DEPENDENCY, HEALTH, SCHEDULE, LIMITS, SECURITY,
+            TOP, SECRET, SECRET_USE, REGISTRY, SERVICE, DEPENDENCY, HEALTH, SCHEDULE, LIMITS, ALL_LIMITS,
+            SECURITY,
         ] {
             let mut names: Vec<_> = table.iter().map(|key| key.name).collect();
             names.sort_unstable();

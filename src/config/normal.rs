@@ -10,6 +10,7 @@ use super::ecosystem::{
     BindMount, BodyMatch, Condition, Dependency, Device, Ecosystem, Egress, Exceptions, HealthCheck,
     Isolation, Limits, PortMapping, Probe, Registry, Seccomp, Service, Volume,
 };
+use super::grammar::ALL_LIMITS;
 use super::interpolate::escaped;
 use super::{health, restart, scalars, schedule, secrets};
 
@@ -32,6 +33,7 @@ pub fn normal_form(ecosystem: &Ecosystem) -> Value {
         "sandbox_root": scalars::path_text(directory, &ecosystem.sandbox_root),
         "network": ecosystem.network,
         "registry": registry_form(&ecosystem.registry),
+        "limits": all_limits_form(&ecosystem.limits),
         "strict_ports": ecosystem.strict_ports,
         "loopback_compat": ecosystem.loopback_compat,
         "isolation": isolation,
@@ -215,8 +217,17 @@ fn duration_form(duration: Duration) -> Value {
     json!(scalars::duration_text(duration))
 }
 
+/// Those keys that have a meaning for all together.
+fn all_limits_form(limits: &Limits) -> Value {
+    let mut form = serde_json::to_value(limits).unwrap_or_default();
+    if let Some(form) = form.as_object_mut() {
+        form.retain(|name, _| ALL_LIMITS.iter().any(|key| key.name == name));
+    }
+    form
+}
+
 fn limits_form(limits: &Limits) -> Value {
-    json!({"memory": limits.memory, "cpus": limits.cpus, "pids": limits.pids})
+    serde_json::to_value(limits).unwrap_or_default()
 }
 
 fn volume_form(volume: &Volume) -> Value {

@@ -6,12 +6,13 @@ use std::time::Duration;
 use indexmap::IndexMap;
 
 use super::ecosystem::{Limits, Place, PortMapping, Service};
-use super::grammar::LIMITS;
 use super::health::Written;
 use super::report::Report;
 use super::top::Context;
 use super::tree::{Key, Node, Value, shortened};
-use super::{dependencies, health, publish, restart, scalars, schedule, secrets, security, storage};
+use super::{
+    dependencies, health, limiting, publish, restart, scalars, schedule, secrets, security, storage,
+};
 
 /// What is known about a service from the rest of the file.
 pub(crate) struct Surroundings<'a> {
@@ -23,6 +24,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) port_explicit: bool,
     /// Its `ports`.
     pub(crate) ports: Vec<PortMapping>,
+    /// The limits of all services together.
+    pub(crate) limits: &'a Limits,
 }
 
 /// The service of this entry of `services`.
@@ -63,7 +66,7 @@ pub(crate) fn service(key: &Key, node: &Node, around: Surroundings, context: &Co
         sandbox_path: path("sandbox_path"),
         volumes,
         mounts,
-        limits: limits(node, report),
+        limits: limiting::of_service(node, around.limits, report),
         egress: node
             .get("egress")
             .map(|value| publish::egress(value, report))
@@ -166,36 +169,6 @@ fn stop_signal(node: &Node, report: &Report) -> i32 {
         report.wrong("stop_signal", "a signal", node, help);
         SIGTERM
     })
-}
-
-fn limits(node: &Node, report: &Report) -> Limits {
-    let Some(node) = node.get("limits").filter(|node| report.is_map("limits", node)) else {
-        return Limits::default();
-    };
-    report.check_keys(node, LIMITS, "'limits'");
-    Limits {
-        memory: node.get("memory").and_then(|value| memory(value, report)),
-        cpus: node.get("cpus").and_then(|value| report.positive("cpus", value)),
-        pids: node.get("pids").and_then(|value| report.count("pids", value)),
-    }
-}
-
-fn memory(node: &Node, report: &Report) -> Option<u64> {
-    const LEAST: u64 = 1024 * 1024;
-    const HELP: &str = "write '256M' or '1GiB'; a number alone is bytes";
-    let size = match &node.value {
-        Value::Text(text) | Value::Number(text) => scalars::size(text),
-        _ => None,
-    };
-    match size {
-        None => report.wrong("memory", "a size", node, HELP),
-        Some(bytes) if bytes < LEAST => {
-            report.wrong("memory", "at least 1M", node, HELP);
-            return None;
-        }
-        Some(_) => {}
-    }
-    size
 }
 
 fn build_hosts(node: &Node, report: &Report) -> Vec<String> {

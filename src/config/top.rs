@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 
 use super::ecosystem::{
-    Ecosystem, Isolation, MOST_REPLICAS, PortMapping, Registry, taken_by_replica, unit_name,
+    Ecosystem, Isolation, Limits, MOST_REPLICAS, PortMapping, Registry, Service, taken_by_replica, unit_name,
 };
 use super::grammar::{REGISTRY, SERVICE, TOP};
+use super::limiting;
 use super::report::{Mark, Report};
 use super::scalars;
 use super::secrets;
@@ -56,6 +57,7 @@ pub(crate) fn ecosystem(file: &Path, root: &Node, context: &Context) -> Ecosyste
         secrets: &names,
         ..*context
     };
+    let limits = limiting::of_all(root, report);
     Ecosystem {
         file: file.to_owned(),
         name: name(root, report),
@@ -68,7 +70,8 @@ pub(crate) fn ecosystem(file: &Path, root: &Node, context: &Context) -> Ecosyste
         loopback_compat: flag("loopback_compat").unwrap_or(true),
         isolation: isolation(root, report),
         registry: registry(root, report),
-        services: services(root, base_port, context),
+        services: services(root, base_port, &limits, context),
+        limits,
         secrets,
     }
 }
@@ -159,7 +162,7 @@ fn token(registry: &Node, report: &Report) -> Option<String> {
     None
 }
 
-fn services(root: &Node, base_port: u16, context: &Context) -> IndexMap<String, super::ecosystem::Service> {
+fn services(root: &Node, base_port: u16, limits: &Limits, context: &Context) -> IndexMap<String, Service> {
     let report = context.report;
     let node = root.get("services");
     let entries = node.map_or(&[][..], |node| report.entries("services", node));
@@ -181,6 +184,7 @@ fn services(root: &Node, base_port: u16, context: &Context) -> IndexMap<String, 
             port,
             port_explicit: draft.written.is_some(),
             ports: draft.ports,
+            limits,
         };
         let service = service::service(draft.key, draft.node, surroundings, context);
         (service.name.clone(), service)

@@ -214,6 +214,9 @@ pub struct ServiceStatus {
     pub next_try_usec: Option<u64>,
     /// Of a scheduled job: its next run, RFC 3339 in UTC.
     pub next_run: Option<String>,
+    /// The limits that its present or last run came up against.
+    #[serde(default)]
+    pub limits: Vec<String>,
     /// What isolation was not applied (`best-effort`), or loosened.
     pub notices: Vec<String>,
 }
@@ -248,6 +251,7 @@ impl ServiceStatus {
             restarts: 0,
             next_try_usec: None,
             next_run: None,
+            limits: Vec::new(),
             notices: Vec::new(),
         }
     }

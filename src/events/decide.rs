@@ -2,7 +2,7 @@
 
 use pactown_runtime::protocol::ExitRecord;
 
-use super::{Event, Kind, Witness};
+use super::{Event, Kind};
 use crate::control::api::{Health, Phase, ServiceStatus};
 
 /// Share of the CPU periods spent waiting for quota from which on that is worth telling, and a cause of lateness.
@@ -16,25 +16,9 @@ pub fn decide(
     last: Option<&ExitRecord>,
     now: u64,
 ) -> Vec<Event> {
-    let kinds = kinds(before, after, last.is_some_and(|record| record.oom_killed));
+    let kinds = kinds(before, after, last.is_some_and(|record| record.oom_killed()));
     let event = |kind| fill(kind, before, after, last, now);
     kinds.into_iter().map(event).collect()
-}
-
-/// A limit other than memory that the kernel saw reached, when a service failed.
-pub fn limit(after: &ServiceStatus, witness: &Witness) -> Option<Event> {
-    let cause = if witness.pids_refused > 0 {
-        format!("processes: refused {} times", witness.pids_refused)
-    } else if witness.throttled >= STARVED {
-        let share = (witness.throttled * 100.0).round();
-        format!("cpu: its quota was used up in {share} % of the periods")
-    } else {
-        return None;
-    };
-    Some(Event {
-        cause: Some(cause),
-        ..Event::of(after, Kind::Limit)
-    })
 }
 
 fn kinds(before: Option<&ServiceStatus>, after: &ServiceStatus, oom: bool) -> Vec<Kind> {
@@ -118,7 +102,7 @@ fn fill(
         Kind::Ready => event.duration_ms = lasted(now),
         Kind::Exited | Kind::Oom => {
             event.exit_code = after.exit_code;
-            event.memory_peak = last.and_then(|record| record.memory_peak);
+            event.memory_peak = last.and_then(|record| record.usage.memory_peak);
             event.duration_ms = lasted(last.map_or(now, |record| record.ended_at_usec));
             event.pid = before.and_then(|row| row.pid);
         }
@@ -134,6 +118,7 @@ fn fill(
 
 #[cfg(test)]
 mod tests {
+    use pactown_runtime::cgroup::{Hits, Usage};
     use pactown_runtime::protocol::ExitStatus;
 
     use super::*;
@@ -186,9 +171,14 @@ mod tests {
     fn an_end_says_how_and_how_long() {
         let record = ExitRecord {
             status: ExitStatus::Signal(9),
-            oom_killed: true,
-            memory_peak: Some(64 << 20),
-            cpu_usec: None,
+            usage: Usage {
+                memory_peak: Some(64 << 20),
+                hits: Hits {
+                    oom_kills: 1,
+                    ..Hits::default()
+                },
+                ..Usage::default()
+            },
             ended_at_usec: 1_200_000,
         };
         let before = at(Phase::Running, Health::None, Some(7));
@@ -210,25 +200,6 @@ mod tests {
             (Some(137), Some(200), Some(64 << 20), Some(7))
         );
         assert_eq!(events[2].cause.as_deref(), Some("killed by SIGKILL"));
-    }
-
-    #[test]
-    fn limits_are_told_when_they_were_reached() {
-        let failed = at(Phase::Failed, Health::None, None);
-        let cause = |pids_refused, throttled| {
-            let witness = Witness {
-                pids_refused,
-                throttled,
-                ..Witness::default()
-            };
-            limit(&failed, &witness).and_then(|event| event.cause)
-        };
-        assert_eq!(cause(3, 0.9).as_deref(), Some("processes: refused 3 times"));
-        assert_eq!(
-            cause(0, 0.9).as_deref(),
-            Some("cpu: its quota was used up in 90 % of the periods")
-        );
-        assert_eq!(cause(0, 0.1), None);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use bytesize::ByteSize;
 use super::table;
 pub(crate) use super::table::{health, phase};
 use crate::control::api::{Health, Phase};
+use crate::report::{Report, Row};
 use crate::stats::Sample;
 
 /// What is not known.
@@ -87,6 +88,34 @@ pub(super) fn samples(samples: &[Sample]) -> String {
         ]
     };
     table::render(&header, samples.iter().map(cells).collect())
+}
+
+/// The table of `report`: all together in the last line.
+pub(super) fn report(report: &Report) -> String {
+    let header = [
+        "NAME", "RUNS", "WALL", "CPU", "MEMORY", "PIDS", "READ", "WRITTEN", "RX", "TX", "DISK", "RESTARTS",
+        "LIMITS",
+    ];
+    let cells = |row: &Row| {
+        vec![
+            row.name.clone(),
+            row.runs.to_string(),
+            span(Some(row.wall_seconds)),
+            row.cpu_seconds
+                .map_or_else(|| NOTHING.to_owned(), |seconds| format!("{seconds:.2}s")),
+            bytes(row.memory_peak),
+            count(row.pids_peak),
+            bytes(row.read_bytes),
+            bytes(row.write_bytes),
+            bytes(row.rx_bytes),
+            bytes(row.tx_bytes),
+            bytes(row.disk_bytes),
+            row.restarts.to_string(),
+            row.hits.words(),
+        ]
+    };
+    let rows = report.services.iter().chain([&report.all]);
+    table::render(&header, rows.map(cells).collect())
 }
 
 /// The part of a text that fits a terminal of so many columns and lines, its last line left free for the cursor.

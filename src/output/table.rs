@@ -65,6 +65,10 @@ pub(super) fn cause(row: &ServiceStatus) -> String {
         (None, Some(status)) => format!("'{status}'"),
         (None, None) => String::new(),
     };
+    if !row.limits.is_empty() {
+        let comma = if cause.is_empty() { "" } else { "; " };
+        cause.push_str(&format!("{comma}{}", row.limits.join("; ")));
+    }
     if let Some(next) = &row.next_run {
         let when = events::when(next, Timestamp::now(), &TimeZone::system());
         let comma = if cause.is_empty() { "" } else { ", " };

@@ -379,7 +379,7 @@ fn limits(memory_total: u64) -> Limits {
     let memory = (memory_total > 0).then_some(memory_total / 4 * 3);
     Limits {
         memory,
-        cpus: None,
         pids: Some(PIDS),
+        ..Limits::default()
     }
 }

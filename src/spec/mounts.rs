@@ -134,8 +134,11 @@ fn secrets(plan: &SandboxPlan) -> Option<Mount> {
     plan.secrets.then(|| built(secrets.build()))
 }
 
-/// Half of the memory limit: a full `/tmp` alone must not be able to kill the service.
+/// `limits.tmp`, or half of the memory limit: a full `/tmp` alone must not be able to kill the service.
 fn temporary_size(plan: &SandboxPlan) -> u64 {
+    if let Some(size) = plan.limits.tmp {
+        return size;
+    }
     (resources::memory_limit(plan) / 2).max(SMALLEST_TMPFS)
 }
 

@@ -45,7 +45,11 @@ pub(super) fn process(plan: &SandboxPlan) -> Process {
 
 /// Never above what pactown itself may have: raising a hard limit needs CAP_SYS_RESOURCE (setrlimit(2)).
 fn rlimits(plan: &SandboxPlan) -> Vec<PosixRlimit> {
-    let files = plan.host.open_files.min(OPEN_FILES);
+    let files = plan
+        .limits
+        .open_files
+        .unwrap_or(OPEN_FILES)
+        .min(plan.host.open_files);
     let limit = |kind, value: u64| {
         built(
             PosixRlimitBuilder::default()

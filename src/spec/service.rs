@@ -11,8 +11,10 @@ use crate::config::ecosystem::Service;
 use crate::desired::Desired;
 use crate::host::{DeviceNode, HostFacts};
 use crate::identity::IdRange;
+use crate::instance::{FALLBACK_ROOT, SCRATCH_ROOT};
 use crate::markpact::Recipe;
 use crate::prepare::Extras;
+use crate::prepare::disk::Disk;
 use crate::prepare::upper::Place;
 use crate::roster::Member;
 
@@ -60,7 +62,41 @@ pub fn sandbox_root(desired: &Desired) -> PathBuf {
     }
 }
 
-/// Where the files of one sandbox are, below `root` or in the `sandbox_path`, to which a replica's number is added.
+/// Where the images of the limited disks of `desired` are: root's own folder, for the kernel trusts what is in them. Those
+/// of a README on its own go with everything else that it wrote.
+pub fn images(desired: &Desired) -> PathBuf {
+    let root = &desired.ecosystem.sandbox_root;
+    match root.starts_with(SCRATCH_ROOT) {
+        true => root.join(".disks"),
+        false => Path::new(FALLBACK_ROOT)
+            .join(".disks")
+            .join(&desired.instance.name),
+    }
+}
+
+/// The limited disk of one sandbox, when its service has one.
+pub fn disk(desired: &Desired, member: Member) -> Option<Disk> {
+    let unit = member.unit();
+    Some(Disk {
+        size: member.service.limits.disk?,
+        image: images(desired).join(format!("{unit}.img")),
+        at: desired.instance.disk(&unit),
+    })
+}
+
+/// Where the files of one sandbox are: on its own disk, or as [`place`] says.
+pub fn place_of(desired: &Desired, root: &Path, member: Member) -> Place {
+    match disk(desired, member) {
+        Some(disk) => Place {
+            root: disk.at,
+            name: member.unit(),
+            upper: None,
+        },
+        None => place(root, member),
+    }
+}
+
+/// Where the files of one sandbox without a disk of its own are, below `root` or in the `sandbox_path`, to which a replica's number is added.
 pub fn place(root: &Path, member: Member) -> Place {
     let upper = member.service.sandbox_path.as_ref();
     let numbered = |path: &PathBuf| match (member.replica, path.file_name()) {
@@ -95,7 +131,11 @@ pub fn of_service(desired: &Desired, member: Member, placement: Placement) -> Op
         mounts: service.mounts.clone(),
         toolchains,
         files: BTreeMap::new(),
-        limits: service.limits.clone(),
+        limits: service.limits.under(
+            &desired.ecosystem.limits,
+            super::default_memory(&placement.host),
+            super::PIDS,
+        ),
         exceptions: service.exceptions.clone(),
         devices: placement.devices,
         netns: placement.netns,

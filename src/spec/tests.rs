@@ -17,10 +17,9 @@ pub(crate) fn plan() -> SandboxPlan {
         ids: IdRange { base: 2_000_065_536 },
         as_root: false,
         owner: (4242, 4243),
-        layers: vec![
-            "/var/cache/pactown/layers/f".into(),
-            "/var/cache/pactown/layers/d".into(),
-        ],
+        layers: ["f", "d"]
+            .map(|key| format!("/var/cache/pactown/layers/{key}").into())
+            .to_vec(),
         writable: Writable {
             upper: "/p/.s/api".into(),
             work: "/p/.s/.work/api".into(),
@@ -38,6 +37,7 @@ pub(crate) fn plan() -> SandboxPlan {
             memory: Some(256 << 20),
             cpus: Some(0.5),
             pids: Some(64),
+            ..Limits::default()
         },
         exceptions: Exceptions::default(),
         devices: vec![],

@@ -49,7 +49,7 @@ pub fn rates(previous: &Counters, now: &Counters) -> Rates {
 }
 
 /// Bytes received and sent over all links but `lo`, from the text of `/proc/<pid>/net/dev` (proc_pid_net(5)).
-pub(super) fn traffic(text: &str) -> Option<(u64, u64)> {
+pub(crate) fn traffic(text: &str) -> Option<(u64, u64)> {
     let mut seen = false;
     let mut sum = (0, 0);
     for (link, numbers) in text.lines().filter_map(|line| line.split_once(':')) {

@@ -11,7 +11,7 @@ use crate::control::api::ServiceStatus;
 use crate::instance::Instance;
 
 /// The counters of the service of `row`, now; none of one that does not run.
-pub(super) fn now(instance: &Instance, row: &ServiceStatus) -> Counters {
+pub(crate) fn now(instance: &Instance, row: &ServiceStatus) -> Counters {
     let clock = Counters {
         steady_usec: steady_usec(),
         wall_usec: wall_usec(),

@@ -5,16 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use pactown_runtime::cgroup::Usage;
 use pactown_runtime::protocol::{Call, FailureKind, LogFile, What};
 
 use super::agenda::Appointment;
 use super::engine::{Engine, Message};
 use super::loosened;
-use super::making::{self, Site, Unmade};
+use super::making::{self, Site};
 use super::probe::Contact;
 use super::stamp::now_usec;
 use super::step::{Action, Event};
 use super::unit::Stage;
+use super::unmade::Unmade;
 use crate::config::ecosystem::{HealthCheck, UnitName};
 use crate::control::api::{Phase, Progress, ServiceStatus};
 use crate::state::ProcessRecord;
@@ -160,6 +162,7 @@ impl Engine {
             };
             self.running.insert(name.clone(), process);
             self.exits.remove(&name);
+            self.look_out(&name);
             self.hear(&name, run);
         }
         self.advance(Event::Created(name, run)).await;
@@ -260,6 +263,7 @@ impl Engine {
         let cause = self.state.units.get(&name).and_then(|unit| unit.view().cause);
         let log = logs::last_run(&self.instance.log_file(&name), LAST_LINES);
         let details = self.details.remove(&name).unwrap_or_default();
+        self.look_at(&name);
         let pid = self.running.get(&name).map(|record| record.pid);
         let witness = pid.and_then(|pid| crate::why::witness(pid, &self.instance.cgroup(&name)));
         self.chronicle.evidence(&name, &details, witness);
@@ -294,10 +298,15 @@ impl Engine {
         let view = unit.view();
         let running = self.running.get(name);
         let network = self.network.as_ref();
-        let group = || pactown_runtime::cgroup::Cgroup::open(&self.instance.cgroup(name)).ok();
-        let used = if usage && running.is_some() { group() } else { None };
-        let used = used.map(|group| group.usage()).unwrap_or_default();
         let last = self.exits.get(name);
+        let used = match (usage, running, last) {
+            (true, Some(_), _) => self.used_by(name),
+            (true, None, Some(last)) => Usage {
+                memory: None,
+                ..last.usage
+            },
+            _ => Usage::default(),
+        };
         Some(ServiceStatus {
             name: name.to_owned(),
             service: unit.traits.service.clone(),
@@ -317,8 +326,9 @@ impl Engine {
                 .unwrap_or_default(),
             started_at_usec: running.map(|record| record.started_at_usec),
             exit_code: last.map(|record| record.status.code()),
-            cpu_usec: used.cpu_usec.or(last.and_then(|record| record.cpu_usec)),
+            cpu_usec: used.cpu_usec.or(last.and_then(|record| record.usage.cpu_usec)),
             memory_bytes: used.memory,
+            limits: self.limits_of(name, &used),
             run: unit.run,
             restarts: view.restarts,
             next_try_usec: self

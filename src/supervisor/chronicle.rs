@@ -11,8 +11,8 @@ use super::keeper::Keeper;
 use super::tell;
 use crate::config::ecosystem::ServiceName;
 use crate::control::api::ServiceStatus;
-use crate::events::decide::{decide, limit};
-use crate::events::{self, Event, Kind, Witness};
+use crate::events::decide::decide;
+use crate::events::{self, Event, Kind, Used, Witness};
 use crate::instance::Instance;
 
 /// A file of events is rotated beyond this size, in bytes.
@@ -28,6 +28,8 @@ pub(super) struct Chronicle {
     last: Option<oneshot::Receiver<What>>,
     /// The last row of each service that was told.
     rows: HashMap<ServiceName, ServiceStatus>,
+    /// What the runs have used whose end is about to be told.
+    used: HashMap<ServiceName, Used>,
     /// What goes with a failure that is about to be told.
     evidence: HashMap<ServiceName, (Vec<String>, Option<Witness>)>,
     complained: bool,
@@ -49,6 +51,7 @@ impl Chronicle {
             log,
             last: None,
             rows: HashMap::new(),
+            used: HashMap::new(),
             evidence: HashMap::new(),
             complained: false,
             hidden: None,
@@ -75,12 +78,34 @@ impl Chronicle {
             if matches!(event.kind, Kind::Failed | Kind::Backoff)
                 && let Some((details, witness)) = self.evidence.remove(&row.name)
             {
-                let limit = witness.as_ref().and_then(|witness| limit(row, witness));
-                limit.into_iter().for_each(|event| self.write(event));
                 (event.details, event.witness) = (details, witness);
+            }
+            if event.kind == Kind::Exited {
+                event.used = self.used.remove(&row.name).map(Box::new);
             }
             self.write(event);
         }
+    }
+
+    /// What the run of `name` has used that has just ended; the event of its end takes it.
+    pub(super) fn used(&mut self, name: &str, used: Used) {
+        self.used.insert(name.to_owned(), used);
+    }
+
+    /// A limit was reached.
+    pub(super) fn limit(&mut self, row: &ServiceStatus, cause: String) {
+        self.write(Event {
+            cause: Some(cause),
+            ..Event::of(row, Kind::Limit)
+        });
+    }
+
+    /// The ecosystem has ended, having used so much in all.
+    pub(super) fn closed(&mut self, used: Option<Used>) {
+        self.write(Event {
+            used: used.map(Box::new),
+            ..Event::new(Kind::Stopped)
+        });
     }
 
     /// Lines and the kernel's view that go with the failure of `name`; the next event of it takes them.

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use indexmap::IndexMap;
+use pactown_runtime::cgroup::Usage;
 use pactown_runtime::protocol::ExitRecord;
 use serde_json::Value;
 use tokio::sync::{Semaphore, mpsc};
@@ -17,14 +18,16 @@ use super::chronicle::Chronicle;
 use super::clock::Clock;
 use super::inbox::Ear;
 use super::keeper::Keeper;
-use super::making::{Site, Unmade};
+use super::limits::Lookout;
+use super::making::Site;
 use super::step::{Event, step};
 use super::units::State;
+use super::unmade::Unmade;
 use super::wires::Wires;
 use crate::config::ecosystem::UnitName;
 use crate::control::api::Progress;
 use crate::control::server::Request;
-use crate::events::Kind;
+use crate::events::{Kind, limits};
 use crate::health::notify::Said;
 use crate::instance::Instance;
 use crate::roster::Scale;
@@ -58,6 +61,8 @@ pub(super) enum Message {
     Notice(String),
     /// Nobody came back to own an attached run.
     Orphaned,
+    /// It is time to look whether a limit was reached.
+    Look,
     /// A scheduled job may be due, or the wall clock was set.
     Clock,
     /// The keeper was asked to end everything.
@@ -100,6 +105,7 @@ pub(super) struct Engine {
     pub(super) details: HashMap<UnitName, Vec<String>>,
     pub(super) audience: Audience,
     pub(super) chronicle: Chronicle,
+    pub(super) lookout: Lookout,
     /// The stream whose end is the end of everything.
     pub(super) owner: Option<u64>,
     /// The run belongs to a command; kept on disk.
@@ -154,6 +160,7 @@ impl Engine {
             exits: HashMap::new(),
             details: HashMap::new(),
             audience: Audience::default(),
+            lookout: Lookout::default(),
             owner: None,
             attached: false,
             probes: HashMap::new(),
@@ -196,6 +203,7 @@ impl Engine {
             Message::Orphaned if self.owner.is_none() && self.attached => self.end_in_order().await,
             Message::Orphaned => {}
             Message::Clock => self.on_clock().await,
+            Message::Look => self.look(),
             Message::Terminated => self.end_in_order().await,
             // Nothing can be made without it, and nothing be known.
             Message::KeeperGone => (self.finished, self.cut_off) = (true, true),
@@ -273,7 +281,8 @@ impl Engine {
         }
         self.running.remove(&id);
         self.hear_no_more(&id);
-        let (code, cause) = (record.status.code(), ended(&record));
+        self.reckon(&id, &record).await;
+        let (code, cause) = (record.status.code(), self.ended(&record));
         self.exits.insert(id.clone(), record);
         self.advance(Event::Exited {
             name: id,
@@ -290,22 +299,36 @@ impl Engine {
             self.end_in_order().await;
         }
     }
+
+    /// How a service ended, in one line.
+    fn ended(&self, record: &ExitRecord) -> String {
+        let how = how_it_ended(record);
+        if !record.oom_killed() {
+            return how;
+        }
+        let room = limits::room(&record.usage);
+        if record.usage.was_out_of_memory() {
+            return format!("{how}: its memory limit was reached{room}");
+        }
+        let all = self.used_by_all().filter(Usage::was_out_of_memory);
+        match all {
+            Some(all) => format!(
+                "{how}: the memory limit of all services together was reached{}",
+                limits::room(&all)
+            ),
+            None => format!("{how}: this machine was out of memory{room}"),
+        }
+    }
 }
 
-/// How a service ended, in one line.
-pub(super) fn ended(record: &ExitRecord) -> String {
+fn how_it_ended(record: &ExitRecord) -> String {
     use pactown_runtime::protocol::ExitStatus::{Code, Signal, Unknown};
-    let how = match record.status {
+    match record.status {
         Code(code) => format!("exited with code {code}"),
         Signal(signal) => match nix::sys::signal::Signal::try_from(signal) {
             Ok(name) => format!("killed by {name}"),
             Err(_) => format!("killed by signal {signal}"),
         },
         Unknown => "ended from outside".to_owned(),
-    };
-    if record.oom_killed {
-        format!("{how}: its memory limit was reached")
-    } else {
-        how
     }
 }

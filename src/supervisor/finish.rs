@@ -3,8 +3,9 @@
 use super::engine::Engine;
 use super::{keepsake, tell, wish};
 use crate::error::chain;
-use crate::prepare::upper;
-use crate::remains;
+use crate::events::Used;
+use crate::prepare::{disk, upper};
+use crate::{remains, spec};
 
 impl Engine {
     /// Everything is at rest: removes network, ids, groups and files.
@@ -20,9 +21,11 @@ impl Engine {
         {
             tell(&chain(&error));
         }
-        self.remove_named_volumes();
+        let used = self.used_by_all();
+        self.chronicle.closed(used.as_ref().map(Used::of));
         let instance = self.instance.clone();
         let removed = wish::blocking(move || remains::remove(&instance)).await;
+        self.remove_named_volumes();
         let exit_code = match removed {
             Ok(Ok(())) => 0,
             Ok(Err(error)) => {
@@ -40,6 +43,9 @@ impl Engine {
         let Some(site) = self.site.as_ref().filter(|_| self.remove_volumes) else {
             return;
         };
+        if let Err(error) = disk::remove_images(&spec::images(&site.desired)) {
+            tell(&chain(&error));
+        }
         let services = site.desired.ecosystem.services.values();
         for volume in services.flat_map(|service| &service.volumes) {
             if let Err(error) = upper::remove_volume(&site.root, &volume.name) {

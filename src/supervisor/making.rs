@@ -14,17 +14,16 @@ use serde_json::Value;
 use super::builder::Builder;
 use super::inbox;
 use super::keeper::Keeper;
+use super::unmade::Unmade;
 use super::wires::Wires;
-use crate::bundle::BundleError;
 use crate::config::ecosystem::{Service, UnitName};
 use crate::desired::Desired;
 use crate::error::chain;
 use crate::host::{DeviceNode, HostFacts};
-use crate::identity::{IdRange, IdentityError, Ledger};
+use crate::identity::{IdRange, Ledger};
 use crate::instance::{FALLBACK_ROOT, Instance};
 use crate::markpact::Recipe;
 use crate::network::Addresses;
-use crate::prepare::layers::LayerError;
 use crate::prepare::upper::{self, Place};
 use crate::prepare::{self, BuildContext, Layers, PrepareError, Tools};
 use crate::roster::{Member, Roster};
@@ -55,67 +54,6 @@ pub(super) struct Site {
     pub(super) keeper: Keeper,
     /// Who runs build sandboxes.
     pub(super) builder: Builder,
-}
-
-/// Why a service could not be made.
-#[derive(Debug)]
-pub(super) struct Unmade {
-    /// One line.
-    pub(super) cause: String,
-    /// What is worth reading below it.
-    pub(super) details: Vec<String>,
-    /// What a command that waits for it exits with.
-    pub(super) exit: i32,
-}
-
-impl Unmade {
-    /// The host's fault.
-    fn host(error: &dyn std::error::Error) -> Self {
-        Self {
-            cause: chain(error),
-            details: Vec::new(),
-            exit: 3,
-        }
-    }
-}
-
-impl From<LayerError> for Unmade {
-    fn from(error: LayerError) -> Self {
-        Self::host(&error)
-    }
-}
-
-impl From<IdentityError> for Unmade {
-    fn from(error: IdentityError) -> Self {
-        Self::host(&error)
-    }
-}
-
-impl From<BundleError> for Unmade {
-    fn from(error: BundleError) -> Self {
-        Self::host(&error)
-    }
-}
-
-impl From<pactown_netns::Error> for Unmade {
-    fn from(error: pactown_netns::Error) -> Self {
-        Self::host(&error)
-    }
-}
-
-impl From<PrepareError> for Unmade {
-    fn from(error: PrepareError) -> Self {
-        let mut details = error.details().to_vec();
-        details.extend(error.hint().map(|hint| format!("hint: {hint}")));
-        Self {
-            cause: chain(&error),
-            details,
-            exit: match error {
-                PrepareError::Install { .. } => 1,
-                _ => 3,
-            },
-        }
-    }
 }
 
 /// The root below which what services write is kept: that of the wish, or one of pactown's own where that file system
@@ -177,8 +115,9 @@ impl Site {
         })
     }
 
+    /// Where its files are: on its own disk, or below the root.
     fn place(&self, member: Member) -> Place {
-        spec::place(&self.root, member)
+        spec::place_of(&self.desired, &self.root, member)
     }
 
     fn owner(&self) -> (u32, u32) {
@@ -309,14 +248,19 @@ impl Site {
     /// Upper directory and volumes; the lock of the upper directory goes to the keeper, which outlives this process.
     fn directories(&self, member: Member, recipe: &Recipe) -> Result<Vec<String>, Unmade> {
         let (place, unit) = (self.place(member), member.unit());
-        let lock = place.lock(self.owner())?.ok_or_else(|| Unmade {
+        // Of a disk the image is locked, by the place where its files would be without.
+        let outside = spec::place(&self.root, member);
+        let lock = outside.lock(self.owner())?.ok_or_else(|| Unmade {
             cause: format!(
                 "`{}` is in use by another instance",
-                place.writable().upper.display()
+                outside.writable().upper.display()
             ),
             details: Vec::new(),
             exit: 1,
         })?;
+        if let Some(disk) = spec::disk(&self.desired, member) {
+            disk.make(self.host.capacity.mkfs.as_deref())?;
+        }
         let removed = place.make(self.owner(), &recipe.files)?;
         for volume in &member.service.volumes {
             upper::volume(&self.root, &volume.name, self.owner())?;
@@ -373,6 +317,8 @@ pub(super) fn discard(
     if let Some((site, member)) = site.and_then(|site| Some((site, site.member(name)?))) {
         note(site.place(member).remove_work());
     }
+    // Before the lock goes: the next one who has it mounts the same image.
+    note(pactown_runtime::disk::unmount(&instance.disk(name)));
     // Waited for: the next start of it needs the lock.
     let _ = keeper.ask_blocking(Call::Release { key: upper_key(name) }, &[]);
     keeper.tell(Call::Release {

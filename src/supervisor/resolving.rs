@@ -3,8 +3,9 @@
 use tokio::sync::mpsc;
 
 use super::engine::Engine;
-use super::making::{Site, Unmade};
+use super::making::Site;
 use super::requests::refusal;
+use super::unmade::Unmade;
 use crate::config::ecosystem::ServiceName;
 use crate::control::api::{Progress, ResolveRequest};
 use crate::control::server::{Answer, Refusal};

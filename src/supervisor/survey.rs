@@ -13,10 +13,10 @@ use super::engine::Engine;
 use super::keeper::Keeper;
 use super::making::{self, Site};
 use super::requests::refusal;
-use super::traits;
 use super::wires::Wires;
 use super::wish::{FORWARDER, blocking};
 use super::{keepsake, mender};
+use super::{limits, traits};
 use crate::control::api::Progress;
 use crate::control::server::Refusal;
 use crate::desired::Desired;
@@ -69,10 +69,12 @@ impl Engine {
                 builder,
                 desired,
             };
+            limits::hold(&site.desired.instance, &site.desired.ecosystem.limits, &site.host)?;
             let prints = traits::fingerprints(&site);
-            Site { prints, ..site }
+            Ok(Site { prints, ..site })
         };
-        Ok((blocking(read).await?, notice))
+        let site = blocking(read).await?.map_err(|lack: String| refusal(&lack, 3))?;
+        Ok((site, notice))
     }
 
     /// Router and uplink, in a subnet that nobody else uses.

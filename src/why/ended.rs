@@ -66,6 +66,30 @@ fn memory(facts: &Facts) -> Option<Diagnosis> {
         return None;
     }
     let size = |bytes: u64| bytesize::ByteSize(bytes).display().iec().to_string();
+    let cause = facts.row.cause.as_deref().unwrap_or_default();
+    if cause.contains("of all services together") {
+        let next = format!(
+            "write more memory into `limits:` at the top level ({})",
+            facts.config.file
+        );
+        let what = "out of memory: all services together reached their limit";
+        return Some(
+            facts
+                .says(Cause::Memory, what)
+                .shows([facts.how_it_ended()])
+                .next(next),
+        );
+    }
+    if cause.contains("this machine was out of memory") {
+        let next = "free -m".to_owned();
+        let what = "this machine was out of memory, and the kernel chose it";
+        return Some(
+            facts
+                .says(Cause::Memory, what)
+                .shows([facts.how_it_ended()])
+                .next(next),
+        );
+    }
     let limit = facts.config.memory;
     let peak = facts
         .peak
@@ -167,21 +191,36 @@ fn files(facts: &Facts) -> Option<Diagnosis> {
             .says(Cause::Files, "too many open files")
             .shows([line.to_owned()])
             .shows(facts.located().and_then(|decisive| decisive.place))
-            .next("close what is opened: files, sockets and pipes count".to_owned()),
+            .next(
+                "close what is opened: files, sockets and pipes count; `limits: {open_files: …}` allows more"
+                    .to_owned(),
+            ),
     )
 }
 
 fn disk(facts: &Facts) -> Option<Diagnosis> {
     let line = log::symptom(&facts.log, &["No space left on device", "ENOSPC"])?;
-    let what = log::path_in(line).map_or_else(String::new, |path| format!(": {path}"));
-    Some(
-        facts
-            .says(Cause::Disk, &format!("no space left{what}"))
-            .shows([line.to_owned()])
-            .shows(facts.located().and_then(|decisive| decisive.place))
-            .next("write large files below /app or into a volume: /tmp holds half of the memory limit, /run 16 MiB".to_owned())
+    let path = log::path_in(line);
+    let what = path.map_or_else(String::new, |path| format!(": {path}"));
+    let told = facts
+        .says(Cause::Disk, &format!("no space left{what}"))
+        .shows([line.to_owned()])
+        .shows(facts.located().and_then(|decisive| decisive.place));
+    let elsewhere = path.is_some_and(|path| !path.starts_with("/app") && !path.starts_with("/home/app"));
+    let limit = facts.config.disk.filter(|_| !elsewhere);
+    Some(match limit {
+        Some(bytes) => told
+            .shows([format!("its disk is limited to {}", bytesize::ByteSize(bytes).display().iec())])
+            .next(format!(
+                "write `limits: {{disk: {}M}}` below '{}' ({})",
+                (bytes * 2).div_ceil(1 << 20),
+                facts.name,
+                facts.place()
+            )),
+        None => told
+            .next("write large files below /app or into a volume: /tmp holds `limits: {tmp: …}` or half of the memory limit, /run 16 MiB".to_owned())
             .next("df -h".to_owned()),
-    )
+    })
 }
 
 /// It was alive, and not ready in time.

@@ -84,6 +84,8 @@ pub struct Config {
     pub memory: u64,
     /// Limit of processes and threads.
     pub pids: u32,
+    /// Limit of its disk, bytes.
+    pub disk: Option<u64>,
     /// CPU limit, CPUs.
     pub cpus: Option<f64>,
     /// Declared dependencies.
@@ -216,6 +218,7 @@ fn written(desired: &Desired, service: &Service) -> Config {
         probe_timeout: service.health.as_ref().map(|check| check.timeout),
         memory: service.limits.memory.unwrap_or(0),
         pids: service.limits.pids.unwrap_or(spec::PIDS),
+        disk: service.limits.disk,
         cpus: service.limits.cpus,
         depends_on: service.depends_on.iter().map(|need| need.name.clone()).collect(),
         inbound: inbound.chain([service.port]).collect(),

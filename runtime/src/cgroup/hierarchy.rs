@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use crate::error::{During, Failure, Result};
 use crate::protocol::FailureKind;
 
-/// The controllers that are used: those with limits, the clock, and nothing else (each join costs).
-const USED: &[&str] = &["memory", "pids", "cpu", "cpuacct"];
+/// The controllers that are used: those with limits, the clock, and nothing else (each join costs on v1). `blkio` is
+/// what v1 calls `io`.
+const USED: &[&str] = &["memory", "pids", "cpu", "cpuacct", "io", "blkio"];
 /// The v1 controller that is used for being seen only: without it a JVM believes that it has no limits at all
 /// (HotSpot, `cgroupSubsystem_linux.cpp`: memory, cpu, cpuacct and cpuset, or none).
 pub(super) const SEEN: &str = "cpuset";

@@ -1,18 +1,21 @@
-//! Limits: OCI `resources` → the controllers' files, each read back. The only file that uses cgroups-rs, whose setters
-//! know both layouts; whose builder is not used, because it drops errors of the memory controller.
+//! Limits: OCI `resources` → the controllers' files, each read back. A value of -1 lifts a limit, as in OCI.
 
 use std::fs;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 
-use cgroups_rs::fs::MaxValue;
-use cgroups_rs::fs::cpu::CpuController;
-use cgroups_rs::fs::memory::MemController;
-use cgroups_rs::fs::pid::PidController;
-use oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxResources};
+use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxResources, LinuxThrottleDevice};
 
 use super::Cgroup;
 use crate::error::{During, Failure, Result};
 use crate::protocol::FailureKind;
+
+/// OCI: no limit.
+const NONE: i64 = -1;
+/// A v1 memory limit from here on is none: the kernel rounds 2^63 down to whole pages, whose size differs.
+const NO_MEMORY_LIMIT: i64 = 1 << 62;
+/// Length of a CPU accounting period in microseconds (the kernel's default).
+const PERIOD: u64 = 100_000;
 
 /// Applies what is set in `resources`; what cannot be applied is an error.
 pub(super) fn apply(cgroup: &Cgroup, resources: &LinuxResources) -> Result<()> {
@@ -25,87 +28,276 @@ pub(super) fn apply(cgroup: &Cgroup, resources: &LinuxResources) -> Result<()> {
     if let Some(limit) = resources.pids().as_ref().map(oci_spec::runtime::LinuxPids::limit) {
         apply_pids(cgroup, limit)?;
     }
-    Ok(())
+    if let Some(io) = resources.block_io() {
+        apply_io(cgroup, io)?;
+    }
+    let mut unified = resources.unified().iter().flatten();
+    unified.try_for_each(|(file, value)| apply_unified(cgroup, file, value))
 }
 
-fn directory(cgroup: &Cgroup, controller: &str, limit: &str) -> Result<(std::path::PathBuf, bool)> {
-    cgroup.controller(controller).ok_or_else(|| {
-        Failure::new(
-            FailureKind::Environment,
-            format!("apply {limit}"),
-            format!("the `{controller}` cgroup controller is not available"),
-        )
-    })
+/// The group's directory of `controller`, and whether that is v2. Where there is no such controller: `None` when the
+/// limit is none anyway.
+fn directory(cgroup: &Cgroup, controller: &str, limit: &str, value: i64) -> Result<Option<(PathBuf, bool)>> {
+    match cgroup.controller(controller) {
+        None if value == NONE => Ok(None),
+        None => Err(missing(controller, limit)),
+        found => Ok(found),
+    }
+}
+
+fn missing(controller: &str, limit: &str) -> Failure {
+    let why = format!(
+        "the `{controller}` cgroup controller is not available (`pactown doctor` lists those that are)"
+    );
+    Failure::new(FailureKind::Environment, format!("apply {limit}"), why)
 }
 
 fn apply_memory(cgroup: &Cgroup, memory: &LinuxMemory) -> Result<()> {
     let Some(limit) = memory.limit() else {
         return Ok(());
     };
-    let (directory, v2) = directory(cgroup, "memory", "the memory limit")?;
-    let controller = MemController::new(directory.clone(), directory.clone(), v2);
-    controller
-        .set_limit(limit)
-        .during(|| format!("set the memory limit of {limit} bytes"))?;
-    read_back(
-        &directory.join(if v2 { "memory.max" } else { "memory.limit_in_bytes" }),
-        limit,
-    )?;
+    let Some((directory, v2)) = directory(cgroup, "memory", "the memory limit", limit)? else {
+        return Ok(());
+    };
     if v2 {
-        // A service that has lost one of its processes is no service: all of it ends, and is started anew.
-        let file = directory.join("memory.oom.group");
-        fs::write(&file, "1").during(|| format!("write `{}`", file.display()))?;
-        read_back(&file, 1)?;
+        if cgroup.holds_groups() {
+            refuse_less_than_is_used(&directory, limit)?;
+        }
+        write(&directory.join("memory.max"), limit)?;
+        // A service that has lost one of its processes is no service: all of it ends, and is started anew. Of a group
+        // of groups, whose processes are others' business, nothing ends together.
+        let whole = i64::from(limit != NONE && !cgroup.holds_groups());
+        write(&directory.join("memory.oom.group"), whole)?;
     }
     // Swap would let the limit be exceeded silently. OCI counts memory + swap, as v1 does; v2 counts swap alone.
     // Kernels without swap accounting lack the file: then there is nothing to close.
-    let file = directory.join(if v2 {
+    let name = if v2 {
         "memory.swap.max"
     } else {
         "memory.memsw.limit_in_bytes"
-    });
-    if let Some(total) = memory.swap().filter(|_| file.exists()) {
-        let value = if v2 { total - limit } else { total };
-        controller
-            .set_memswap_limit(value)
-            .during(|| format!("set the swap limit of {value} bytes"))?;
-        read_back(&file, value)?;
+    };
+    let file = directory.join(name);
+    let total = memory.swap().filter(|_| file.exists());
+    match (v2, total) {
+        (true, Some(NONE)) => write(&file, NONE),
+        (true, Some(total)) => write(&file, total - limit),
+        (true, None) => Ok(()),
+        (false, total) => write_v1_memory(&directory.join("memory.limit_in_bytes"), limit, &file, total),
     }
-    Ok(())
+}
+
+/// v1 refuses a limit below what is in use; v2 would kill until it holds, which nobody asked for.
+fn refuse_less_than_is_used(directory: &Path, limit: i64) -> Result<()> {
+    let file = directory.join("memory.current");
+    let text = fs::read_to_string(&file).during(|| format!("read `{}`", file.display()))?;
+    let used: i64 = text.trim().parse().unwrap_or(0);
+    if limit == NONE || used <= limit {
+        return Ok(());
+    }
+    Err(Failure::new(
+        FailureKind::Environment,
+        format!("write {limit} to `{}`", directory.join("memory.max").display()),
+        format!("{used} bytes are in use already: stop a service, or allow more"),
+    ))
+}
+
+/// On v1 memory alone may never be allowed more than memory and swap, at no moment: which of the two comes first depends
+/// on whether they rise or fall.
+fn write_v1_memory(file: &Path, limit: i64, with_swap: &Path, total: Option<i64>) -> Result<()> {
+    let Some(total) = total else {
+        return write(file, limit);
+    };
+    let text = fs::read_to_string(with_swap).during(|| format!("read `{}`", with_swap.display()))?;
+    let allowed: i64 = text.trim().parse().unwrap_or(i64::MAX);
+    match limit == NONE || limit > allowed {
+        true => write(with_swap, total).and_then(|()| write(file, limit)),
+        false => write(file, limit).and_then(|()| write(with_swap, total)),
+    }
 }
 
 fn apply_cpu(cgroup: &Cgroup, cpu: &LinuxCpu) -> Result<()> {
+    if let Some(shares) = cpu.shares() {
+        let value = i64::try_from(shares).unwrap_or(i64::MAX);
+        match directory(cgroup, "cpu", "the CPU weight", value)? {
+            Some((directory, false)) => write(&directory.join("cpu.shares"), value)?,
+            _ => return Err(only("cpu.shares", "v1")),
+        }
+    }
     let Some(quota) = cpu.quota() else { return Ok(()) };
-    let (directory, v2) = directory(cgroup, "cpu", "the CPU limit")?;
-    let period = cpu.period().unwrap_or(100_000);
-    let controller = CpuController::new(directory.clone(), directory.clone(), v2);
-    let set = controller.set_cfs_quota_and_period(Some(quota), Some(period));
-    set.during(|| format!("set the CPU limit of {quota} µs in {period} µs"))?;
-    read_back(
-        &directory.join(if v2 { "cpu.max" } else { "cpu.cfs_quota_us" }),
-        quota,
-    )
+    let Some((directory, v2)) = directory(cgroup, "cpu", "the CPU limit", quota)? else {
+        return Ok(());
+    };
+    let period = cpu.period().unwrap_or(PERIOD);
+    if v2 {
+        let file = directory.join("cpu.max");
+        let words = format!("{} {period}", word(&file, quota));
+        put(&file, &words)?;
+        return read_back(&file, quota);
+    }
+    let length = i64::try_from(period).unwrap_or(i64::MAX);
+    write(&directory.join("cpu.cfs_period_us"), length)?;
+    write(&directory.join("cpu.cfs_quota_us"), quota)
 }
 
 fn apply_pids(cgroup: &Cgroup, limit: i64) -> Result<()> {
-    let (directory, v2) = directory(cgroup, "pids", "the pids limit")?;
-    let controller = PidController::new(directory.clone(), directory.clone(), v2);
-    controller
-        .set_pid_max(MaxValue::Value(limit))
-        .during(|| format!("set the pids limit of {limit}"))?;
-    read_back(&directory.join("pids.max"), limit)
+    match directory(cgroup, "pids", "the pids limit", limit)? {
+        Some((directory, _)) => write(&directory.join("pids.max"), limit),
+        None => Ok(()),
+    }
+}
+
+/// Bytes per second of single devices; a rate of 0 lifts the limit. The weight is one among siblings.
+fn apply_io(cgroup: &Cgroup, io: &LinuxBlockIo) -> Result<()> {
+    let reads = io.throttle_read_bps_device().iter().flatten();
+    let writes = io.throttle_write_bps_device().iter().flatten();
+    let both = reads
+        .map(|one| ("read", "rbps", one))
+        .chain(writes.map(|one| ("write", "wbps", one)));
+    for (v1, v2, device) in both {
+        throttle(cgroup, v1, v2, device)?;
+    }
+    let Some(weight) = io.weight() else {
+        return Ok(());
+    };
+    let Some((directory, false)) = cgroup.controller("blkio") else {
+        return Err(only("blkio.weight", "v1"));
+    };
+    // BFQ has a file of its own since Linux 5.0; before, and for CFQ, it is the controller's.
+    let files = ["blkio.bfq.weight", "blkio.weight"].map(|name| directory.join(name));
+    let file = files.iter().find(|file| file.exists());
+    let file = file.ok_or_else(|| missing("blkio (with BFQ)", "the I/O weight"))?;
+    write(file, i64::from(weight))
+}
+
+fn throttle(cgroup: &Cgroup, v1: &str, v2: &str, device: &LinuxThrottleDevice) -> Result<()> {
+    let number = format!("{}:{}", device.major(), device.minor());
+    let rate = device.rate();
+    let found = cgroup.controller("io").or_else(|| cgroup.controller("blkio"));
+    let Some((directory, is_v2)) = found else {
+        return match rate {
+            0 => Ok(()),
+            _ => Err(missing("io", "the I/O limit")),
+        };
+    };
+    let limited = (rate != 0).then(|| rate.to_string());
+    let (file, setting, wanted) = if is_v2 {
+        let value = limited.clone().unwrap_or_else(|| "max".to_owned());
+        let setting = format!("{v2}={value}");
+        (directory.join("io.max"), setting.clone(), setting)
+    } else {
+        let file = directory.join(format!("blkio.throttle.{v1}_bps_device"));
+        (file, rate.to_string(), rate.to_string())
+    };
+    put(&file, &format!("{number} {setting}"))?;
+    let text = fs::read_to_string(&file).during(|| format!("read back `{}`", file.display()))?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(&number)?.strip_prefix(' '));
+    let holds = |line: &str| line.split(' ').any(|word| word == wanted);
+    // The line of a device without any limit is left out.
+    match line {
+        Some(line) if holds(line) => Ok(()),
+        None if limited.is_none() => Ok(()),
+        _ => Err(differs(&file, &format!("{number} {setting}"), &text)),
+    }
+}
+
+/// A file of cgroup v2 that OCI has no word for: `memory.high`, `cpu.weight`, `io.weight`.
+fn apply_unified(cgroup: &Cgroup, name: &str, value: &str) -> Result<()> {
+    let controller = name.split('.').next().unwrap_or_default();
+    let Some((directory, true)) = cgroup.controller(controller) else {
+        return match value {
+            "max" => Ok(()),
+            _ => Err(only(name, "v2")),
+        };
+    };
+    if name.contains('/') {
+        return Err(Failure::new(
+            FailureKind::Request,
+            "read `linux.resources.unified`",
+            name,
+        ));
+    }
+    let file = directory.join(name);
+    put(&file, value)?;
+    match value.parse() {
+        Ok(number) => read_back(&file, number),
+        Err(_) => read_back(&file, NONE),
+    }
+}
+
+fn only(file: &str, version: &str) -> Failure {
+    Failure::new(
+        FailureKind::Environment,
+        format!("write `{file}`"),
+        format!("this host has no cgroup {version} with that controller"),
+    )
+}
+
+/// Writes one number, and reads it back.
+fn write(file: &Path, value: i64) -> Result<()> {
+    put(file, &word(file, value))?;
+    read_back(file, value)
+}
+
+/// The number, or the word for no limit: v1 knows `max` for pids only.
+fn word(file: &Path, value: i64) -> String {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let old = name.ends_with("_in_bytes") || name.ends_with("_us");
+    match value {
+        NONE if !old => "max".to_owned(),
+        value => value.to_string(),
+    }
+}
+
+fn put(file: &Path, text: &str) -> Result<()> {
+    fs::write(file, text).map_err(|error| {
+        let step = format!("write {text} to `{}`", file.display());
+        let mut failure = Failure::new(FailureKind::Environment, step, &error);
+        failure.causes.extend(explanation(file, &error));
+        failure
+    })
+}
+
+/// What the kernel means by it, where its word alone would puzzle.
+fn explanation(file: &Path, error: &io::Error) -> Option<String> {
+    let name = file.file_name()?.to_str()?;
+    let why = match error.raw_os_error()? {
+        libc::EBUSY if name.starts_with("memory.") => "more is in use already: stop a service, or allow more",
+        libc::EINVAL if name == "cpu.cfs_quota_us" => {
+            "on cgroup v1 a group may not have more than the one above it, nor less than one below it: stop the services first"
+        }
+        libc::ENOENT => "this kernel has no such limit",
+        libc::ENODEV => "there is no such disk any more",
+        _ => return None,
+    };
+    Some(why.to_owned())
 }
 
 /// The kernel rounds memory down to pages; anything else must read as it was written.
 fn read_back(file: &Path, wanted: i64) -> Result<()> {
     let text = fs::read_to_string(file).during(|| format!("read back `{}`", file.display()))?;
-    let value: Option<i64> = text.split_whitespace().next().and_then(|word| word.parse().ok());
-    match value {
-        Some(value) if value <= wanted && wanted - value < 65_536 => Ok(()),
-        _ => Err(Failure::new(
-            FailureKind::Environment,
-            format!("read back `{}`", file.display()),
-            format!("wrote {wanted}, the kernel says {}", text.trim()),
-        )),
+    let first = text
+        .split_whitespace()
+        .find(|word| *word != "default")
+        .unwrap_or_default();
+    let value: Option<i64> = first.parse().ok();
+    let holds = match (wanted, value) {
+        (NONE, Some(value)) => value == NONE || value >= NO_MEMORY_LIMIT,
+        (NONE, None) => first == "max",
+        (wanted, Some(value)) => value <= wanted && wanted - value < 65_536,
+        (_, None) => false,
+    };
+    match holds {
+        true => Ok(()),
+        false => Err(differs(file, &wanted.to_string(), &text)),
     }
+}
+
+fn differs(file: &Path, wanted: &str, text: &str) -> Failure {
+    Failure::new(
+        FailureKind::Environment,
+        format!("read back `{}`", file.display()),
+        format!("wrote {wanted}, the kernel says {}", text.trim()),
+    )
 }

@@ -1,8 +1,11 @@
 //! What a group has used and what it may use, from the texts of its files: v1, hybrid and v2. Pure; the reading of
 //! the files is handed in.
 
+use serde::{Deserialize, Serialize};
+
 /// What a group has used.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Usage {
     /// Memory in use now, bytes.
     pub memory: Option<u64>,
@@ -14,14 +17,60 @@ pub struct Usage {
     pub cpu_usec: Option<u64>,
     /// Processes and threads in it now, its init among them.
     pub pids: Option<u64>,
-    /// Most processes and threads; `None` also when there is no limit.
+    /// Most processes and threads ever; kernels before 6.1 do not tell.
+    pub pids_peak: Option<u64>,
+    /// Most processes and threads that it may have; `None` also when there is no limit.
     pub pids_limit: Option<u64>,
-    /// Read from block devices, bytes. Only v2 tells, and only where the `io` controller is on.
+    /// Read from block devices, bytes; only where the `io` (v1: `blkio`) controller is on.
     pub read_bytes: Option<u64>,
     /// Written to block devices, bytes; as above.
     pub write_bytes: Option<u64>,
-    /// Whether the kernel killed something for lack of memory.
-    pub oom_killed: bool,
+    /// How often it came up against its limits.
+    pub hits: Hits,
+}
+
+impl Usage {
+    /// Whether its own memory limit was reached. Not every kernel counts that on v1, where the peak tells as well: a
+    /// charge is of 64 pages, or less where so much does not fit.
+    pub fn was_out_of_memory(&self) -> bool {
+        const CHARGE: u64 = 64 * 4096;
+        let close = |limit: u64, peak: u64| peak.saturating_add(CHARGE) >= limit;
+        let reached = self
+            .memory_limit
+            .zip(self.memory_peak)
+            .is_some_and(|(limit, peak)| close(limit, peak));
+        self.hits.memory > 0 || reached
+    }
+}
+
+/// How often a group came up against its limits, since it was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Hits {
+    /// Processes that the kernel killed for lack of memory.
+    pub oom_kills: u64,
+    /// Times that memory had to be taken back from it at its limit, be it from caches.
+    pub memory: u64,
+    /// Times that it was slowed down above `memory.high`.
+    pub memory_high: u64,
+    /// Forks that were refused at the limit of processes.
+    pub pids: u64,
+    /// Periods of its CPU quota in which it ran.
+    pub cpu_periods: u64,
+    /// Those of them in which the quota was used up.
+    pub cpu_throttled: u64,
+    /// Time that it stood still for its CPU quota, microseconds.
+    pub cpu_throttled_usec: u64,
+}
+
+impl Hits {
+    /// Share of its CPU periods in which it had to wait, 0 to 1.
+    pub fn throttled(&self) -> f64 {
+        match self.cpu_periods {
+            0 => 0.0,
+            periods => self.cpu_throttled as f64 / periods as f64,
+        }
+    }
 }
 
 /// A v1 limit as large as this is none: the kernel rounds 2^63 down to whole pages, whose size differs.
@@ -43,30 +92,58 @@ pub(super) fn usage(
         Some(false) => number(text("cpuacct", "cpuacct.usage")).map(|nanoseconds| nanoseconds / 1000),
         _ => file("cpu", "cpu.stat", "cpu.stat").and_then(|text| keyed(&text, "usage_usec")),
     };
-    let v2 = ["memory", "cpu", "pids"]
-        .into_iter()
-        .find(|controller| version(controller) == Some(true));
-    let io = v2.and_then(|controller| text(controller, "io.stat"));
-    let oom = file("memory", "memory.oom_control", "memory.events");
+    let (read_bytes, write_bytes) = match version("io") {
+        Some(_) => {
+            let text = text("io", "io.stat");
+            let all = |key| text.as_ref().map(|text| sum(text, key));
+            (all("rbytes="), all("wbytes="))
+        }
+        None => {
+            let text = text("blkio", "blkio.throttle.io_service_bytes_recursive");
+            let all = |key| text.as_ref().map(|text| sum_v1(text, key));
+            (all("Read"), all("Write"))
+        }
+    };
     Usage {
         memory: number(file("memory", "memory.usage_in_bytes", "memory.current")),
         memory_peak: number(file("memory", "memory.max_usage_in_bytes", "memory.peak")),
         memory_limit: limit(file("memory", "memory.limit_in_bytes", "memory.max")),
         cpu_usec: cpu,
         pids: number(file("pids", "pids.current", "pids.current")),
+        pids_peak: number(file("pids", "pids.peak", "pids.peak")),
         pids_limit: limit(file("pids", "pids.max", "pids.max")),
-        read_bytes: io.as_ref().map(|text| sum(text, "rbytes=")),
-        write_bytes: io.as_ref().map(|text| sum(text, "wbytes=")),
-        oom_killed: oom
-            .and_then(|text| keyed(&text, "oom_kill"))
-            .is_some_and(|count| count > 0),
+        read_bytes,
+        write_bytes,
+        hits: hits(file),
+    }
+}
+
+fn hits(file: impl Fn(&str, &str, &str) -> Option<String>) -> Hits {
+    let memory = file("memory", "memory.oom_control", "memory.events").unwrap_or_default();
+    let pids = file("pids", "pids.events", "pids.events").unwrap_or_default();
+    let cpu = file("cpu", "cpu.stat", "cpu.stat").unwrap_or_default();
+    // v2 has it among the events, v1 in files of its own: what fails for memory with swap is not tried without.
+    let failures = |v1| file("memory", v1, "memory.events").unwrap_or_default();
+    let alone = |v1| failures(v1).trim().parse::<u64>().ok();
+    let both = alone("memory.failcnt").map(|count| count + alone("memory.memsw.failcnt").unwrap_or(0));
+    let count = |text: &str, key: &str| keyed(text, key).unwrap_or(0);
+    let nanoseconds = keyed(&cpu, "throttled_time").map(|time| time / 1000);
+    Hits {
+        oom_kills: count(&memory, "oom_kill"),
+        memory: both.unwrap_or_else(|| count(&memory, "max")),
+        memory_high: count(&memory, "high"),
+        pids: count(&pids, "max"),
+        cpu_periods: count(&cpu, "nr_periods"),
+        cpu_throttled: count(&cpu, "nr_throttled"),
+        cpu_throttled_usec: nanoseconds.unwrap_or_else(|| count(&cpu, "throttled_usec")),
     }
 }
 
 /// `key value` lines, as in `memory.events` and `cpu.stat`.
 fn keyed(text: &str, key: &str) -> Option<u64> {
-    text.lines()
-        .find_map(|line| line.strip_prefix(key)?.trim().parse().ok())
+    let lines = text.lines().filter_map(|line| line.split_once(' '));
+    let mut values = lines.filter(|(name, _)| *name == key);
+    values.next()?.1.trim().parse().ok()
 }
 
 /// `MAJOR:MINOR key=value …` lines of `io.stat`: one value over all devices.
@@ -74,6 +151,15 @@ fn sum(text: &str, key: &str) -> u64 {
     text.split_whitespace()
         .filter_map(|word| word.strip_prefix(key)?.parse::<u64>().ok())
         .sum()
+}
+
+/// `MAJOR:MINOR Read BYTES` lines of v1: one value over all devices.
+fn sum_v1(text: &str, key: &str) -> u64 {
+    let bytes = |line: &str| {
+        let mut words = line.split(' ').skip(1);
+        (words.next()? == key).then(|| words.next()?.parse::<u64>().ok())?
+    };
+    text.lines().filter_map(bytes).sum()
 }
 
 #[cfg(test)]
@@ -93,8 +179,16 @@ mod tests {
         (
             "cpu",
             "cpu.stat",
-            "nr_periods 0\nnr_throttled 0\nthrottled_time 0\n",
+            "nr_periods 8\nnr_throttled 2\nthrottled_time 5000000\n",
         ),
+        ("memory", "memory.failcnt", "9\n"),
+        ("memory", "memory.memsw.failcnt", "2\n"),
+        (
+            "blkio",
+            "blkio.throttle.io_service_bytes_recursive",
+            "254:0 Read 4096\n254:0 Write 1\n254:0 Total 4097\n7:0 Read 4\nTotal 4101\n",
+        ),
+        ("pids", "pids.events", "max 6\n"),
         ("pids", "pids.current", "3\n"),
         ("pids", "pids.max", "512\n"),
     ];
@@ -106,17 +200,18 @@ mod tests {
         (
             "memory",
             "memory.events",
-            "low 0\nhigh 0\nmax 0\noom 0\noom_kill 0\noom_group_kill 0\n",
+            "low 0\nhigh 3\nmax 4\noom 0\noom_kill 0\noom_group_kill 5\n",
         ),
         (
             "cpu",
             "cpu.stat",
-            "usage_usec 1234567\nuser_usec 1\nsystem_usec 2\n",
+            "usage_usec 1234567\nuser_usec 1\nsystem_usec 2\nnr_periods 4\nnr_throttled 4\nthrottled_usec 70\n",
         ),
         ("pids", "pids.current", "7\n"),
         ("pids", "pids.max", "max\n"),
+        ("pids", "pids.peak", "8\n"),
         (
-            "memory",
+            "io",
             "io.stat",
             "8:0 rbytes=4096 wbytes=8192 rios=1 wios=2 dbytes=0 dios=0\n253:1 rbytes=1 wbytes=2 rios=1 wios=1 dbytes=0 dios=0\n",
         ),
@@ -144,6 +239,7 @@ mod tests {
             ("cpu", false),
             ("cpuacct", false),
             ("pids", false),
+            ("blkio", false),
         ];
         let expected = Usage {
             memory: Some(52_432_896),
@@ -151,30 +247,48 @@ mod tests {
             memory_limit: None,
             cpu_usec: Some(1_234_567),
             pids: Some(3),
+            pids_peak: None,
             pids_limit: Some(512),
-            read_bytes: None,
-            write_bytes: None,
-            oom_killed: true,
+            read_bytes: Some(4100),
+            write_bytes: Some(1),
+            hits: Hits {
+                oom_kills: 1,
+                memory: 11,
+                memory_high: 0,
+                pids: 6,
+                cpu_periods: 8,
+                cpu_throttled: 2,
+                cpu_throttled_usec: 5000,
+            },
         };
+        assert!((expected.hits.throttled() - 0.25).abs() < 1e-9);
         assert_eq!(read(V1, &versions), expected);
     }
 
     #[test]
     fn v2_counts_microseconds_and_tells_block_devices_together() {
-        let versions = [("memory", true), ("cpu", true), ("pids", true)];
+        let versions = [("memory", true), ("cpu", true), ("pids", true), ("io", true)];
         let expected = Usage {
             memory: Some(52_432_896),
             memory_peak: Some(60_000_000),
             memory_limit: Some(536_870_912),
             cpu_usec: Some(1_234_567),
             pids: Some(7),
+            pids_peak: Some(8),
             pids_limit: None,
             read_bytes: Some(4097),
             write_bytes: Some(8194),
-            oom_killed: false,
+            hits: Hits {
+                memory: 4,
+                memory_high: 3,
+                cpu_periods: 4,
+                cpu_throttled: 4,
+                cpu_throttled_usec: 70,
+                ..Hits::default()
+            },
         };
         assert_eq!(read(V2, &versions), expected);
-        let without_io = read(&V2[..7], &versions);
+        let without_io = read(&V2[..8], &versions[..3]);
         assert_eq!((without_io.read_bytes, without_io.write_bytes), (None, None));
     }
 
@@ -204,6 +318,6 @@ mod tests {
     #[test]
     fn what_is_not_there_is_not_told() {
         assert_eq!(read(&[], &[("memory", true)]), Usage::default());
-        assert_eq!(read(V1, &[]), Usage::default());
+        assert_eq!(read(V1, &[]).memory, None);
     }
 }

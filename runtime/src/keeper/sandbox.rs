@@ -173,7 +173,7 @@ impl Keeper {
         }
         failpoint::hit("cgroup-deleted")?;
         // On v2 the kernel ends pid 1 together with the service that exceeds its memory, and nobody is left to report.
-        let silent = if usage.oom_killed {
+        let silent = if usage.hits.oom_kills > 0 {
             ExitStatus::Signal(libc::SIGKILL)
         } else {
             ExitStatus::Unknown
@@ -308,15 +308,12 @@ pub(super) fn failed(failure: Failure) -> What {
 }
 
 pub(super) fn record(status: ExitStatus, usage: Option<Usage>) -> ExitRecord {
-    let usage = usage.unwrap_or_default();
     let since = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap_or_default();
     ExitRecord {
         status,
-        oom_killed: usage.oom_killed,
-        memory_peak: usage.memory_peak,
-        cpu_usec: usage.cpu_usec,
+        usage: usage.unwrap_or_default(),
         ended_at_usec: u64::try_from(since.as_micros()).unwrap_or(u64::MAX),
     }
 }
