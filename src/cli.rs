@@ -119,6 +119,11 @@ pub enum Command {
     Events(EventsArguments),
     /// Show what holds a running service, as the kernel tells
     Inspect(InspectArguments),
+    /// Show what builds and services reach outside
+    #[command(
+        after_help = "Examples:\n  pactown audit\n  pactown audit examples/shop\n  pactown audit --json"
+    )]
+    Audit(ConfigArguments),
     /// Show where the time of the last start went
     #[command(
         after_help = "Examples:\n  pactown analyze\n  pactown analyze -f examples/shop\n  pactown analyze --json"
@@ -198,6 +203,9 @@ pub struct UpArguments {
     /// Start everything anew, also what has not changed
     #[arg(long)]
     pub force_recreate: bool,
+    /// No service reaches anything outside; published ports answer
+    #[arg(long)]
+    pub hermetic: bool,
     /// Where dependencies come from.
     #[command(flatten)]
     pub supply: SupplyArguments,

@@ -3,6 +3,7 @@
 
 mod analyze;
 mod attach;
+mod audit;
 mod bundle;
 mod completion;
 mod control;
@@ -117,6 +118,7 @@ fn dispatch(context: &Context, command: &Command) -> Result<(), Error> {
         Command::Why(arguments) => why::run(context, arguments),
         Command::Report(arguments) => report::run(context, arguments),
         Command::Inspect(arguments) => inspect::run(context, arguments),
+        Command::Audit(arguments) => audit::run(context, arguments),
         Command::Analyze => analyze::run(context),
         Command::Ls => ps::list(context),
         Command::Validate(arguments) => validate::run(context, arguments),

@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Ecosystem;
-use crate::config::ecosystem::ServiceName;
+use crate::config::ecosystem::{Egress, ServiceName};
 use crate::instance::Instance;
 use crate::lockfile::Lockfile;
 use crate::markpact::Recipe;
@@ -41,6 +41,30 @@ pub struct Supply {
     pub locked: bool,
     /// Nothing is fetched (`--offline`).
     pub offline: bool,
+    /// No service has a way out (`--hermetic`).
+    #[serde(default)]
+    pub hermetic: bool,
+}
+
+impl Desired {
+    /// What `up` was asked for goes on for a wish that is read again: locked, offline, hermetic.
+    pub fn supplied_as(mut self, present: &Supply) -> Self {
+        let lock = self.supply.lock.take();
+        self.supply = Supply {
+            lock,
+            ..present.clone()
+        };
+        self.closed()
+    }
+
+    /// Without a way out for any service, where that is asked for.
+    pub fn closed(mut self) -> Self {
+        if self.supply.hermetic {
+            let services = self.ecosystem.services.values_mut();
+            services.for_each(|service| service.egress = Egress::None);
+        }
+        self
+    }
 }
 
 impl Desired {
@@ -77,7 +101,7 @@ pub(crate) mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::ecosystem::{Egress, Isolation, Limits, Place, Registry, Service};
+    use crate::config::ecosystem::{Isolation, Limits, Place, Registry, Service};
 
     /// A wish without services.
     pub(crate) fn empty() -> Desired {
@@ -145,6 +169,7 @@ pub(crate) mod tests {
             mounts: vec![],
             limits: Limits::default(),
             egress: Egress::All,
+            build_hosts: Vec::new(),
             host_access: vec![],
             run_as_root: false,
             toolchains: vec![],

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod analyze;
+pub mod audit;
 pub mod bundle;
 pub mod caller;
 pub mod cli;
@@ -30,6 +31,7 @@ pub mod network;
 pub mod output;
 pub mod plan;
 pub mod prepare;
+pub mod proxy;
 pub mod registry;
 pub mod remains;
 pub mod report;

@@ -11,7 +11,8 @@ fn main() -> ExitCode {
     match arguments.get(1).and_then(|word| word.to_str()) {
         Some("__keeper") => keeper(&arguments[2..]),
         Some("__supervisor") => supervisor(&arguments[2..]),
-        Some("__forwarder") => forwarder(&arguments[2..]),
+        Some("__proxy") => with_the_keeper(proxy),
+        Some("__forwarder") => with_the_keeper(|| forwarder(&arguments[2..])),
         _ => pactown::commands::main(),
     }
 }
@@ -32,6 +33,31 @@ fn supervisor(arguments: &[OsString]) -> ExitCode {
     match (arguments.first(), reader) {
         (Some(directory), Some(reader)) => pactown::supervisor::run(Path::new(directory), reader),
         _ => ExitCode::FAILURE,
+    }
+}
+
+/// Runs a helper, which ends with the keeper, its parent, however that ends (PR_SET_PDEATHSIG of prctl(2)).
+fn with_the_keeper(helper: impl FnOnce() -> ExitCode) -> ExitCode {
+    use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+    let armed = set_parent_process_death_signal(Some(Signal::KILL));
+    // It may have ended before.
+    let orphaned = getppid().is_none_or(|parent| parent.is_init());
+    match armed.is_ok() && !orphaned {
+        true => helper(),
+        false => ExitCode::FAILURE,
+    }
+}
+
+/// `__proxy`, with a listening socket as stdin and the file of its rules as stdout.
+fn proxy() -> ExitCode {
+    let sockets = std::io::stdin()
+        .as_fd()
+        .try_clone_to_owned()
+        .and_then(|socket| Ok((socket, std::io::stdout().as_fd().try_clone_to_owned()?)));
+    let outcome = sockets.and_then(|(socket, talk)| pactown::proxy::run(socket.into(), talk.into()));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
     }
 }
 

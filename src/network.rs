@@ -83,6 +83,14 @@ pub fn addresses(
     Ok(found)
 }
 
+/// The port of the router at which the proxy of the first build address listens; those of the others follow.
+const PROXY: u16 = 3128;
+
+/// Each build address with the port of the router where its proxy listens.
+pub fn build_proxies(subnet: Subnet) -> Vec<(Ipv4Addr, u16)> {
+    build_addresses(subnet).into_iter().zip(PROXY..).collect()
+}
+
 /// The addresses of build sandboxes.
 pub fn build_addresses(subnet: Subnet) -> Vec<Ipv4Addr> {
     BUILDS.filter_map(|number| subnet.host(number)).collect()
@@ -273,10 +281,8 @@ pub struct Moment<'a> {
 pub fn policy(now: &Moment) -> Policy {
     let mut policy = Policy {
         forwarder: now.forwarder,
-        egress: build_addresses(now.subnet)
-            .into_iter()
-            .map(|address| (address, Reach::All))
-            .collect(),
+        // A build reaches its proxy and nothing else.
+        proxies: build_proxies(now.subnet),
         ..Policy::default()
     };
     for (name, service) in &now.ecosystem.services {

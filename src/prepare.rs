@@ -3,7 +3,8 @@
 //! [`plan()`] is pure and tells keys, so that a dry run can say what is cached. [`make()`] writes and runs build
 //! sandboxes through a [`BuildRunner`]; it knows neither keeper nor network. Blocking: the caller gives it a thread.
 
-use std::net::IpAddr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use pactown_runtime::protocol::ExitStatus;
@@ -14,6 +15,7 @@ use crate::identity::IdRange;
 use crate::lockfile::{Language, Resolution};
 use crate::markpact::Recipe;
 use crate::markpact::recipe::{DepsLanguage, FileBlock, TextBlock};
+use crate::proxy::Contact;
 use crate::spec::Bundle;
 use crate::toolchain::{Missing, Toolchain, Toolchains};
 
@@ -22,6 +24,7 @@ mod commit;
 pub mod disk;
 mod failure;
 mod files;
+pub mod hosts;
 mod key;
 pub mod layers;
 mod node;
@@ -196,8 +199,21 @@ pub struct BuildSite {
     pub bundle: PathBuf,
     /// Its cgroup.
     pub cgroup: String,
-    /// Name servers that answer in there.
+    /// Name servers that answer in there; none where a proxy resolves.
     pub nameservers: Vec<IpAddr>,
+    /// The proxy that is its only way out.
+    pub proxy: Option<SocketAddr>,
+}
+
+/// What a build may reach.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Access {
+    /// Nothing: it has no network.
+    Nothing,
+    /// These hosts, `name:port` each.
+    Hosts(BTreeSet<String>),
+    /// Whatever it asks for. For what runs nobody's code but the installer's own.
+    Anything,
 }
 
 /// Errors of a runner, whatever they are.
@@ -205,8 +221,8 @@ pub type RunnerError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Runs build sandboxes. The three calls come in order, from one thread, for each build.
 pub trait BuildRunner {
-    /// Makes ids and network of the build sandbox `name` (a DNS label); without `online` it has no way out.
-    fn open(&self, name: &str, online: bool) -> Result<BuildSite, RunnerError>;
+    /// Makes ids and network of the build sandbox `name` (a DNS label), from which `access` can be reached.
+    fn open(&self, name: &str, access: &Access) -> Result<BuildSite, RunnerError>;
     /// Writes the bundle, runs the sandbox to its end, gives every line of its output to `on_line`.
     fn run(
         &self,
@@ -214,8 +230,8 @@ pub trait BuildRunner {
         bundle: &Bundle,
         on_line: &mut dyn FnMut(&str),
     ) -> Result<ExitStatus, RunnerError>;
-    /// Removes all that `open` and `run` made; also after a failure of either.
-    fn close(&self, name: &str);
+    /// Removes all that `open` and `run` made; also after a failure of either. Answers what was asked for outside.
+    fn close(&self, name: &str) -> Vec<Contact>;
 }
 
 /// For whom and with what layers are built.
@@ -233,6 +249,10 @@ pub struct BuildContext<'a> {
     pub offline: bool,
     /// A toolchain of another version than the lock names is an error.
     pub strict: bool,
+    /// Hosts that builds may reach besides the package hosts, `name` or `name:port`.
+    pub hosts: &'a [String],
+    /// Installers are asked which hosts they fetch from, where their configuration does not say.
+    pub learn: bool,
 }
 
 /// The layers of a recipe: files first, then dependencies, then what is set up with them. Dependencies of which `locked`

@@ -13,6 +13,7 @@ mod loops;
 mod pulled;
 pub(super) mod records;
 mod silent;
+mod soak;
 mod stubborn;
 mod verbose;
 

@@ -4,6 +4,7 @@
 mod support;
 
 mod bad_input;
+mod builds;
 mod cli;
 mod coexistence;
 mod config;
@@ -28,6 +29,7 @@ mod markpact;
 mod neighbours;
 mod network;
 mod oci;
+mod phases;
 mod probes;
 mod python_tool;
 mod races;

@@ -152,3 +152,40 @@ fn every_test_that_the_promises_name_exists() {
         assert!(source.contains(&format!("fn {test}()")), "{module}::{test}");
     }
 }
+
+/// Each line of the promises about sandboxes names a test, and every test that is named exists.
+#[test]
+fn every_promise_about_sandboxes_has_its_test() {
+    let text = fs::read_to_string(root().join("docs/security.md")).expect("security.md");
+    let promised = text.split("## Promised").nth(1).expect("promises");
+    let promised = promised.split("\n## ").next().expect("an end");
+    let rows: Vec<&str> = promised
+        .lines()
+        .filter(|line| line.starts_with("| "))
+        .skip(1)
+        .collect();
+    assert!(rows.len() >= 15, "{rows:?}");
+    for row in rows {
+        let cell = row.trim_end_matches('|').rsplit('|').next().expect("a cell");
+        assert!(
+            cell.contains("`tests/") || cell.trim().starts_with("the same"),
+            "{row}"
+        );
+        let mut source = String::new();
+        for word in cell.split('`').skip(1).step_by(2) {
+            if word.starts_with("tests/") {
+                let file = root().join(word);
+                source = fs::read_to_string(&file).unwrap_or_else(|_| panic!("{word}"));
+                for part in fs::read_dir(file.with_extension(""))
+                    .into_iter()
+                    .flatten()
+                    .flatten()
+                {
+                    source.push_str(&fs::read_to_string(part.path()).unwrap_or_default());
+                }
+            } else if word.matches('_').count() >= 3 {
+                assert!(source.contains(&format!("fn {word}()")), "{word}");
+            }
+        }
+    }
+}

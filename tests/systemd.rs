@@ -205,6 +205,82 @@ fn an_instance_is_a_delegated_scope_that_outlives_the_session() {
     machine.assert_clean();
 }
 
+/// logind as on hosts that end what a session leaves behind, root's sessions too; as before on drop.
+struct StrictLogind;
+
+impl StrictLogind {
+    const FILE: &str = "/run/systemd/logind.conf.d/pactown-test.conf";
+
+    fn set() -> Self {
+        let directory = PathBuf::from(Self::FILE);
+        fs::create_dir_all(directory.parent().expect("directory")).expect("directory");
+        fs::write(Self::FILE, "[Login]\nKillUserProcesses=yes\nKillExcludeUsers=\n").expect("file");
+        run("systemctl", &["restart", "systemd-logind"]);
+        Self
+    }
+}
+
+impl Drop for StrictLogind {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(Self::FILE);
+        let _ = Command::new("systemctl")
+            .args(["restart", "systemd-logind"])
+            .status();
+    }
+}
+
+/// A login as PAM and logind know it. What else was left in the background ends with it.
+#[test]
+#[ignore = "needs systemd as pid 1: vagrant/qemu.sh"]
+fn a_logout_that_ends_everything_of_the_session_leaves_it_running() {
+    let machine = Machine::take();
+    let logind = StrictLogind::set();
+    let town = town();
+    let program = env!("CARGO_BIN_EXE_pactown");
+    let script = format!(
+        "cat /proc/self/cgroup > group; setsid sleep 4242 </dev/null >/dev/null 2>&1 & echo $! > left; {program} up -d"
+    );
+    let directory = format!("--working-directory={}", town.path().display());
+    let session = [
+        "--wait",
+        "--collect",
+        "--quiet",
+        "--pipe",
+        "--property=PAMName=login",
+        "--property=User=root",
+    ];
+    let words: Vec<&str> = session
+        .into_iter()
+        .chain([directory.as_str(), "sh", "-c", &script])
+        .collect();
+    run("systemd-run", &words);
+    let read = |name: &str| {
+        fs::read_to_string(town.path().join(name))
+            .expect("file")
+            .trim()
+            .to_owned()
+    };
+    let group = read("group");
+    assert!(
+        group.contains("/session-"),
+        "it was a session of logind's: {group}"
+    );
+    let left = PathBuf::from("/proc").join(read("left"));
+    eventually("what the session left is ended", Duration::from_secs(10), || {
+        !left.exists()
+    });
+    assert!(
+        town.services().iter().all(|row| row["state"] == "running"),
+        "{:?}",
+        town.services()
+    );
+    let tree = run("systemd-cgls", &["--no-pager", "--unit", "pactown.slice"]);
+    assert!(tree.contains(&scope().0), "{tree}");
+    town.ok(&["down"]);
+    drop(logind);
+    machine.assert_clean();
+}
+
 #[test]
 #[ignore = "needs systemd as pid 1: vagrant/qemu.sh"]
 fn systemctl_stop_ends_it_in_order() {

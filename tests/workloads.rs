@@ -238,7 +238,10 @@ fn denied_bare(program: &Program, town: &Town) -> Denials {
             eventually(
                 &format!("{} answers bare", program.name),
                 Duration::from_secs(600),
-                || ask(&format!("127.0.0.1:{port}"), SECOND).is_ok(),
+                || {
+                    assert!(bare.lives(), "{} ended bare", program.name);
+                    ask(&format!("127.0.0.1:{port}"), SECOND).is_ok()
+                },
             );
         }),
         Work::Makes => {

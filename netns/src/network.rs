@@ -209,6 +209,14 @@ impl Network {
         })
     }
 
+    /// A listening socket on the router's address, for a proxy of [`Policy::proxies`].
+    pub fn proxy_socket(&self, port: u16) -> Result<std::net::TcpListener> {
+        let address = (self.spec.subnet.router(), port);
+        namespace::within(&self.anchors.router, || {
+            std::net::TcpListener::bind(address).during(|| format!("bind the proxy's port {port}"))
+        })
+    }
+
     /// Removes it.
     pub fn remove(self) -> Result<()> {
         self.anchors.remove(&self.spec)

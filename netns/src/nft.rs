@@ -2,6 +2,7 @@
 
 pub(crate) mod batch;
 mod expression;
+mod latch;
 pub(crate) mod read;
 
 use std::io;
@@ -97,7 +98,7 @@ impl Session {
             false => self.commit(&replacement(table, None)),
             true => match self.commit(&replacement(table, Some(OWNER | PERSIST))) {
                 Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
-                    self.commit(&replacement(table, Some(OWNER)))
+                    self.commit(&latch::held(table))
                 }
                 other => other,
             },
@@ -302,6 +303,10 @@ fn new_rule(table: &str, chain: &str, rule: &Rule) -> Operation {
         expressions.push(expression("counter", &[]));
     }
     expressions.extend(verdict(rule.action));
+    raw_rule(table, chain, expressions)
+}
+
+fn raw_rule(table: &str, chain: &str, expressions: Vec<DefaultNla>) -> Operation {
     let attributes = vec![string(1, table), string(2, chain), nested(4, &expressions)];
     Operation {
         family: Family::Ip,

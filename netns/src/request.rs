@@ -92,6 +92,9 @@ pub struct Policy {
     pub spreads: Vec<Spread>,
     /// Address and port (UDP and TCP 53) of a name forwarder in the router namespace that everyone may ask.
     pub forwarder: bool,
+    /// Sandboxes that may open this TCP port of the router, where a proxy listens for them, and nothing else of it.
+    #[serde(default)]
+    pub proxies: Vec<(Ipv4Addr, u16)>,
 }
 
 /// `from` may open connections to `to`.

@@ -126,6 +126,8 @@ pub(crate) const INSIDE: &str = "eth0";
 pub(crate) const UPLINK_INSIDE: &str = "up0";
 /// Name of the tables in the router's and the sandboxes' own namespaces.
 pub(crate) const OWN: &str = "pactown";
+/// Name of the chains for packets that pass through.
+pub(crate) const PASSAGE: &str = "forward";
 
 fn rule(matches: impl IntoIterator<Item = Match>, action: Action) -> Rule {
     Rule {
@@ -225,7 +227,7 @@ pub fn host(spec: &NetworkSpec, policy: &Policy) -> Table {
             chain("publish-local", "nat", Hook::Output, -100, leaving),
             chain("masquerade", "nat", Hook::Postrouting, 100, masquerade),
             chain("input", "filter", Hook::Input, 0, input),
-            chain("forward", "filter", Hook::Forward, 0, forward),
+            chain(PASSAGE, "filter", Hook::Forward, 0, forward),
         ],
     }
 }

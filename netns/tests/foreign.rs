@@ -193,6 +193,32 @@ fn rules_outlive_the_process_that_made_them_while_another_holds_their_socket() {
     });
 }
 
+/// Since Linux 6.9 rules stay when their owner ends; before, they go, and then nothing passes at all.
+#[test]
+fn when_their_owner_is_gone_nothing_forbidden_passes() {
+    on_a_host(|directory| {
+        let (town, network) = Town::of(directory);
+        let stay = || run("nft", &["list", "tables"]).contains("pactown_0a0b0c0d");
+        let before = run("nsenter", &[&router(&town.spec), "nft", "list", "tables"]);
+        drop(network);
+        // A thread of its own closes the socket meanwhile: before, after and in between nothing forbidden is to pass.
+        let first = town.scan(|| std::thread::sleep(std::time::Duration::from_millis(500)));
+        let scan = town.scan(|| std::thread::sleep(std::time::Duration::from_millis(500)));
+        println!("rules {}, {scan:?}", if stay() { "stay" } else { "are gone" });
+        assert_eq!(stay(), !before.contains("pactown_latch"), "{before}");
+        assert!(
+            scan.tries > 10 && first.open + scan.open == 0,
+            "{first:?} {scan:?}"
+        );
+        assert_eq!(scan.failed == 0, stay(), "{scan:?}");
+        Network::create(&town.spec)
+            .expect("adopt")
+            .remove()
+            .expect("remove");
+        town.end();
+    });
+}
+
 /// The scan can fail: it does when nobody holds the socket.
 #[test]
 fn rules_that_nobody_holds_can_be_flushed_and_are_put_back_by_the_next() {

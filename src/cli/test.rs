@@ -37,6 +37,9 @@ pub struct TestArguments {
     /// Run nothing: list READMEs and declared endpoints that no test speaks of
     #[arg(long, conflicts_with_all = ["watch", "junit", "filter"])]
     pub coverage: bool,
+    /// No service reaches anything outside
+    #[arg(long)]
+    pub hermetic: bool,
     /// Where dependencies come from.
     #[command(flatten)]
     pub supply: SupplyArguments,

@@ -12,7 +12,10 @@ use crate::config::ecosystem::UnitName;
 use crate::error::{Error, chain};
 use crate::host::HostFacts;
 use crate::identity::IdRange;
-use crate::prepare::{self, BuildContext, BuildRunner, BuildSite, Extras, Layers, RunnerError, Tools};
+use crate::prepare::{
+    self, Access, BuildContext, BuildRunner, BuildSite, Extras, Layers, RunnerError, Tools,
+};
+use crate::proxy::Contact;
 use crate::spec::Bundle;
 use crate::spec::portable::{self, Omission, Portable};
 
@@ -106,6 +109,8 @@ fn layers(wish: &Wish, tools: &Tools, unit: &str) -> Result<(Vec<PathBuf>, Extra
         settings: &tools.settings,
         offline: wish.desired.supply.offline,
         strict: wish.desired.supply.locked,
+        hosts: &[],
+        learn: false,
     };
     let layers = prepare::make(&Layers::system(), &plans, context, &NoBuilds, &mut |_, _| {});
     let layers = layers.map_err(|error| {
@@ -122,7 +127,7 @@ fn layers(wish: &Wish, tools: &Tools, unit: &str) -> Result<(Vec<PathBuf>, Extra
 struct NoBuilds;
 
 impl BuildRunner for NoBuilds {
-    fn open(&self, _name: &str, _online: bool) -> Result<BuildSite, RunnerError> {
+    fn open(&self, _name: &str, _access: &Access) -> Result<BuildSite, RunnerError> {
         Err("it has not been installed yet".into())
     }
 
@@ -130,7 +135,9 @@ impl BuildRunner for NoBuilds {
         Err("it has not been installed yet".into())
     }
 
-    fn close(&self, _name: &str) {}
+    fn close(&self, _name: &str) -> Vec<Contact> {
+        Vec::new()
+    }
 }
 
 fn say(context: &Context, directory: &Path, made: &[Made]) -> Result<(), Error> {

@@ -193,6 +193,7 @@ fn service(name: &str, recipe: &Recipe, port: u16, env: IndexMap<String, String>
         mounts: Vec::new(),
         limits: Limits::default(),
         egress: Egress::All,
+        build_hosts: Vec::new(),
         host_access: Vec::new(),
         run_as_root: false,
         toolchains: Vec::new(),

@@ -21,6 +21,8 @@ pub(super) fn run(context: &Context, arguments: &cli::UpArguments) -> Result<(),
     let mut wish = wish::load(context, config.as_deref())?;
     wish::known(&wish, &services)?;
     supply::settle(context, &mut wish.desired, &services, &arguments.supply)?;
+    wish.desired.supply.hermetic = arguments.hermetic;
+    wish.desired = wish.desired.closed();
     if arguments.dry_run {
         return super::dry_run::run(context, &wish, &services);
     }

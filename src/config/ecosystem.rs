@@ -132,6 +132,9 @@ pub struct Service {
     pub limits: Limits,
     /// `egress:`.
     pub egress: Egress,
+    /// `build_hosts:` what its builds may reach besides the package hosts, `name` or `name:port`.
+    #[serde(default)]
+    pub build_hosts: Vec<String>,
     /// `host_access:` ports of the host it may open.
     pub host_access: Vec<u16>,
     /// `user: root` → uid 0 inside, still without capabilities.

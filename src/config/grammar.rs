@@ -181,6 +181,11 @@ pub(crate) const SERVICE: &[Key] = &[
     )
     .or("\"all\""),
     key(
+        "build_hosts",
+        Shape::Texts,
+        "Hosts that its builds may reach besides the package hosts: NAME[:PORT].",
+    ),
+    key(
         "host_access",
         Shape::PortList,
         "Ports of the host it may open at host.pactown.internal.",

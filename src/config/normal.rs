@@ -86,6 +86,7 @@ fn service_form(service: &Service, directory: &Path) -> Value {
         "volumes": service.volumes.iter().map(volume_form).collect::<Vec<_>>(),
         "mounts": service.mounts.iter().map(|mount| mount_form(mount, directory)).collect::<Vec<_>>(),
         "egress": egress_form(&service.egress),
+        "build_hosts": service.build_hosts,
         "host_access": service.host_access,
         "user": if service.run_as_root { "root" } else { "app" },
         "toolchains": service.toolchains.iter().map(path).collect::<Vec<_>>(),

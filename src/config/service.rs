@@ -71,6 +71,7 @@ pub(crate) fn service(key: &Key, node: &Node, around: Surroundings, context: &Co
             .get("egress")
             .map(|value| publish::egress(value, report))
             .unwrap_or_default(),
+        build_hosts: build_hosts(node, report),
         host_access: host_access(node, report),
         run_as_root: run_as_root(node, report),
         toolchains: toolchains(node, context),
@@ -168,6 +169,38 @@ fn stop_signal(node: &Node, report: &Report) -> i32 {
         report.wrong("stop_signal", "a signal", node, help);
         SIGTERM
     })
+}
+
+fn build_hosts(node: &Node, report: &Report) -> Vec<String> {
+    let items = node
+        .get("build_hosts")
+        .map_or(&[][..], |value| report.items("build_hosts", value));
+    let hosts = items.iter().filter_map(|item| {
+        let text = report.text("build_hosts", item)?;
+        if is_host(text) {
+            return Some(text.to_lowercase());
+        }
+        let message = format!("'{text}' in 'build_hosts' is no NAME[:PORT]");
+        report.error(
+            item.mark,
+            message,
+            "write, for example, files.example.org or files.example.org:8443",
+        );
+        None
+    });
+    hosts.collect()
+}
+
+/// `name` or `name:port`.
+fn is_host(text: &str) -> bool {
+    let (name, port) = text
+        .split_once(':')
+        .map_or((text, "1"), |(name, port)| (name, port));
+    let label = |label: &str| {
+        let inside = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        (1..=63).contains(&label.len()) && label.chars().all(inside)
+    };
+    name.len() <= 253 && name.split('.').all(label) && port.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
 fn host_access(node: &Node, report: &Report) -> Vec<u16> {

@@ -1,23 +1,28 @@
 //! Making layers: the store's protocol around one build sandbox each.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 
 use pactown_runtime::protocol::ExitStatus;
 
+use super::hosts::{self, Probe};
 use super::layers::{LayerError, Step};
 use super::resolution::Unresolved;
 use super::{
-    BuildContext, BuildRunner, BuildSite, Content, LayerPlan, Layers, PrepareError, RunnerError, commit,
-    failure, files, node, python, record, setup,
+    Access, BuildContext, BuildRunner, BuildSite, Content, LayerPlan, Layers, PrepareError, RunnerError,
+    commit, failure, files, node, python, record, setup,
 };
 use crate::config::ecosystem::{Exceptions, Limits};
 use crate::lockfile::Resolution;
+use crate::proxy::Contact;
 use crate::spec::{self, SandboxPlan, Writable, ids};
 
 /// PATH of every sandbox behind the toolchains' directories.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Variables that name proxies; the first two are set for builds.
+const PROXIES: [&str; 4] = ["http_proxy", "https_proxy", "all_proxy", "no_proxy"];
 /// The directory of a build that becomes its home.
 const HOME: &str = "home";
 /// Most processes of a build: compilers in parallel.
@@ -39,7 +44,7 @@ pub fn make(
             if context.offline && plan.language().is_some() {
                 return Err(Failed::Install(Box::new(failure::not_cached(plan))));
             }
-            let (content, record) = content(plan, context, lower, making, runner, on_line)?;
+            let (content, record) = content(layers, plan, context, (lower, making), runner, on_line)?;
             if let Some(Ok(record)) = record {
                 layers.note(&plan.key, &record)?;
             }
@@ -76,10 +81,10 @@ type Record = Option<Result<Resolution, Unresolved>>;
 /// Makes what is in the layer of `plan` in the directory `making`: which directory below holds it, and what its
 /// dependencies are.
 pub(super) fn content(
+    layers: &Layers,
     plan: &LayerPlan,
     context: BuildContext<'_>,
-    lower: Vec<PathBuf>,
-    making: &Path,
+    (lower, making): (Vec<PathBuf>, &Path),
     runner: &dyn BuildRunner,
     on_line: &mut dyn FnMut(&LayerPlan, &str),
 ) -> Result<(PathBuf, Record), Failed> {
@@ -87,6 +92,7 @@ pub(super) fn content(
         Content::Files(blocks) => (files::write(making, blocks)?, None),
         _ => {
             let build = Build {
+                layers,
                 plan,
                 context,
                 lower,
@@ -144,6 +150,7 @@ impl Failed {
 
 /// One build sandbox.
 struct Build<'a> {
+    layers: &'a Layers,
     plan: &'a LayerPlan,
     context: BuildContext<'a>,
     lower: Vec<PathBuf>,
@@ -157,7 +164,8 @@ impl Build<'_> {
         runner: &dyn BuildRunner,
         on_line: &mut dyn FnMut(&LayerPlan, &str),
     ) -> Result<PathBuf, Failed> {
-        let writable = self.writable()?;
+        let access = self.access(runner)?;
+        let writable = self.writable(self.making)?;
         let name = self.plan.build_name();
         let mut tail: VecDeque<String> = VecDeque::new();
         let mut hear = |line: &str| {
@@ -167,28 +175,85 @@ impl Build<'_> {
             tail.push_back(line.to_owned());
             on_line(self.plan, line);
         };
-        let ended = runner.open(&name, !self.context.offline).and_then(|site| {
-            let bundle = spec::build(&self.sandbox(&name, &site, &writable));
-            runner.run(&name, &bundle, &mut hear)
-        });
-        runner.close(&name);
+        let errand = (name.as_str(), self.args(), &access);
+        let (ended, contacts) = self.errand(errand, &writable, runner, &mut hear);
+        // Also of a build that failed: what it asked for is why.
+        self.layers.note(&hosts::record(&self.plan.key), &contacts)?;
+        let denied: Vec<&Contact> = contacts.iter().filter(|contact| contact.denied > 0).collect();
+        for contact in &denied {
+            hear(&format!(
+                "pactown: refused {}:{}: no package host",
+                contact.host, contact.port
+            ));
+        }
         match ended.map_err(Failed::Sandbox)? {
             ExitStatus::Code(0) => Ok(writable.upper),
             status => {
                 let readme = self.context.readme.to_owned();
-                Err(Failed::Install(Box::new(failure::install(
-                    self.plan,
-                    readme,
-                    status,
-                    tail.into(),
-                ))))
+                let failed = failure::install(self.plan, readme, status, tail.into(), &denied);
+                Err(Failed::Install(Box::new(failed)))
             }
         }
     }
 
+    /// Runs `args` in the sandbox `name`; how it ended, and what it asked for outside.
+    fn errand(
+        &self,
+        (name, args, access): (&str, Vec<String>, &Access),
+        writable: &Writable,
+        runner: &dyn BuildRunner,
+        on_line: &mut dyn FnMut(&str),
+    ) -> (Result<ExitStatus, RunnerError>, Vec<Contact>) {
+        let ended = runner.open(name, access).and_then(|site| {
+            let plan = SandboxPlan {
+                args,
+                ..self.sandbox(name, &site, writable)
+            };
+            runner.run(name, &spec::build(&plan), on_line)
+        });
+        let contacts = runner.close(name);
+        (ended, contacts)
+    }
+
+    /// What the build may reach: the hosts of its packages, and those that the ecosystem file allows.
+    fn access(&self, runner: &dyn BuildRunner) -> Result<Access, Failed> {
+        if self.context.offline {
+            return Ok(Access::Nothing);
+        }
+        let mut hosts = hosts::configured(self.context.settings);
+        hosts.extend(hosts::allowed(self.context.hosts));
+        let probes = hosts::probes(self.plan, self.context.toolchains, self.context.settings);
+        for probe in probes.into_iter().filter(|_| self.context.learn) {
+            let known: BTreeSet<String> = match self.layers.record(&probe.key) {
+                Some(known) => known,
+                None => self.learn(probe, runner)?,
+            };
+            hosts.extend(known);
+        }
+        Ok(Access::Hosts(hosts))
+    }
+
+    /// Has an installer fetch something small. A whole answer is kept.
+    fn learn(&self, probe: Probe, runner: &dyn BuildRunner) -> Result<BTreeSet<String>, Failed> {
+        let place = self.making.join("probe");
+        std::fs::create_dir(&place).step("create", &place)?;
+        let writable = self.writable(&place)?;
+        let name = format!("probe-{}", &self.plan.key[..8]);
+        let errand = (name.as_str(), probe.args, &Access::Anything);
+        let (ended, contacts) = self.errand(errand, &writable, runner, &mut |_| {});
+        let ended = ended.map_err(Failed::Sandbox)?;
+        std::fs::remove_dir_all(&place).step("remove", &place)?;
+        let learned = hosts::learned(&contacts);
+        // What failed halfway may have more to ask.
+        if ended == ExitStatus::Code(0) && !learned.is_empty() {
+            self.layers.note(&probe.key, &learned)?;
+        }
+        Ok(learned)
+    }
+
     /// The directories that the installer writes: on disk an id of the storage range, until the commit.
-    fn writable(&self) -> Result<Writable, LayerError> {
-        let at = |name: &str| self.making.join(name);
+    fn writable(&self, place: &Path) -> Result<Writable, LayerError> {
+        let at = |name: &str| place.join(name);
         let writable = Writable {
             upper: at("upper"),
             work: at("work"),
@@ -209,8 +274,8 @@ impl Build<'_> {
         visible.extend(context.settings.directories.iter().cloned());
         SandboxPlan {
             name: name.to_owned(),
-            args: self.args(),
-            env: self.env(),
+            args: Vec::new(),
+            env: self.env(site.proxy),
             ids: site.ids,
             as_root: false,
             owner: (0, 0),
@@ -262,7 +327,7 @@ impl Build<'_> {
 
     /// Settings of the host first: nothing of them changes where the build happens. Temporary files go to the disk,
     /// since a memory file system would count as the build's memory.
-    fn env(&self) -> Vec<(String, String)> {
+    fn env(&self, proxy: Option<SocketAddr>) -> Vec<(String, String)> {
         let mut path: Vec<String> = self
             .context
             .toolchains
@@ -291,6 +356,17 @@ impl Build<'_> {
         let mut env = self.context.settings.env.clone();
         if !env.iter().any(|(name, _)| name == "LANG") {
             env.push(("LANG".to_owned(), "C.UTF-8".to_owned()));
+        }
+        // The caller's own proxies are asked by ours.
+        env.retain(|(name, _)| !PROXIES.contains(&name.to_ascii_lowercase().as_str()));
+        if let Some(proxy) = proxy {
+            for name in &PROXIES[..2] {
+                let address = format!("http://{proxy}");
+                env.extend([
+                    (name.to_string(), address.clone()),
+                    (name.to_ascii_uppercase(), address),
+                ]);
+            }
         }
         env.retain(|(name, _)| own.iter().all(|(known, _)| !known.eq_ignore_ascii_case(name)));
         env.extend(own.map(|(name, value)| (name.to_owned(), value)));

@@ -6,6 +6,7 @@ use pactown_runtime::protocol::ExitStatus;
 
 use super::layers::LayerError;
 use super::{Content, LayerPlan, RunnerError, python};
+use crate::proxy::Contact;
 use crate::toolchain::Missing;
 
 /// Lines of an installer that are kept for the message.
@@ -129,6 +130,7 @@ pub(super) fn install(
     readme: PathBuf,
     status: ExitStatus,
     tail: Vec<String>,
+    denied: &[&Contact],
 ) -> PrepareError {
     let wanted = plan.requirements();
     let culprit = culprit(wanted, &tail);
@@ -149,8 +151,26 @@ pub(super) fn install(
         what,
         status,
         tail,
-        hint: hint(plan, status),
+        hint: refused(denied).or_else(|| hint(plan, status)),
     }
+}
+
+/// What to do about hosts that the build wanted and was refused.
+fn refused(denied: &[&Contact]) -> Option<String> {
+    let hosts: Vec<String> = denied
+        .iter()
+        .map(|contact| match contact.port {
+            80 | 443 => contact.host.clone(),
+            port => format!("{}:{port}", contact.host),
+        })
+        .collect();
+    (!hosts.is_empty()).then(|| {
+        format!(
+            "its build asked for {}, where no packages come from; `build_hosts: [{}]` of the service allows it",
+            hosts.join(", "),
+            hosts.join(", ")
+        )
+    })
 }
 
 /// The failure of `plan`, of which nothing is there and nothing may be fetched.

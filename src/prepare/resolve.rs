@@ -4,8 +4,10 @@
 use std::collections::BTreeMap;
 
 use super::build::{self, Failed, Rank};
-use super::{BuildContext, BuildRunner, LayerPlan, Layers, PrepareError};
+use super::layers::LayerError;
+use super::{BuildContext, BuildRunner, LayerPlan, Layers, PrepareError, hosts};
 use crate::lockfile::Resolution;
+use crate::proxy::Contact;
 
 /// What was resolved already for the same lock, by the key of the layer: equal dependencies are resolved once.
 pub type Known = BTreeMap<String, Resolution>;
@@ -87,8 +89,9 @@ impl Resolver<'_> {
         let mut found = None;
         let made = self.layers.renew(&plan.key, |making| {
             let lower = build::stacked(&self.below);
+            let below = (lower, making);
             let (content, record) =
-                build::content(plan, self.context, lower, making, self.runner, self.on_line)?;
+                build::content(self.layers, plan, self.context, below, self.runner, self.on_line)?;
             let resolution = match record {
                 Some(Ok(resolution)) => resolution,
                 Some(Err(unresolved)) => return Err(unlocked(plan, unresolved.0)),
@@ -96,11 +99,21 @@ impl Resolver<'_> {
             };
             let key = (self.locked)(&resolution).unwrap_or_else(|| plan.key.clone());
             self.layers.note(&key, &resolution)?;
+            self.contacts(plan, &key)?;
             found = Some(resolution);
             Ok((content, key))
         });
         made.map_err(|failed: Failed| failed.into_error(plan))?;
         found.ok_or_else(|| unlocked(plan, "its build was not run".to_owned()).into_error(plan))
+    }
+
+    /// What the build asked for is known of both.
+    fn contacts(&self, plan: &LayerPlan, key: &str) -> Result<(), LayerError> {
+        let contacts = self.layers.record::<Vec<Contact>>(&hosts::record(&plan.key));
+        match contacts {
+            Some(contacts) => self.layers.note(&hosts::record(key), &contacts),
+            None => Ok(()),
+        }
     }
 
     /// What is installed already is what the lock will ask for.
@@ -111,6 +124,7 @@ impl Resolver<'_> {
         let noted = self
             .layers
             .note(&key, known)
+            .and_then(|()| self.contacts(plan, &key))
             .and_then(|()| self.layers.alias(&plan.key, &key));
         noted.map_err(|source| PrepareError::Layer {
             kind: plan.kind(),

@@ -119,6 +119,38 @@ pub fn collect(caller: &Caller) -> BuildSettings {
     settings
 }
 
+/// The environment of `caller` with the proxy that an installer's configuration names, where the environment names none.
+pub fn proxies(caller: &Caller) -> IndexMap<String, String> {
+    let mut env = caller.env.clone();
+    if ["https_proxy", "HTTPS_PROXY"]
+        .iter()
+        .any(|name| env.contains_key(*name))
+    {
+        return env;
+    }
+    let texts = FILES
+        .iter()
+        .filter_map(|(_, place, ..)| read(&place_of(place, caller)?));
+    let files = texts.flat_map(|text| values::assignments(&text));
+    let own = caller.env.iter().filter_map(|(name, value)| {
+        let name = name.to_lowercase();
+        let option = name
+            .strip_prefix("pip_")
+            .or_else(|| name.strip_prefix("npm_config_"))?;
+        Some((option.to_owned(), value.clone()))
+    });
+    let is_proxy = |name: &str| ["proxy", "https-proxy", "https_proxy"].contains(&name);
+    let found = own
+        .chain(files)
+        .find(|(name, value)| is_proxy(name) && !value.is_empty());
+    if let Some((_, proxy)) = found {
+        env.entry("http_proxy".to_owned())
+            .or_insert_with(|| proxy.clone());
+        env.insert("https_proxy".to_owned(), proxy);
+    }
+    env
+}
+
 /// `~/…`, `$VARIABLE` or an absolute path.
 fn place_of(place: &str, caller: &Caller) -> Option<PathBuf> {
     if let Some(name) = place.strip_prefix('$') {
@@ -206,8 +238,11 @@ fn visible(settings: &mut BuildSettings, value: &str) {
     }
 }
 
-/// Loopback inside a sandbox is the sandbox's own.
+/// Loopback inside a sandbox is the sandbox's own. A proxy is asked from outside.
 fn notice(settings: &mut BuildSettings, name: &str, value: &str) {
+    if name.to_lowercase().ends_with("proxy") {
+        return;
+    }
     if let Some(address) = values::loopback(value) {
         let notice = format!(
             "`{name}` names {address}, which a build sandbox cannot reach: it has a loopback of its own; \

@@ -120,7 +120,7 @@ struct Pretend {
 }
 
 impl BuildRunner for Pretend {
-    fn open(&self, name: &str, _: bool) -> Result<BuildSite, RunnerError> {
+    fn open(&self, name: &str, _: &Access) -> Result<BuildSite, RunnerError> {
         let bundle = std::env::temp_dir().join(name);
         Ok(BuildSite {
             ids: IdRange { base: 2_000_065_536 },
@@ -128,6 +128,7 @@ impl BuildRunner for Pretend {
             bundle,
             cgroup: format!("pactown/test/{name}"),
             nameservers: vec![],
+            proxy: None,
         })
     }
 
@@ -158,7 +159,9 @@ impl BuildRunner for Pretend {
         Ok(self.status)
     }
 
-    fn close(&self, _: &str) {}
+    fn close(&self, _: &str) -> Vec<Contact> {
+        Vec::new()
+    }
 }
 
 struct Store(PathBuf, Layers);
@@ -186,6 +189,8 @@ impl Store {
             settings: &settings,
             offline: false,
             strict: false,
+            hosts: &[],
+            learn: false,
         };
         make(&self.1, &plans, context, runner, &mut |_, _| {})
     }
@@ -195,7 +200,9 @@ impl Store {
         let names = fs::read_dir(&self.0)
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        names.filter(|name| name != ".locks").collect()
+        names
+            .filter(|name| name != ".locks" && name != ".records")
+            .collect()
     }
 }
 

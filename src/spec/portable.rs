@@ -225,6 +225,8 @@ impl<'a> Layout<'a> {
         let kind = mount.typ().as_deref().unwrap_or("bind");
         match kind {
             "tmpfs" if target == Path::new("/") => return None,
+            // What lies in it is the keeper's to give, and for no bundle.
+            "ramfs" => return None,
             "symlink" => self.add(target, Content::Symlink(source)),
             "file" => {
                 let content = self.content(&source);
@@ -326,6 +328,15 @@ mod tests {
             .iter()
             .find(|entry| entry.path == Path::new(path));
         found.unwrap_or_else(|| panic!("{path} is not in the bundle"))
+    }
+
+    #[test]
+    fn secrets_are_not_in_a_bundle() {
+        let mut plan = plan();
+        plan.secrets = true;
+        let portable = portable(&plan);
+        let mut mounts = portable.spec.mounts().iter().flatten();
+        assert!(mounts.all(|mount| !mount.destination().starts_with(super::super::SECRETS)));
     }
 
     #[test]

@@ -21,7 +21,8 @@ use super::{tell, traits, wish};
 use crate::config::ecosystem::UnitName;
 use crate::events::Kind;
 use crate::host::HostFacts;
-use crate::prepare::Tools;
+use crate::prepare::{Tools, settings};
+use crate::proxy::Parents;
 use crate::roster::Roster;
 use crate::state::{self, InstanceRecord, NetworkRecord, ProcessRecord, ServiceRecord};
 
@@ -114,7 +115,11 @@ impl Engine {
             roster: Roster::of(&desired.ecosystem, &record.scale)?,
             prints: IndexMap::new(),
             addresses: network.addresses.clone(),
-            builder: Builder::new(self.instance.clone(), wires.clone(), nameservers.clone()),
+            builder: Builder::new(
+                self.instance.clone(),
+                wires.clone(),
+                Parents::of(&settings::proxies(&desired.caller)),
+            ),
             nameservers,
             root,
             wires: wires.clone(),

@@ -1,8 +1,10 @@
-//! Build sandboxes: made by the keeper like any other, with the network open, alone in the instance's network.
+//! Build sandboxes: made by the keeper like any other, alone in the instance's network, with a proxy as their only way
+//! out. The proxy is an unprivileged process of its own for each build, a child of the keeper too.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,9 +16,12 @@ use crate::identity::Ledger;
 use crate::instance::Instance;
 use crate::logs::{Follower, Stream};
 use crate::network;
-use crate::prepare::{BuildRunner, BuildSite, RunnerError};
+use crate::prepare::{Access, BuildRunner, BuildSite, RunnerError};
+use crate::proxy::{self, Contact, Parents, Rules};
 use crate::spec::Bundle;
 
+/// Ids that own nothing.
+const NOBODY: u32 = 65_534;
 /// Size of a build's log, in bytes.
 const LOG_BYTES: u64 = 64 << 20;
 
@@ -25,30 +30,73 @@ const LOG_BYTES: u64 = 64 << 20;
 pub(super) struct Builder {
     instance: Instance,
     wires: Wires,
-    nameservers: Vec<IpAddr>,
+    parents: Parents,
     addresses: Arc<Mutex<BTreeMap<Ipv4Addr, String>>>,
     socket: PathBuf,
 }
 
 impl Builder {
-    /// For this instance.
-    pub(super) fn new(instance: Instance, wires: Wires, nameservers: Vec<IpAddr>) -> Self {
+    /// For this instance; `parents` are the proxies that the host itself must ask.
+    pub(super) fn new(instance: Instance, wires: Wires, parents: Parents) -> Self {
         Self {
             socket: instance.keeper_socket(),
             instance,
             wires,
-            nameservers,
+            parents,
             addresses: Arc::default(),
         }
     }
 
-    fn take_address(&self, name: &str) -> Option<Ipv4Addr> {
+    /// A free address, and its proxy's port.
+    fn take_address(&self, name: &str) -> Option<(Ipv4Addr, u16)> {
         let mut taken = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
-        let free = network::build_addresses(self.wires.spec().subnet)
+        let free = network::build_proxies(self.wires.spec().subnet)
             .into_iter()
-            .find(|address| !taken.contains_key(address))?;
-        taken.insert(free, name.to_owned());
+            .find(|(address, _)| !taken.contains_key(address))?;
+        taken.insert(free.0, name.to_owned());
         Some(free)
+    }
+
+    /// Starts the proxy of a build, in the host's network, with a socket at the router.
+    fn start_proxy(
+        &self,
+        name: &str,
+        port: u16,
+        allowed: Option<BTreeSet<String>>,
+    ) -> Result<(), RunnerError> {
+        let socket = self.wires.proxy_socket(port)?;
+        let rules = Rules {
+            allowed,
+            parents: self.parents.clone(),
+        };
+        let talk = proxy::open(&self.talk(name), &rules)?;
+        let call = Call::Helper {
+            id: proxy_id(name),
+            argv: vec!["__proxy".to_owned()],
+            uid: NOBODY,
+            gid: NOBODY,
+        };
+        Client::connect(&self.socket)?.call(call, &[socket.as_fd(), talk.as_fd()])?;
+        Ok(())
+    }
+
+    /// Ends the proxy of a build, if it has one, and waits for that: its port is the next one's, and it has told all.
+    fn stop_proxy(&self, name: &str) -> Result<(), RunnerError> {
+        let client = Client::connect(&self.socket)?;
+        client.call(Call::Subscribe, &[])?;
+        let id = proxy_id(name);
+        client.call(Call::Kill { id: id.clone() }, &[])?;
+        wait(&client, &id)?;
+        client.close();
+        Ok(())
+    }
+
+    /// The file through which a proxy is told its rules, and tells what was asked.
+    fn talk(&self, name: &str) -> PathBuf {
+        self.instance
+            .run_dir()
+            .join("builds")
+            .join(format!("{name}.proxy"))
     }
 
     fn key(&self, name: &str) -> String {
@@ -66,20 +114,30 @@ impl Builder {
 }
 
 impl BuildRunner for Builder {
-    fn open(&self, name: &str, online: bool) -> Result<BuildSite, RunnerError> {
-        let address = self
+    fn open(&self, name: &str, access: &Access) -> Result<BuildSite, RunnerError> {
+        let (address, port) = self
             .take_address(name)
             .ok_or_else(|| io::Error::other("too many builds at the same time"))?;
         let ids = Ledger::system().allocate(&self.key(name))?;
-        let node = online.then(|| network::build_node(name, address, ids));
-        let netns = node.map(|node| self.wires.attach(node)).transpose()?;
-        Ok(BuildSite {
+        let rules = match access {
+            Access::Nothing => None,
+            Access::Hosts(hosts) => Some(Some(hosts.clone())),
+            Access::Anything => Some(None),
+        };
+        let mut site = BuildSite {
             ids,
-            netns,
+            netns: None,
             bundle: self.instance.bundle(name),
             cgroup: self.instance.cgroup(name),
-            nameservers: self.nameservers.clone(),
-        })
+            nameservers: Vec::new(),
+            proxy: None,
+        };
+        if let Some(allowed) = rules {
+            site.netns = Some(self.wires.attach(network::build_node(name, address, ids))?);
+            self.start_proxy(name, port, allowed)?;
+            site.proxy = Some((self.wires.router(), port).into());
+        }
+        Ok(site)
     }
 
     fn run(
@@ -119,7 +177,7 @@ impl BuildRunner for Builder {
         outcome?
     }
 
-    fn close(&self, name: &str) {
+    fn close(&self, name: &str) -> Vec<Contact> {
         let forget = Client::connect(&self.socket).map(|client| {
             let id = || name.to_owned();
             let _ = client.call(Call::Kill { id: id() }, &[]);
@@ -130,9 +188,18 @@ impl BuildRunner for Builder {
         let _ = std::fs::remove_dir_all(self.instance.bundle(name));
         let _ = std::fs::remove_file(self.log(name).path);
         let _ = Ledger::system().release(&self.key(name));
+        let _ = self.stop_proxy(name);
+        let contacts = proxy::contacts(&self.talk(name));
+        let _ = std::fs::remove_file(self.talk(name));
         let mut taken = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
         taken.retain(|_, holder| holder != name);
+        contacts
     }
+}
+
+/// The keeper's name for the proxy of a build; no sandbox can have it.
+fn proxy_id(name: &str) -> String {
+    format!(".proxy-{name}")
 }
 
 /// Waits until the sandbox has ended, or could not be made.

@@ -136,7 +136,7 @@ impl Site {
         let layers = prepare::make(
             &Layers::system(),
             &plans,
-            self.build_context(recipe),
+            self.build_context(&service.name, recipe),
             &self.builder,
             &mut |_, line| {
                 on_line(line);
@@ -184,8 +184,10 @@ impl Site {
         Ok(notices)
     }
 
-    /// With what the layers of `recipe` are built.
-    pub(super) fn build_context<'a>(&'a self, recipe: &'a Recipe) -> BuildContext<'a> {
+    /// With what the layers of `recipe` are built for `service`.
+    pub(super) fn build_context<'a>(&'a self, service: &'a str, recipe: &'a Recipe) -> BuildContext<'a> {
+        let service = self.desired.ecosystem.services.get(service);
+        let hosts = service.map_or(&[][..], |service| &service.build_hosts);
         BuildContext {
             readme: &recipe.readme,
             host: &self.host,
@@ -193,6 +195,8 @@ impl Site {
             settings: &self.tools.settings,
             offline: self.desired.supply.offline,
             strict: self.desired.supply.locked,
+            hosts,
+            learn: true,
         }
     }
 

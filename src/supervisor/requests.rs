@@ -127,7 +127,10 @@ impl Engine {
 
     async fn on_service(&mut self, name: ServiceName, verb: Verb, request: ServiceRequest, answer: Answer) {
         let desired = match request.desired {
-            Some(desired) => Some(*desired),
+            Some(desired) => Some(match &self.site {
+                Some(site) => desired.supplied_as(&site.desired.supply),
+                None => *desired,
+            }),
             None => self.site.as_ref().map(|site| site.desired.clone()),
         };
         let Some(desired) = desired else {

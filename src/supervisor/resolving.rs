@@ -96,7 +96,7 @@ impl Site {
             &plans,
             how,
             &|resolution| self.tools.locked_key(recipe, resolution),
-            self.build_context(recipe),
+            self.build_context(service, recipe),
             &self.builder,
             &mut |_, line| on_line(line),
         );

@@ -23,7 +23,8 @@ use crate::desired::Desired;
 use crate::error::chain;
 use crate::host::HostFacts;
 use crate::network;
-use crate::prepare::Tools;
+use crate::prepare::{Tools, settings};
+use crate::proxy::Parents;
 use crate::roster::Roster;
 use crate::state::{self, NetworkRecord};
 
@@ -48,7 +49,11 @@ impl Engine {
             .map_err(|lack| refusal(&lack, 3))?;
         network.addresses = addresses.clone();
         let nameservers = self.nameservers(&wires).await?;
-        let builder = Builder::new(self.instance.clone(), wires.clone(), nameservers.clone());
+        let builder = Builder::new(
+            self.instance.clone(),
+            wires.clone(),
+            Parents::of(&settings::proxies(&desired.caller)),
+        );
         let keeper = self.keeper.clone();
         let read = move || {
             let site = Site {

@@ -119,6 +119,11 @@ impl Wires {
         self.with(|network| network.forwarder_sockets())
     }
 
+    /// A listening socket for a build's proxy, at the router.
+    pub(super) fn proxy_socket(&self, port: u16) -> Result<TcpListener> {
+        self.with(move |network| network.proxy_socket(port))
+    }
+
     /// Removes everything; `anchors` are for a network that is not at hand.
     pub(super) fn delete(&self, anchors: Option<Anchors>) -> Result<()> {
         let spec = self.spec.clone();

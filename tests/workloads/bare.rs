@@ -24,10 +24,11 @@ mount -t overlay overlay -o "lowerdir=/,upperdir=$bare/up,workdir=$bare/work" "$
 for place in sys dev; do mount --rbind "/$place" "$bare/root/$place"; done
 mount -t proc proc "$bare/root/proc"
 mkdir -p "$bare/root/app" "$bare/root/home/app"
-mount -t overlay overlay -o "lowerdir=$layers,upperdir=$bare/app,workdir=$bare/app-work" "$bare/root/app"
+mount -t overlay overlay -o "metacopy=on,lowerdir=$layers,upperdir=$bare/app,workdir=$bare/app-work" "$bare/root/app"
 for place in tmp run var/tmp; do mount -t tmpfs tmpfs "$bare/root/$place"; done
 chmod 1777 "$bare"/root/tmp "$bare"/root/var/tmp
-chown 1000:1000 "$bare"/root/run "$bare"/root/app "$bare"/root/home/app
+chown 1000:1000 "$bare"/root/run "$bare"/root/home/app
+chown -R 1000:1000 "$bare"/root/app
 chmod 755 "$bare"/root/root
 printf '127.0.0.1 localhost app peer\n' > "$bare/root/etc/hosts"
 printf 'app:x:1000:1000:app:/home/app:/bin/sh\n' >> "$bare/root/etc/passwd"
@@ -105,11 +106,15 @@ impl Bare {
         });
     }
 
-    /// Until it has ended by itself, with 0.
+    /// Whether it has not ended.
+    pub(super) fn lives(&self) -> bool {
+        self.init().is_some_and(|init| !children(init).is_empty())
+    }
+
+    /// Until it has ended by itself.
     pub(super) fn wait(&self) {
-        let init = self.init();
-        eventually("the bare program ends", Duration::from_secs(120), || {
-            init.is_none_or(|init| children(init).is_empty())
+        eventually("the bare program ends", Duration::from_secs(600), || {
+            !self.lives()
         });
     }
 

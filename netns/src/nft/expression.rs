@@ -7,7 +7,7 @@ use crate::request::{Subnet, Transport};
 use crate::ruleset::{Action, Match};
 
 /// Registers of the virtual machine.
-const REG_1: u32 = 1;
+pub(super) const REG_1: u32 = 1;
 const REG_2: u32 = 2;
 const REG_VERDICT: u32 = 0;
 
@@ -94,7 +94,7 @@ fn bits(key: u32, set: u32) -> Vec<DefaultNla> {
     vec![load, masked(&set.to_ne_bytes()), compare(false, &[0; 4])]
 }
 
-fn meta(key: u32) -> DefaultNla {
+pub(super) fn meta(key: u32) -> DefaultNla {
     expression("meta", &[number(1, REG_1), number(2, key)])
 }
 
@@ -124,18 +124,18 @@ fn masked(mask: &[u8; 4]) -> DefaultNla {
     )
 }
 
-fn compare(equal: bool, bytes: &[u8]) -> DefaultNla {
+pub(super) fn compare(equal: bool, bytes: &[u8]) -> DefaultNla {
     expression(
         "cmp",
         &[number(1, REG_1), number(2, u32::from(!equal)), data(3, bytes)],
     )
 }
 
-fn immediate(register: u32, bytes: &[u8]) -> DefaultNla {
+pub(super) fn immediate(register: u32, bytes: &[u8]) -> DefaultNla {
     expression("immediate", &[number(1, register), data(2, bytes)])
 }
 
-fn immediate_verdict(code: u32) -> DefaultNla {
+pub(super) fn immediate_verdict(code: u32) -> DefaultNla {
     let verdict = nested(2, &[number(1, code)]);
     expression("immediate", &[number(1, REG_VERDICT), nested(2, &[verdict])])
 }

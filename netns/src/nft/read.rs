@@ -45,6 +45,8 @@ struct Reader {
     mask: Option<u32>,
     /// A protocol that may belong to the port that follows.
     protocol: Option<Transport>,
+    /// ICMP was asked for, and not yet which message of it.
+    icmp: bool,
     /// The registers that a translation takes its address and port from.
     registers: [Vec<u8>; 2],
 }
@@ -81,6 +83,7 @@ fn rule(row: &[DefaultNla]) -> Option<Found> {
         loaded: Loaded::Nothing,
         mask: None,
         protocol: None,
+        icmp: false,
         registers: Default::default(),
     };
     for element in attributes_of(&value(row, 4).unwrap_or_default()) {
@@ -135,7 +138,7 @@ impl Reader {
 
     /// What a comparison of what is loaded means; nothing yet of a protocol.
     fn compared(&mut self, equal: bool, bytes: &[u8]) -> Option<Option<Match>> {
-        if self.loaded != Loaded::Payload(2, 2, 2) {
+        if !matches!(self.loaded, Loaded::Payload(2, ..)) {
             self.settle_protocol();
         }
         let name = || {
@@ -153,6 +156,16 @@ impl Reader {
             (Loaded::Meta(6), false) => Match::NotFrom(name()),
             (Loaded::Meta(7), true) => Match::Towards(name()),
             (Loaded::Meta(7), false) => Match::NotTowards(name()),
+            // IPPROTO_ICMP
+            (Loaded::Meta(16), true) if bytes.first() == Some(&1) => {
+                self.icmp = true;
+                return Some(None);
+            }
+            // ICMP_ECHO
+            (Loaded::Payload(2, 0, 1), true) if bytes.first() == Some(&8) && self.icmp => {
+                self.icmp = false;
+                Match::Ping
+            }
             (Loaded::Meta(16), true) => {
                 self.protocol = Some(transport(*bytes.first()?)?);
                 return Some(None);
@@ -171,8 +184,11 @@ impl Reader {
         }))
     }
 
-    /// A protocol without a port stands for itself.
+    /// A protocol without a port stands for itself; nobody here asks for all of ICMP.
     fn settle_protocol(&mut self) {
+        if std::mem::take(&mut self.icmp) {
+            self.found.strange.push("icmp".to_owned());
+        }
         self.found
             .matches
             .extend(self.protocol.take().map(Match::Protocol));
@@ -257,6 +273,7 @@ mod tests {
             Match::Destination(net("169.254.0.0", 16)),
             Match::Port(port(Transport::Tcp)),
             Match::Protocol(Transport::Udp),
+            Match::Ping,
             Match::Established,
             Match::Port(port(Transport::Udp)),
             Match::Translated,

@@ -3,7 +3,8 @@
 use std::net::Ipv4Addr;
 
 use super::{
-    Action, Hook, LINK_LOCAL, Match, OWN, Rule, Table, UPLINK_INSIDE, chain, one, refuse, rule, spread,
+    Action, Hook, LINK_LOCAL, Match, OWN, PASSAGE, Rule, Table, UPLINK_INSIDE, chain, one, refuse, rule,
+    spread,
 };
 use crate::request::{Edge, Egress, HostPort, NetworkSpec, Policy, Subnet, Transport};
 
@@ -57,7 +58,7 @@ pub fn router(spec: &NetworkSpec, policy: &Policy) -> Table {
                 -100,
                 spread::rules(&policy.spreads),
             ),
-            chain("forward", "filter", Hook::Forward, 0, forward),
+            chain(PASSAGE, "filter", Hook::Forward, 0, forward),
             chain("input", "filter", Hook::Input, 0, to_itself(spec, policy)),
         ],
     }
@@ -75,9 +76,19 @@ fn pings(edges: &[Edge]) -> Vec<Rule> {
     pairs.into_iter().map(pass).collect()
 }
 
-/// What may come to the router itself: questions for the name forwarder.
+/// What may come to the router itself: what a sandbox asks of its proxy; questions for the name forwarder, but of those
+/// that have a proxy, which would carry out by names what the proxy refuses.
 fn to_itself(spec: &NetworkSpec, policy: &Policy) -> Vec<Rule> {
     let mut input = vec![rule([Match::Established], Action::Accept)];
+    for (source, port) in &policy.proxies {
+        let source = || Match::Source(one(*source));
+        let port = Match::Port(HostPort {
+            port: *port,
+            transport: Transport::Tcp,
+        });
+        input.push(rule([source(), port], Action::Accept));
+        input.extend(refuse(&[source()]));
+    }
     if policy.forwarder {
         for transport in [Transport::Udp, Transport::Tcp] {
             input.push(rule(

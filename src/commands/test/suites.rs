@@ -44,6 +44,8 @@ pub(super) fn load(context: &Context, arguments: &TestArguments) -> Result<Plan,
     if !is_alone && !arguments.coverage {
         supply::settle(context, &mut desired, &named, &arguments.supply)?;
     }
+    desired.supply.hermetic = arguments.hermetic;
+    let desired = desired.closed();
     let mut suites = suites(&desired);
     check(&desired, &suites)?;
     suites.retain(|suite| named.is_empty() || named.contains(&suite.service));

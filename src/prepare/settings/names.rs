@@ -18,21 +18,25 @@ const GENERAL: [&str; 12] = [
     "TZ",
 ];
 
-/// Options that say where an installer puts things: the build has its own places.
-const LOCATIONS: [&str; 24] = [
+/// Options that say where an installer puts things, and what proxy it asks: the build has its own.
+const LOCATIONS: [&str; 28] = [
     "cache",
     "cache_dir",
     "config_file",
     "globalconfig",
     "global_style",
     "home",
+    "http_proxy",
+    "https_proxy",
     "init_module",
     "install_dir",
     "log",
     "log_file",
     "logs_dir",
+    "noproxy",
     "prefix",
     "project_environment",
+    "proxy",
     "python",
     "python_install_dir",
     "require_virtualenv",

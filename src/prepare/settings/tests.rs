@@ -40,6 +40,7 @@ fn the_users_files_and_variables_reach_the_build_without_places_and_secrets() {
     let env = [
         ("NPM_TOKEN", "t0ken"),
         ("https_proxy", "http://127.0.0.1:3128"),
+        ("PIP_INDEX_URL", "http://127.0.0.1:3141/root"),
         ("PIP_TARGET", "/y"),
         ("PACTOWN_PIP_EXTRA_INDEX_URL", "https://two.example/simple"),
         ("AWS_SECRET_ACCESS_KEY", "no"),
@@ -73,7 +74,7 @@ fn the_users_files_and_variables_reach_the_build_without_places_and_secrets() {
     let conf = &settings.files[Path::new("/etc/build/pip.conf")];
     assert!(conf.contains("secret@") && !conf.contains("cache-dir"));
     assert!(
-        settings.notices[0].contains("`https_proxy` names 127.0.0.1:3128"),
+        settings.notices[0].contains("`PIP_INDEX_URL` names 127.0.0.1:3141"),
         "{:?}",
         settings.notices
     );
@@ -96,4 +97,23 @@ fn certificates_are_copied_and_system_paths_left_alone() {
     assert_eq!(settings.files[&cert], "CERT");
     assert!(settings.directories.is_empty());
     fs::remove_dir_all(home).unwrap();
+}
+
+#[test]
+fn a_proxy_of_the_configuration_is_asked_by_ours_and_not_by_the_build() {
+    let home = std::env::temp_dir().join(format!("pactown-proxied-{}", std::process::id()));
+    fs::create_dir_all(&home).unwrap();
+    fs::write(home.join(".npmrc"), "https-proxy=http://corp.example:3128\n").unwrap();
+    let ann = caller(&home, &[("NPM_CONFIG_NOPROXY", "x.example")]);
+    let settings = collect(&ann);
+    assert_eq!(settings.files[Path::new("/etc/build/npmrc")], "");
+    assert!(settings.env.iter().all(|(name, _)| name != "NPM_CONFIG_NOPROXY"));
+    assert_eq!(proxies(&ann)["https_proxy"], "http://corp.example:3128");
+    let own = caller(&home, &[("HTTPS_PROXY", "http://other.example")]);
+    assert_eq!(
+        proxies(&own).get("https_proxy"),
+        None,
+        "the environment's own stays"
+    );
+    fs::remove_dir_all(&home).unwrap();
 }

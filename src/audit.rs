@@ -1,0 +1,174 @@
+//! What each phase of a service reaches outside: what its builds have asked for, and what its sandboxes are connected to.
+//! Reads the store of layers and `/proc`.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use serde::Serialize;
+
+use crate::config::ecosystem::{Egress, ServiceName, UnitName};
+use crate::desired::Desired;
+use crate::prepare::{self, Layers, Tools};
+use crate::proxy::Contact;
+use crate::state;
+
+/// One service.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Audit {
+    /// Its name.
+    pub service: ServiceName,
+    /// What the builds of its layers asked for, whenever they were made.
+    pub build: Vec<Built>,
+    /// What its sandboxes may and do reach.
+    pub run: Run,
+}
+
+/// The build of one layer.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Built {
+    /// `python`, `node`, `setup`.
+    pub layer: &'static str,
+    /// What it asked for; `None`: it was not built yet, or by a version that did not record it.
+    pub contacts: Option<Vec<Contact>>,
+}
+
+/// The run phase.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Run {
+    /// As the file says, or `--hermetic`.
+    pub egress: Egress,
+    /// Connections to the outside that are open now.
+    pub open: Vec<Connection>,
+}
+
+/// Connections of one sandbox to one address and port.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Connection {
+    /// The sandbox.
+    pub unit: UnitName,
+    /// The other end.
+    pub address: IpAddr,
+    /// Its port.
+    pub port: u16,
+    /// How many there are.
+    pub count: usize,
+}
+
+/// Every service of a wish.
+pub fn of(desired: &Desired) -> Vec<Audit> {
+    let (tools, layers) = (Tools::find(desired), Layers::system());
+    let present = state::read::<state::InstanceRecord>(&desired.instance.record())
+        .ok()
+        .flatten();
+    let network = state::read::<state::NetworkRecord>(&desired.instance.network_record())
+        .ok()
+        .flatten();
+    let records = state::services(&desired.instance);
+    let services = desired.ecosystem.services.values();
+    let one = |service: &crate::config::ecosystem::Service| {
+        let recipe = desired.recipes.get(&service.name);
+        let plans = recipe.and_then(|recipe| tools.layers(&service.name, recipe).ok());
+        let built = plans
+            .unwrap_or_default()
+            .into_iter()
+            .filter(|plan| plan.kind() != "files");
+        // What runs was made from an earlier wish.
+        let running = present
+            .as_ref()
+            .and_then(|record| record.desired.ecosystem.services.get(&service.name));
+        let inside = |address: &IpAddr| match (address, &network) {
+            (IpAddr::V4(address), Some(network)) => network.spec.subnet.contains(*address),
+            _ => false,
+        };
+        let mut open = Vec::new();
+        let units = records.iter().filter(|record| is_of(&record.name, &service.name));
+        for (unit, process) in units.filter_map(|record| Some((&record.name, record.process?))) {
+            open.extend(connections(unit, process.pid, &inside));
+        }
+        Audit {
+            service: service.name.clone(),
+            build: built
+                .map(|plan| Built {
+                    layer: plan.kind(),
+                    contacts: layers.record(&prepare::hosts::record(&plan.key)),
+                })
+                .collect(),
+            run: Run {
+                egress: running.unwrap_or(service).egress.clone(),
+                open,
+            },
+        }
+    };
+    services.map(one).collect()
+}
+
+/// Whether a sandbox is the service's own or one of its replicas.
+fn is_of(unit: &str, service: &str) -> bool {
+    let rest = unit.strip_prefix(service);
+    rest.is_some_and(|rest| {
+        rest.is_empty()
+            || rest
+                .strip_prefix('-')
+                .is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+    })
+}
+
+/// What the sandbox of process `pid` is connected to outside.
+fn connections(unit: &UnitName, pid: i32, inside: &dyn Fn(&IpAddr) -> bool) -> Vec<Connection> {
+    let mut found: BTreeMap<(IpAddr, u16), usize> = BTreeMap::new();
+    for table in ["tcp", "tcp6", "udp", "udp6"] {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/net/{table}")).unwrap_or_default();
+        for (address, port) in text.lines().skip(1).filter_map(remote) {
+            if !(address.is_unspecified() || address.is_loopback() || inside(&address)) {
+                *found.entry((address, port)).or_default() += 1;
+            }
+        }
+    }
+    let connection = |((address, port), count)| Connection {
+        unit: unit.clone(),
+        address,
+        port,
+        count,
+    };
+    found.into_iter().map(connection).collect()
+}
+
+/// The other end in a row of `/proc/<pid>/net/tcp`: third column, in the byte order of this machine (proc_pid_net(5)).
+fn remote(row: &str) -> Option<(IpAddr, u16)> {
+    let (address, port) = row.split_whitespace().nth(2)?.split_once(':')?;
+    let words: Vec<u32> = address
+        .as_bytes()
+        .chunks(8)
+        .map(|digits| u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok())
+        .collect::<Option<_>>()?;
+    let bytes: Vec<u8> = words.into_iter().flat_map(u32::to_ne_bytes).collect();
+    let address = match <[u8; 4]>::try_from(bytes.as_slice()) {
+        Ok(bytes) => IpAddr::V4(Ipv4Addr::from(bytes)),
+        Err(_) => IpAddr::V6(Ipv6Addr::from(<[u8; 16]>::try_from(bytes.as_slice()).ok()?)).to_canonical(),
+    };
+    Some((address, u16::from_str_radix(port, 16).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_other_end_of_a_connection_is_read_from_its_row() {
+        let row = "   1: 0100007F:0CEA 08080808:01BB 01 00000000:00000000 00:00000000 00000000  1000 0 1";
+        assert_eq!(remote(row), Some(("8.8.8.8".parse().unwrap(), 443)));
+        let mapped = "1: 0 0000000000000000FFFF000008080808:0050 01";
+        assert_eq!(remote(mapped), Some(("8.8.8.8".parse().unwrap(), 80)));
+        assert_eq!(remote("nothing"), None);
+    }
+
+    #[test]
+    fn replicas_belong_to_their_service() {
+        for unit in ["api", "api-1", "api-12"] {
+            assert!(is_of(unit, "api"), "{unit}");
+        }
+        for unit in ["apis", "api-x", "api-", "web"] {
+            assert!(!is_of(unit, "api"), "{unit}");
+        }
+    }
+}
