@@ -188,9 +188,9 @@ fn remove(directory: &Path) -> io::Result<()> {
     loop {
         match fs::remove_dir(directory) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) if error.raw_os_error() == Some(libc::EBUSY) && tries < 50 => {
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) && tries < 200 => {
                 tries += 1;
-                std::thread::sleep(std::time::Duration::from_millis(1));
+                std::thread::sleep(std::time::Duration::from_millis(5));
             }
             other => return other,
         }
