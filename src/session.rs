@@ -238,12 +238,18 @@ fn is_ending(instance: &Instance) -> bool {
 /// The keeper's process; `None` when it has just ended.
 fn process(keeper: &Keeper) -> io::Result<Option<OwnedFd>> {
     let pid = rustix::process::Pid::from_raw(keeper.keeper_pid()?).ok_or(io::ErrorKind::NotFound)?;
-    match rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) {
-        // Its number may have gone to another process before the descriptor was made: not if it lives still.
-        Ok(process) => Ok((!keeper.is_gone()?).then_some(process)),
-        Err(rustix::io::Errno::SRCH) => Ok(None),
-        Err(error) => Err(error.into()),
+    let process = match rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) {
+        Ok(process) => process,
+        Err(rustix::io::Errno::SRCH) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    // Its number may have gone to another process before the descriptor was made: not if it lives still.
+    if !keeper.is_gone()? {
+        return Ok(Some(process));
     }
+    // Its socket may be closed before its lock: whoever looks next must not take it for one that lives.
+    wait_for(&process, PATIENCE)?;
+    Ok(None)
 }
 
 /// Whether the process ended within `patience`.

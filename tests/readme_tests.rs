@@ -306,6 +306,18 @@ fn a_neighbour_asks_under_the_rules_of_the_network() {
 }
 
 #[test]
+fn of_a_service_with_replicas_the_first_is_asked() {
+    let machine = Machine::take();
+    let (town, _) = town(
+        "```http markpact:test\nPOST /items BODY {} EXPECT 201\nCAPTURE id = $.id\nGET /items/${id} EXPECT 200\n```\n\n```http markpact:test as=web\nGET /items/0 EXPECT 200\n```\n\n```sh markpact:test\ntest \"$(hostname)\" = api-1\n```\n",
+    );
+    town.edit("saas.pactown.yaml", "  api:\n", "  api:\n    replicas: 2\n");
+    let tests = results(&town, 0, &[]);
+    assert_eq!(tests.len(), 4, "{:?}", brief(&tests));
+    machine.assert_clean();
+}
+
+#[test]
 fn what_runs_is_asked_as_it_is_and_goes_on() {
     let machine = Machine::take();
     let (town, _) = town("```http markpact:test\nPOST /items BODY {} EXPECT 201\nCAPTURE id = $.id\n```\n");

@@ -24,7 +24,7 @@ pub(super) fn mounts(plan: &SandboxPlan, files: &BTreeMap<PathBuf, String>) -> V
         .filter(|entry| !files.contains_key(&entry.path));
     mounts.extend(system.map(host_entry));
     mounts.extend(kernel(plan));
-    mounts.extend(plan.host.topology.iter().map(|path| read_only_bind(path, path)));
+    mounts.extend(plan.host.topology.iter().map(|path| topology(path)));
     mounts.extend(temporary(plan));
     mounts.extend(secrets(plan));
     // Read-only: the socket can be written to, and not be replaced by another.
@@ -85,6 +85,13 @@ fn host_entry(entry: &Entry) -> Mount {
 
 fn read_only_bind(source: &Path, destination: &Path) -> Mount {
     built(mount("bind", source, destination, &["rbind", "ro", "nosuid", "nodev"]).build())
+}
+
+/// Part of the host's sysfs. Hosts mount that `noexec`, which a user namespace may not take back (mount_namespaces(7)):
+/// runtimes that set the options as they stand here would be refused without it.
+fn topology(path: &Path) -> Mount {
+    let options = ["rbind", "ro", "nosuid", "nodev", "noexec"];
+    built(mount("bind", path, path, &options).build())
 }
 
 /// `/proc`, `/dev` and the cgroup. Options that name ids take ids of the host. `/sys` itself is a directory of the

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::http::{self, Answer, Lost, Question, Way};
 use super::judge::{self, Values};
 use super::{Failure, Miss, Outcome, Suite, Verdict, shell};
-use crate::config::ecosystem::ServiceName;
+use crate::config::ecosystem::{ServiceName, UnitName};
 use crate::instance::Instance;
 use crate::logs;
 use crate::markpact::template;
@@ -33,8 +33,14 @@ const CONNECTING: Duration = Duration::from_secs(10);
 pub(crate) struct Site {
     /// The instance.
     pub(crate) instance: Instance,
-    /// Where each service is.
-    pub(crate) addresses: BTreeMap<ServiceName, IpAddr>,
+    /// The sandbox of each service that is asked, the first of its replicas, and where that is.
+    pub(crate) units: BTreeMap<ServiceName, (UnitName, IpAddr)>,
+}
+
+impl Site {
+    fn unit<'a>(&'a self, service: &'a ServiceName) -> &'a UnitName {
+        self.units.get(service).map_or(service, |(unit, _)| unit)
+    }
 }
 
 /// Runs all of them, `jobs` READMEs at the same time; each outcome is told as it comes. Dropped, it ends what it
@@ -86,7 +92,9 @@ impl Asker<'_> {
     }
 
     async fn command(&self, test: &ShellTest, values: &Values) -> Verdict {
-        let sandbox = self.case.from.as_ref().unwrap_or(&self.suite.service);
+        let sandbox = self
+            .site
+            .unit(self.case.from.as_ref().unwrap_or(&self.suite.service));
         let socket = self.site.instance.keeper_socket();
         let ended = shell::run(&socket, sandbox, test, values, self.case.limit).await;
         let (got, output) = match ended {
@@ -112,7 +120,7 @@ impl Asker<'_> {
         let port = test.port.unwrap_or(self.suite.port);
         let asked = Filled::of(test, values);
         let request = self.described(&asked, port, test);
-        let Some(address) = self.site.addresses.get(&self.suite.service) else {
+        let Some((_, address)) = self.site.units.get(&self.suite.service) else {
             let got = format!("{} does not run", self.suite.service);
             return self.failed(request, vec![self.miss(&wanted(test), got)], Vec::new());
         };
@@ -172,8 +180,8 @@ impl Asker<'_> {
         *from == self.suite.service || self.suite.dependents.contains(from)
     }
 
-    fn namespace(&self, service: &str) -> PathBuf {
-        self.site.instance.netns_dir().join(service)
+    fn namespace(&self, service: &ServiceName) -> PathBuf {
+        self.site.instance.netns_dir().join(self.site.unit(service))
     }
 
     fn described(&self, asked: &Filled, port: u16, test: &HttpTest) -> String {
@@ -201,7 +209,7 @@ impl Asker<'_> {
     }
 
     fn failed(&self, request: String, misses: Vec<Miss>, answer: Vec<String>) -> Verdict {
-        let log = self.site.instance.log_file(&self.suite.service);
+        let log = self.site.instance.log_file(self.site.unit(&self.suite.service));
         Verdict::Failed(Failure {
             request,
             misses,

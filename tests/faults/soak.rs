@@ -25,6 +25,10 @@ fn town() -> Town {
     Town::new("soak", YAML, &[("s.md", super::SERVER)])
 }
 
+fn restart(town: &Town) {
+    town.ok(&["restart", "one", "two", "three", "four", "five"]);
+}
+
 #[test]
 fn up_and_down_again_and_again_leave_nothing() {
     let machine = Machine::take();
@@ -44,7 +48,7 @@ fn restarts_again_and_again_cost_the_keeper_and_the_supervisor_nothing() {
     let town = town();
     town.ok(&["up", "-d"]);
     // What is made once, such as the threads' stacks, is there after the first ones.
-    (0..3).for_each(|_| drop(town.ok(&["restart"])));
+    (0..3).for_each(|_| restart(&town));
     let processes = ["pactown:keeper", "pactown:super", "pactown:logs"].map(|comm| the(comm, "soak-"));
     let look = |pid: i32| {
         let resident = status_field(pid, "VmRSS");
@@ -52,7 +56,7 @@ fn restarts_again_and_again_cost_the_keeper_and_the_supervisor_nothing() {
         (kilobytes, descriptors(pid))
     };
     let before = processes.map(look);
-    (0..cycles()).for_each(|_| drop(town.ok(&["restart"])));
+    (0..cycles()).for_each(|_| restart(&town));
     for (pid, before) in processes.iter().zip(before) {
         let (name, after) = (status_field(*pid, "Name"), look(*pid));
         println!("{name}: {before:?} before, {after:?} after {} cycles", cycles());

@@ -199,10 +199,15 @@ impl<'a> Town<'a> {
     /// Where everything is.
     pub(super) async fn site(&self) -> Result<Site, Error> {
         let rows: Vec<ServiceStatus> = self.session.client.get_json("/v1/services").await?;
-        let addresses = rows.into_iter().filter_map(|row| Some((row.name, row.address?)));
+        let mut units = BTreeMap::new();
+        for row in rows {
+            if let Some(address) = row.address {
+                units.entry(row.service).or_insert((row.name, address));
+            }
+        }
         Ok(Site {
             instance: self.desired.instance.clone(),
-            addresses: addresses.collect::<BTreeMap<_, _>>(),
+            units,
         })
     }
 
