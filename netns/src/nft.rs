@@ -202,7 +202,8 @@ impl Drop for Session {
     /// more. Nobody else has to.
     fn drop(&mut self) {
         let socket = self.socket.take();
-        std::thread::spawn(move || drop(socket));
+        // Without a thread it is closed here.
+        let _ = std::thread::Builder::new().spawn(move || drop(socket));
     }
 }
 

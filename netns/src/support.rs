@@ -4,8 +4,9 @@ use std::fs;
 
 use nix::sched::{CloneFlags, unshare};
 
-use crate::error::{During, Error, Result};
+use crate::error::{During, Result};
 use crate::link::Links;
+use crate::namespace;
 use crate::nft;
 use crate::request::{HostPort, Subnet, Transport};
 use crate::ruleset::{Action, Chain, Hook, Match, Rule, Table};
@@ -56,14 +57,9 @@ fn feature(name: &'static str, remedy: &'static str, result: Result<()>) -> Feat
 
 /// Runs in a new namespace that ends with its thread.
 fn inside(work: impl FnOnce() -> Result<()> + Send) -> Result<()> {
-    std::thread::scope(|scope| {
-        let thread = scope.spawn(|| {
-            unshare(CloneFlags::CLONE_NEWNET).during(|| "create a network namespace".to_owned())?;
-            work()
-        });
-        thread
-            .join()
-            .unwrap_or_else(|_| Err(Error::Addresses("the probe panicked".to_owned())))
+    namespace::on_a_thread(|| {
+        unshare(CloneFlags::CLONE_NEWNET).during(|| "create a network namespace".to_owned())?;
+        work()
     })
 }
 
