@@ -47,6 +47,7 @@ impl Session {
     pub fn ensure(desired: &Desired) -> Result<Self, Error> {
         let instance = &desired.instance;
         let directory = instance.run_dir();
+        let end = Instant::now() + PATIENCE;
         loop {
             let is_new = start_unless_alive(desired)?;
             match Self::connect(instance, is_new)? {
@@ -54,6 +55,8 @@ impl Session {
                 Some(session) => return Ok(session),
                 // It ended between the two looks.
                 None if !remains::is_alive(&directory) => {}
+                // And another command has begun the next one, which does not listen yet. Nobody tells when it does.
+                None if Instant::now() < end => std::thread::sleep(Duration::from_millis(10)),
                 None => return Err(silent(instance)),
             }
         }

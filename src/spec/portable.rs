@@ -276,7 +276,11 @@ impl<'a> Layout<'a> {
             return mount.clone();
         }
         // Each flag for the whole tree: `ro` alone would only hold for its top.
-        let options = ["rbind", "ro", "nosuid", "nodev", "rro", "rnosuid", "rnodev"];
+        let mut options = vec!["rbind", "ro", "nosuid", "nodev", "rro", "rnosuid", "rnodev"];
+        let given = mount.options().as_deref().unwrap_or_default();
+        if given.iter().any(|option| option == "noexec") {
+            options.extend(["noexec", "rnoexec"]);
+        }
         bind(&source, target, &options)
     }
 
