@@ -1,9 +1,17 @@
 //! Limits: OCI `resources` → the controllers' files, each read back. A value of -1 lifts a limit, as in OCI.
+//!
+//! Memory, CPU time and processes go through the setters of cgroups-rs, which know both layouts; its builder is not used,
+//! because it drops errors of the memory controller. The rest it has no words for.
 
+use std::error::Error;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use cgroups_rs::fs::MaxValue;
+use cgroups_rs::fs::cpu::CpuController;
+use cgroups_rs::fs::memory::MemController;
+use cgroups_rs::fs::pid::PidController;
 use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxResources, LinuxThrottleDevice};
 
 use super::Cgroup;
@@ -63,7 +71,7 @@ fn apply_memory(cgroup: &Cgroup, memory: &LinuxMemory) -> Result<()> {
         if cgroup.holds_groups() {
             refuse_less_than_is_used(&directory, limit)?;
         }
-        write(&directory.join("memory.max"), limit)?;
+        set_memory(&directory, v2, limit)?;
         // A service that has lost one of its processes is no service: all of it ends, and is started anew. Of a group
         // of groups, whose processes are others' business, nothing ends together.
         let whole = i64::from(limit != NONE && !cgroup.holds_groups());
@@ -71,19 +79,37 @@ fn apply_memory(cgroup: &Cgroup, memory: &LinuxMemory) -> Result<()> {
     }
     // Swap would let the limit be exceeded silently. OCI counts memory + swap, as v1 does; v2 counts swap alone.
     // Kernels without swap accounting lack the file: then there is nothing to close.
-    let name = if v2 {
+    let total = memory.swap().filter(|_| swap_file(&directory, v2).exists());
+    match (v2, total) {
+        (true, Some(NONE)) => set_swap(&directory, v2, NONE),
+        (true, Some(total)) => set_swap(&directory, v2, total - limit),
+        (true, None) => Ok(()),
+        (false, None) => set_memory(&directory, v2, limit),
+        (false, Some(total)) => set_v1_memory(&directory, limit, total),
+    }
+}
+
+fn swap_file(directory: &Path, v2: bool) -> PathBuf {
+    directory.join(if v2 {
         "memory.swap.max"
     } else {
         "memory.memsw.limit_in_bytes"
-    };
-    let file = directory.join(name);
-    let total = memory.swap().filter(|_| file.exists());
-    match (v2, total) {
-        (true, Some(NONE)) => write(&file, NONE),
-        (true, Some(total)) => write(&file, total - limit),
-        (true, None) => Ok(()),
-        (false, total) => write_v1_memory(&directory.join("memory.limit_in_bytes"), limit, &file, total),
-    }
+    })
+}
+
+fn set_memory(directory: &Path, v2: bool, limit: i64) -> Result<()> {
+    let file = directory.join(if v2 { "memory.max" } else { "memory.limit_in_bytes" });
+    let controller = MemController::new(directory.to_owned(), directory.to_owned(), v2);
+    taken(&file, limit, controller.set_limit(limit))
+}
+
+fn set_swap(directory: &Path, v2: bool, limit: i64) -> Result<()> {
+    let controller = MemController::new(directory.to_owned(), directory.to_owned(), v2);
+    taken(
+        &swap_file(directory, v2),
+        limit,
+        controller.set_memswap_limit(limit),
+    )
 }
 
 /// v1 refuses a limit below what is in use; v2 would kill until it holds, which nobody asked for.
@@ -103,15 +129,17 @@ fn refuse_less_than_is_used(directory: &Path, limit: i64) -> Result<()> {
 
 /// On v1 memory alone may never be allowed more than memory and swap, at no moment: which of the two comes first depends
 /// on whether they rise or fall.
-fn write_v1_memory(file: &Path, limit: i64, with_swap: &Path, total: Option<i64>) -> Result<()> {
-    let Some(total) = total else {
-        return write(file, limit);
-    };
-    let text = fs::read_to_string(with_swap).during(|| format!("read `{}`", with_swap.display()))?;
+fn set_v1_memory(directory: &Path, limit: i64, total: i64) -> Result<()> {
+    let with_swap = swap_file(directory, false);
+    let text = fs::read_to_string(&with_swap).during(|| format!("read `{}`", with_swap.display()))?;
     let allowed: i64 = text.trim().parse().unwrap_or(i64::MAX);
+    let (memory, swap) = (
+        || set_memory(directory, false, limit),
+        || set_swap(directory, false, total),
+    );
     match limit == NONE || limit > allowed {
-        true => write(with_swap, total).and_then(|()| write(file, limit)),
-        false => write(file, limit).and_then(|()| write(with_swap, total)),
+        true => swap().and_then(|()| memory()),
+        false => memory().and_then(|()| swap()),
     }
 }
 
@@ -128,20 +156,35 @@ fn apply_cpu(cgroup: &Cgroup, cpu: &LinuxCpu) -> Result<()> {
         return Ok(());
     };
     let period = cpu.period().unwrap_or(PERIOD);
+    let controller = CpuController::new(directory.clone(), directory.clone(), v2);
     if v2 {
-        let file = directory.join("cpu.max");
-        let words = format!("{} {period}", word(&file, quota));
-        put(&file, &words)?;
-        return read_back(&file, quota);
+        let set = controller.set_cfs_quota_and_period(Some(quota), Some(period));
+        return taken(&directory.join("cpu.max"), quota, set);
     }
+    // The period first: a quota is refused that is more, in the period that is in force, than the group above has.
     let length = i64::try_from(period).unwrap_or(i64::MAX);
-    write(&directory.join("cpu.cfs_period_us"), length)?;
-    write(&directory.join("cpu.cfs_quota_us"), quota)
+    taken(
+        &directory.join("cpu.cfs_period_us"),
+        length,
+        controller.set_cfs_period(period),
+    )?;
+    taken(
+        &directory.join("cpu.cfs_quota_us"),
+        quota,
+        controller.set_cfs_quota(quota),
+    )
 }
 
 fn apply_pids(cgroup: &Cgroup, limit: i64) -> Result<()> {
     match directory(cgroup, "pids", "the pids limit", limit)? {
-        Some((directory, _)) => write(&directory.join("pids.max"), limit),
+        Some((directory, v2)) => {
+            let controller = PidController::new(directory.clone(), directory.clone(), v2);
+            let value = match limit {
+                NONE => MaxValue::Max,
+                limit => MaxValue::Value(limit),
+            };
+            taken(&directory.join("pids.max"), limit, controller.set_pid_max(value))
+        }
         None => Ok(()),
     }
 }
@@ -234,6 +277,21 @@ fn only(file: &str, version: &str) -> Failure {
     )
 }
 
+/// What became of a number that cgroups-rs wrote: an error in our words, or what reads back.
+fn taken(file: &Path, value: i64, set: cgroups_rs::fs::error::Result<()>) -> Result<()> {
+    let Err(error) = set else {
+        return read_back(file, value);
+    };
+    let cause = error
+        .source()
+        .and_then(|source| source.downcast_ref::<io::Error>());
+    let Some(cause) = cause else {
+        let step = format!("write {} to `{}`", word(file, value), file.display());
+        return Err(Failure::new(FailureKind::Environment, step, &error));
+    };
+    Err(refused(file, &word(file, value), cause))
+}
+
 /// Writes one number, and reads it back.
 fn write(file: &Path, value: i64) -> Result<()> {
     put(file, &word(file, value))?;
@@ -251,12 +309,14 @@ fn word(file: &Path, value: i64) -> String {
 }
 
 fn put(file: &Path, text: &str) -> Result<()> {
-    fs::write(file, text).map_err(|error| {
-        let step = format!("write {text} to `{}`", file.display());
-        let mut failure = Failure::new(FailureKind::Environment, step, &error);
-        failure.causes.extend(explanation(file, &error));
-        failure
-    })
+    fs::write(file, text).map_err(|error| refused(file, text, &error))
+}
+
+fn refused(file: &Path, text: &str, error: &io::Error) -> Failure {
+    let step = format!("write {text} to `{}`", file.display());
+    let mut failure = Failure::new(FailureKind::Environment, step, error);
+    failure.causes.extend(explanation(file, error));
+    failure
 }
 
 /// What the kernel means by it, where its word alone would puzzle.
