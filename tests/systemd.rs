@@ -178,9 +178,12 @@ fn an_instance_is_a_delegated_scope_that_outlives_the_session() {
                 .ends_with(&format!("/pactown.slice/{unit}/_services/{name}")),
             "{group}"
         );
-        assert_eq!(read(directory.join(name).join("memory.oom.group")).trim(), "1");
+        assert_eq!(
+            read(directory.join("_services").join(name).join("memory.oom.group")).trim(),
+            "1"
+        );
         assert!(
-            read(directory.join(name).join("memory.peak"))
+            read(directory.join("_services").join(name).join("memory.peak"))
                 .trim()
                 .parse::<u64>()
                 .expect("peak")
@@ -193,7 +196,7 @@ fn an_instance_is_a_delegated_scope_that_outlives_the_session() {
         );
         assert_eq!(
             town.inside(name, "cat /sys/fs/cgroup/pids.max"),
-            read(directory.join(name).join("pids.max")).trim()
+            read(directory.join("_services").join(name).join("pids.max")).trim()
         );
         let refused = town.inside(name, "(echo 1 > /sys/fs/cgroup/cgroup.freeze) 2>&1; true");
         assert!(refused.contains("Read-only"), "{refused}");
@@ -229,7 +232,7 @@ fn when_the_keeper_is_killed_its_scope_goes_and_the_name_is_free() {
     let keeper = processes("pactown:keeper", "scoped")[0];
     kill(Pid::from_raw(keeper), Signal::SIGKILL).expect("kill");
     town.ok(&["up", "-d"]);
-    assert!(directory.join("web").exists() && processes("pactown:keeper", "scoped") != [keeper]);
+    assert!(directory.join("_services/web").exists() && processes("pactown:keeper", "scoped") != [keeper]);
     let keeper = processes("pactown:keeper", "scoped")[0];
     kill(Pid::from_raw(keeper), Signal::SIGKILL).expect("kill");
     eventually("systemd removes the scope", Duration::from_secs(5), || {
