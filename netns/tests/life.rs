@@ -42,6 +42,14 @@ fn after_delete_the_host_is_as_before_even_twice() {
                 "ip link add wan0 type veth peer name wan1 && ip link set wan0 addrgenmode none && ip link set wan1 addrgenmode none && ip addr add 192.0.2.1/24 dev wan0 && ip link set wan0 up && ip link set wan1 up && ip route add default via 192.0.2.254",
             ],
         );
+        // The kernel notices the carrier a moment later, and that is among the facts.
+        run(
+            "sh",
+            &[
+                "-c",
+                "for link in wan0 wan1; do for try in $(seq 500); do ip -o link show $link | grep -q 'state UP' && break; sleep 0.01; done; done",
+            ],
+        );
         let before = facts();
         let spec = spec(directory, "0a0b0c0d");
         let mut network = Network::create(&spec).expect("create");
