@@ -54,16 +54,39 @@ pub fn last_run_has(path: &Path, mut is_wanted: impl FnMut(&Line) -> bool) -> io
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::ops::Deref;
     use std::path::PathBuf;
 
     use super::*;
 
-    /// The path of a log in a directory of its own.
-    pub(super) fn place(name: &str) -> PathBuf {
+    /// The path of a log in a directory of its own, which goes with it.
+    pub(super) struct Place(PathBuf);
+
+    pub(super) fn place(name: &str) -> Place {
         let directory = std::env::temp_dir().join(format!("pactown-logs-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&directory);
         fs::create_dir_all(&directory).unwrap();
-        directory.join("current.log")
+        Place(directory.join("current.log"))
+    }
+
+    impl Deref for Place {
+        type Target = PathBuf;
+
+        fn deref(&self) -> &PathBuf {
+            &self.0
+        }
+    }
+
+    impl AsRef<Path> for Place {
+        fn as_ref(&self) -> &Path {
+            &self.0
+        }
+    }
+
+    impl Drop for Place {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(self.0.parent().unwrap());
+        }
     }
 
     #[test]
@@ -77,6 +100,5 @@ mod tests {
         assert_eq!(last_run(&path, 10), ["two", "three"]);
         assert_eq!(last_run(&path, 1), ["three"]);
         assert!(last_run(Path::new("/nonexistent/log"), 1).is_empty());
-        fs::remove_dir_all(path.parent().unwrap()).unwrap();
     }
 }

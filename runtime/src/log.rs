@@ -266,7 +266,7 @@ fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use nix::mount::{MsFlags, mount};
+    use nix::mount::{MsFlags, mount, umount};
     use nix::sched::{CloneFlags, unshare};
 
     use super::*;
@@ -425,6 +425,9 @@ mod tests {
                 "stdout F after"
             ]
         );
+        drop(log);
+        umount(&directory).unwrap();
+        fs::remove_dir(directory).unwrap();
     }
 
     #[test]

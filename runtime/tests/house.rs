@@ -57,21 +57,19 @@ impl House {
         IDS + self.number * 65_536
     }
 
+    /// Path of the cgroup of all sandboxes, relative to a hierarchy's root.
+    fn group(&self) -> String {
+        format!("pactown-runtime-test-{}-{}", std::process::id(), self.number)
+    }
+
     /// Path of the cgroup of a sandbox, relative to a hierarchy's root.
     pub(crate) fn cgroup(&self, id: &str) -> String {
-        format!("pactown-runtime-test-{}-{}/{id}", std::process::id(), self.number)
+        format!("{}/{id}", self.group())
     }
 
     /// The directories of that cgroup that exist: in the one hierarchy of v2, or in those of v1.
     pub(crate) fn groups(&self, id: &str) -> Vec<PathBuf> {
-        let mounts = fs::read_dir("/sys/fs/cgroup").expect("cgroup").flatten();
-        let roots = mounts
-            .map(|entry| entry.path())
-            .chain([PathBuf::from("/sys/fs/cgroup")]);
-        roots
-            .map(|root| root.join(self.cgroup(id)))
-            .filter(|group| group.exists())
-            .collect()
+        existing(&self.cgroup(id))
     }
 
     /// A spec that runs a shell script as uid 1000, with everything that the product asks for.
@@ -253,7 +251,26 @@ impl Drop for House {
             std::thread::sleep(Duration::from_millis(5));
         }
         let _ = fs::remove_dir_all(&self.directory);
+        // Who makes the groups of sandboxes removes the one above them; the keeper has removed theirs.
+        for group in existing(&self.group()) {
+            let removed = fs::remove_dir(&group);
+            assert!(
+                removed.is_ok() || std::thread::panicking(),
+                "{}: {removed:?}",
+                group.display()
+            );
+        }
     }
+}
+
+/// The directories of a cgroup that exist: in the one hierarchy of v2, or in those of v1.
+fn existing(group: &str) -> Vec<PathBuf> {
+    let mounts = fs::read_dir("/sys/fs/cgroup").expect("cgroup").flatten();
+    let roots = mounts
+        .map(|entry| entry.path())
+        .chain([PathBuf::from("/sys/fs/cgroup")]);
+    let groups = roots.map(|root| root.join(group));
+    groups.filter(|group| group.is_dir()).collect()
 }
 
 /// The `keeper` example, built beside this test.

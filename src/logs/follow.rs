@@ -193,7 +193,7 @@ mod tests {
     fn a_follower_sees_each_line_once_across_rotation() {
         let path = place("follow");
         fs::write(&path, "T stdout F before\n").unwrap();
-        let mut follower = Follower::new(std::slice::from_ref(&path)).unwrap();
+        let mut follower = Follower::new(std::slice::from_ref(&*path)).unwrap();
         let stop = follower.stopper();
         let writer = {
             let path = path.clone();
@@ -216,14 +216,15 @@ mod tests {
         writer.join().unwrap();
         let expected: Vec<String> = (0..200).map(|number| number.to_string()).collect();
         assert_eq!(seen, expected);
-        fs::remove_dir_all(path.parent().unwrap()).unwrap();
     }
 
     #[test]
     fn it_ends_when_nobody_reads_any_more() {
         let path = place("closed");
         let (reader, writer) = io::pipe().unwrap();
-        let mut follower = Follower::new(&[path]).unwrap().until_closed(writer.into());
+        let mut follower = Follower::new(&[path.clone()])
+            .unwrap()
+            .until_closed(writer.into());
         assert!(matches!(follower.next_event().unwrap(), Event::Idle));
         drop(reader);
         assert!(matches!(follower.next_event().unwrap(), Event::End));
