@@ -1,6 +1,9 @@
 //! `pactown spec --bundle`: what other runtimes make of a service. The schema is the OCI's own, as Debian ships it; the
 //! runtimes are runc, and crun where the host has nothing but cgroup v2.
 
+mod bundles;
+mod net;
+
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -9,9 +12,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::netns::Netns;
 use crate::support::observe::{eventually, http_get};
 use crate::support::town::{Machine, Town};
+
+use net::Net;
 
 const SCHEMA: &str = "/usr/share/gocode/src/github.com/opencontainers/runtime-spec/schema/config-schema.json";
 
@@ -114,55 +118,6 @@ fn under_pactown(town: &Town, guests: &[Guest]) -> Vec<Outcome> {
     }
     outcomes.reverse();
     outcomes
-}
-
-/// A network for other runtimes: a namespace per service with the address that the bundles know it by, and a bridge.
-struct Net {
-    hub: Netns,
-    members: Vec<Netns>,
-}
-
-impl Net {
-    fn new(directory: &Path, guests: &[Guest]) -> Self {
-        let hub = Netns::new("oci");
-        hub.ip("link add hub0 type bridge");
-        hub.ip("link set hub0 up");
-        let mut net = Self {
-            hub,
-            members: Vec::new(),
-        };
-        for (number, guest) in guests.iter().enumerate() {
-            net.join(number, &address(&directory.join(guest.name), guest.name));
-        }
-        net
-    }
-
-    fn join(&mut self, number: usize, address: &str) {
-        let member = Netns::new(&format!("oci{number}"));
-        let name = member.name();
-        self.hub.ip(&format!(
-            "link add v{number} type veth peer name eth0 netns {name}"
-        ));
-        self.hub.ip(&format!("link set v{number} master hub0 up"));
-        member.ip(&format!("addr add {address}/22 dev eth0"));
-        member.ip("link set eth0 up");
-        self.members.push(member);
-    }
-
-    /// Asks a service from its own namespace.
-    fn ask(&self, number: usize, port: u16, path: &str) -> Result<String, String> {
-        self.members[number].within(|| http_get(("127.0.0.1", port), path))
-    }
-}
-
-/// The address that the bundle's own `/etc/hosts` has for `name`.
-fn address(bundle: &Path, name: &str) -> String {
-    let hosts = fs::read_to_string(bundle.join("rootfs/etc/hosts")).expect("hosts");
-    let line = hosts
-        .lines()
-        .find(|line| line.split(' ').any(|word| word == name) && !line.starts_with("127."));
-    let line = line.unwrap_or_else(|| panic!("{name} in {hosts}"));
-    line.split(' ').next().expect("an address").to_owned()
 }
 
 /// A container of another runtime, removed on drop.
@@ -397,142 +352,4 @@ fn hello_runs_the_same_under_other_runtimes() {
 #[test]
 fn the_shop_runs_the_same_under_other_runtimes() {
     assert_the_same("examples/shop", SHOP);
-}
-
-const KEEPER: &str = "# Keeper
-
-```sh markpact:file path=seed.txt
-sown
-```
-
-```sh markpact:run
-cat seed.txt kept.txt note.txt data/volume.txt 2>&1
-ls -ln kept.txt seed.txt link | awk '{print $1, $3, $4, $NF}'
-(echo x > /etc/x) 2>&1 | grep -o 'Read-only.*'
-(echo x > /usr/x) 2>&1 | grep -o 'Read-only.*'
-echo again >> kept.txt && id -u && hostname && cat /proc/self/uid_map | tr -s ' '
-grep -E '^(NoNewPrivs|Seccomp|CapEff|CapBnd)' /proc/self/status
-ulimit -c; ulimit -n; cat limit 2>/dev/null
-exit 7
-```
-";
-
-/// What a service wrote before, deleted and linked is in its copy; what OCI cannot say is told, by name.
-#[test]
-fn a_bundle_holds_what_the_service_wrote_and_says_what_it_lacks() {
-    let machine = Machine::take();
-    let yaml = "name: keep\nservices:\n  k: {readme: k.md, health_check: none, restart: \"no\", volumes: [\"v:/app/data\"], \
-                mounts: [\"./note.txt:/app/note.txt\"], egress: none, limits: {memory: 64M, pids: 50}}\n";
-    let town = Town::new("keep", yaml, &[("k.md", KEEPER), ("note.txt", "noted\n")]);
-    let scratch = Scratch::new("keep");
-    // A first run of another command leaves something behind.
-    town.edit("k.md", "exit 7", "exit 0");
-    let first = "# Keeper\n\n```sh markpact:file path=seed.txt\nsown\n```\n\n```sh markpact:file path=gone.txt\nx\n```\n\n```sh markpact:run\n\
-                 echo kept > kept.txt; chmod 640 kept.txt; ln -s /etc/shadow link; echo deep > data/volume.txt; rm gone.txt\n```\n";
-    let last = fs::read_to_string(town.path().join("k.md"))
-        .expect("readme")
-        .replace("exit 0", "exit 7");
-    town.write("k.md", first);
-    town.run(&["up", "-d"]);
-    town.run(&["down"]);
-    let with_gone = last.replace(
-        "```sh markpact:run",
-        "```sh markpact:file path=gone.txt\nx\n```\n\n```sh markpact:run",
-    );
-    town.write("k.md", &with_gone);
-    town.run(&["up", "-d"]);
-    eventually("it ends", Duration::from_secs(5), || {
-        town.service("k")["exit_code"] == 7
-    });
-    let text = lines(&logged(&town, "k"));
-    town.ok(&["down"]);
-    // `again` is in it now, once.
-    fs::write(town.path().join(".pactown-sandboxes/k/kept.txt"), "kept\n").expect("file");
-    let bundle = scratch.0.join("k");
-    let made = town.ok(&["spec", "k", "--bundle", bundle.to_str().expect("text"), "--json"]);
-    let made: Value = serde_json::from_str(&made).expect("json");
-    assert_eq!(made[0]["bundle"], bundle.to_str().expect("text"));
-    let keys: Vec<&str> = made[0]["omitted"]
-        .as_array()
-        .expect("list")
-        .iter()
-        .filter_map(|one| one["key"].as_str())
-        .collect();
-    for key in ["network", "egress", "init", "restart", "landlock", "app"] {
-        assert!(keys.contains(&key), "{key}: {keys:?}");
-    }
-    assert!(
-        !keys.contains(&"depends_on") && !keys.contains(&"schedule"),
-        "{keys:?}"
-    );
-    assert_valid(&bundle);
-    assert!(
-        !bundle.join("rootfs/app/gone.txt").exists(),
-        "what it removed is not in the copy"
-    );
-    assert_eq!(
-        fs::read_link(bundle.join("rootfs/app/link")).expect("link"),
-        Path::new("/etc/shadow")
-    );
-    let config = fs::metadata(bundle.join("config.json")).expect("config");
-    assert_eq!(
-        config.mode() & 0o777,
-        0o600,
-        "its environment is nobody else's to read"
-    );
-    for runtime in runtimes() {
-        let name = format!("pactown-oci-{}-keep", std::process::id());
-        let mut container = Container::run(runtime, &bundle, &name, &scratch.0);
-        assert_eq!(container.end(), 7, "{}", container.output());
-        let shifted = |lines: &[String]| -> Vec<String> {
-            lines
-                .iter()
-                .filter(|line| !line.starts_with(" 0 2"))
-                .cloned()
-                .collect()
-        };
-        assert_eq!(shifted(&lines(&container.output())), shifted(&text), "{runtime}");
-        let app = bundle.join("rootfs/app/kept.txt");
-        assert_eq!(fs::read_to_string(&app).expect("kept"), "kept\nagain\n");
-        fs::write(&app, "kept\n").expect("file");
-    }
-    machine.assert_clean();
-}
-
-#[test]
-fn a_bundle_goes_into_a_new_or_empty_folder_or_nowhere() {
-    let machine = Machine::take();
-    let yaml = "name: where\nservices:\n  k: {readme: k.md, health_check: none}\n";
-    let town = Town::new(
-        "where",
-        yaml,
-        &[("k.md", "# K\n\n```sh markpact:run\ntrue\n```\n")],
-    );
-    town.write("full/mine.txt", "mine");
-    let (_, errors) = town.expect(2, &["spec", "k", "--bundle", "full"]);
-    assert!(
-        errors.contains("is not empty") && errors.contains("new or empty"),
-        "{errors}"
-    );
-    let names: Vec<_> = fs::read_dir(town.path().join("full"))
-        .expect("folder")
-        .flatten()
-        .map(|one| one.file_name())
-        .collect();
-    assert_eq!(names, ["mine.txt"]);
-    let (_, errors) = town.expect(2, &["spec", "nobody", "--bundle", "new"]);
-    assert!(errors.contains("nobody"), "{errors}");
-    town.expect(2, &["spec"]);
-    // What cannot be finished is not begun.
-    town.write(
-        "k.md",
-        "# K\n\n```python markpact:deps\nnot-installed-here==9.9.9\n```\n\n```sh markpact:run\ntrue\n```\n",
-    );
-    let (_, errors) = town.expect(3, &["spec", "--bundle", "new"]);
-    assert!(
-        errors.contains("has not been installed yet") && errors.contains("pactown up"),
-        "{errors}"
-    );
-    assert!(!town.path().join("new").exists());
-    machine.assert_clean();
 }

@@ -7,6 +7,10 @@
 //! so that every packet takes the same way. Load comes from wrk, redis-benchmark and iperf3; what is not installed is
 //! said and left out.
 
+mod bulk;
+mod rate;
+mod start;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -15,6 +19,10 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use bulk::bulk;
+use rate::{rate, redis_gets, requests, work};
+use start::start_up;
 
 /// Inside: published, and asked by pactown itself.
 const PORT: u16 = 20_200;
@@ -278,60 +286,6 @@ impl Drop for Bare {
     }
 }
 
-/// Milliseconds from the command to the first answer: a plain process, and `pactown start` in an ecosystem that is up.
-fn start_up(site: &Site, server: &Server) {
-    site.write(server.command);
-    site.run(&["up", "-d"]);
-    let (mut bare, mut inside, mut more) = (vec![], vec![], vec![]);
-    for _ in 0..START_ROUNDS {
-        site.run(&["stop", "app"]);
-        let plainly = || Started::Bare(site.bare(&[], server.command, FREE_PORT));
-        let start = || Started::Command(site.command(&["start", "app"]).spawn().expect("start"));
-        let (plain, ours) = (first_answer(plainly, FREE_PORT), first_answer(start, PORT));
-        bare.push(plain);
-        inside.push(ours);
-        more.push(ours - plain);
-    }
-    site.run(&["down"]);
-    println!(
-        "  {:<16} bare {:.1} ms, sandbox {:.1} ms, {:+.1} ms ({:+.1} ms between the fastest tenths)",
-        server.name,
-        quantile(&bare, 0.5),
-        quantile(&inside, 0.5),
-        quantile(&more, 0.5),
-        quantile(&inside, 0.1) - quantile(&bare, 0.1)
-    );
-}
-
-/// What `first_answer` began: ended or waited for after the answer.
-enum Started {
-    Bare(Bare),
-    Command(Child),
-}
-
-fn first_answer(start: impl FnOnce() -> Started, port: u16) -> f64 {
-    let began = Instant::now();
-    let started = start();
-    let answered = answers(port);
-    let took = began.elapsed().as_secs_f64() * 1000.0;
-    let told = match started {
-        Started::Bare(bare) => {
-            drop(bare);
-            String::new()
-        }
-        Started::Command(child) => {
-            let output = child.wait_with_output().expect("start");
-            format!(
-                "{}{}",
-                String::from_utf8_lossy(&output.stdout),
-                String::from_utf8_lossy(&output.stderr)
-            )
-        }
-    };
-    assert!(answered, "nothing answered on port {port}: {told}");
-    took
-}
-
 fn wait_for(port: u16) {
     assert!(answers(port), "nothing answered on port {port}");
 }
@@ -356,69 +310,6 @@ fn answers(port: u16) -> bool {
         std::thread::sleep(Duration::from_millis(1));
     }
     false
-}
-
-/// The load on the sandbox and on the bare program in the same network namespace, in turns.
-fn rate(site: &Site, server: &Server) {
-    let Some((tool, load)) = server.load.filter(|(tool, _)| is_there(tool)) else {
-        return;
-    };
-    site.write(server.command);
-    site.run(&["up", "-d"]);
-    let init = site.row()["pid"].to_string();
-    let enter = ["nsenter", "--target", &init, "--net"];
-    let bare = site.bare(&enter, server.command, BARE_PORT);
-    let roots = [bare.0.id().to_string(), init];
-    for port in [PORT, BARE_PORT] {
-        wait_for(port);
-        load(port);
-    }
-    let mut rates = Pairs::default();
-    let mut economies = Pairs::default();
-    for round in 0..RATE_ROUNDS {
-        let slice = |port: u16, root: &str| {
-            let before = cpu_seconds(root);
-            let done = load(port);
-            [done.rate, done.count / (cpu_seconds(root) - before)]
-        };
-        let [inside, plain] = in_turns(round, || slice(PORT, &roots[1]), || slice(BARE_PORT, &roots[0]));
-        rates.push(plain[0], inside[0]);
-        economies.push(plain[1], inside[1]);
-    }
-    drop(bare);
-    site.run(&["down"]);
-    println!(
-        "  {:<16} {} a second of time ({tool})",
-        server.name,
-        rates.told(0, 3)
-    );
-    println!(
-        "  {:<16} {} a second of the server's CPU time",
-        "",
-        economies.told(0, 3)
-    );
-}
-
-/// CPU time that a process and its descendants, as they are now, have had.
-fn cpu_seconds(root: &str) -> f64 {
-    let mut total = 0.0;
-    for task in fs::read_dir(format!("/proc/{root}/task"))
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
-        let read = |file: &str| fs::read_to_string(task.path().join(file)).unwrap_or_default();
-        // Nanoseconds on a CPU (kernel: scheduler/sched-stats.rst).
-        let own = read("schedstat");
-        total += own
-            .split(' ')
-            .next()
-            .and_then(|word| word.parse::<f64>().ok())
-            .unwrap_or(0.0)
-            / 1e9;
-        total += read("children").split_whitespace().map(cpu_seconds).sum::<f64>();
-    }
-    total
 }
 
 /// Figures of both sides, round by round.
@@ -458,141 +349,6 @@ fn in_turns<T>(round: usize, one: impl Fn() -> T, two: impl Fn() -> T) -> [T; 2]
         let second = two();
         [one(), second]
     }
-}
-
-/// Requests over HTTP.
-fn requests(port: u16) -> Done {
-    let address = format!("http://127.0.0.1:{port}/");
-    let text = output("wrk", &["-t", "1", "-c", "16", "-d", "1s", &address]);
-    assert!(!text.contains("Non-2xx"), "{text}");
-    let line = |words: &str| {
-        let found = text.lines().find(|line| line.contains(words));
-        found.unwrap_or_else(|| panic!("wrk: {text}")).trim()
-    };
-    let count = line(" requests in ").split(' ').next().expect("a word");
-    let rate = line("Requests/sec:").rsplit(' ').next().expect("a word");
-    Done {
-        count: count.parse().expect("a number"),
-        rate: rate.parse().expect("a number"),
-    }
-}
-
-/// GETs.
-fn redis_gets(port: u16) -> Done {
-    const COUNT: &str = "60000";
-    let port = port.to_string();
-    let text = output(
-        "redis-benchmark",
-        &["-p", &port, "-t", "get", "-n", COUNT, "-c", "16", "--csv"],
-    );
-    let line = text.lines().find(|line| line.starts_with("\"GET\""));
-    let field = line
-        .and_then(|line| line.split(',').nth(1))
-        .unwrap_or_else(|| panic!("redis: {text}"));
-    Done {
-        count: COUNT.parse().expect("a number"),
-        rate: field.trim_matches('"').parse().expect("a number"),
-    }
-}
-
-/// Pieces of work: arithmetic, JSON, compression, hashes, fresh memory.
-fn work(port: u16) -> Done {
-    const COUNT: u32 = 4;
-    let began = Instant::now();
-    for _ in 0..COUNT {
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("connect");
-        stream.write_all(b"GET /work HTTP/1.0\r\n\r\n").expect("ask");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("answer");
-        assert!(answer.ends_with("done"), "{answer}");
-    }
-    Done {
-        count: COUNT.into(),
-        rate: f64::from(COUNT) / began.elapsed().as_secs_f64(),
-    }
-}
-
-/// TCP into the sandbox by its address, and the other way, against one veth pair between two plain namespaces.
-fn bulk(site: &Site) {
-    if !is_there("iperf3") {
-        return;
-    }
-    println!("bulk TCP (iperf3), medians of {BULK_ROUNDS} rounds in turns:");
-    site.write("exec /usr/bin/iperf3 -s -p $PORT");
-    site.run(&["up", "-d"]);
-    let inside = site.row()["address"].as_str().expect("an address").to_owned();
-    let hop = Hop::new();
-    let port = PORT.to_string();
-    let server = site.bare(
-        &["nsenter", "--net=/run/netns/ptbench"],
-        "exec /usr/bin/iperf3 -s -p $PORT",
-        PORT,
-    );
-    std::thread::sleep(Duration::from_millis(500));
-    for (name, direction) in [("into the sandbox", None), ("out of the sandbox", Some("-R"))] {
-        let mut rates = Pairs::default();
-        let mut economies = Pairs::default();
-        let slice = |address: &str| bulk_slice(address, &port, direction);
-        for round in 0..BULK_ROUNDS {
-            let [ours, plain] = in_turns(round, || slice(&inside), || slice(Hop::FAR));
-            rates.push(plain[0], ours[0]);
-            economies.push(plain[1], ours[1]);
-        }
-        println!("  {name:<18} {} Gbit a second of time", rates.told(1, 2));
-        println!(
-            "  {:<18} {} Gbit a second of both ends' CPU time",
-            "",
-            economies.told(1, 2)
-        );
-    }
-    drop(server);
-    drop(hop);
-    site.run(&["down"]);
-}
-
-/// Gbit a second, and Gbit for each second of CPU time of sender and receiver.
-fn bulk_slice(address: &str, port: &str, direction: Option<&str>) -> [f64; 2] {
-    let mut words = vec!["-c", address, "-p", port, "-t", "1", "-J"];
-    words.extend(direction);
-    let report: serde_json::Value = serde_json::from_str(&output("iperf3", &words)).expect("json");
-    let end = &report["end"];
-    let number = |place: &str| {
-        end.pointer(place)
-            .and_then(serde_json::Value::as_f64)
-            .expect("a number")
-    };
-    let rate = number("/sum_received/bits_per_second") / 1e9;
-    let percent =
-        number("/cpu_utilization_percent/host_total") + number("/cpu_utilization_percent/remote_total");
-    [rate, rate / percent * 100.0]
-}
-
-/// A network namespace with one veth pair to the host.
-struct Hop;
-
-impl Hop {
-    const FAR: &'static str = "10.63.255.2";
-
-    fn new() -> Self {
-        ip("netns add ptbench");
-        ip("link add ptbench0 type veth peer name eth0 netns ptbench");
-        ip("addr add 10.63.255.1/30 dev ptbench0");
-        ip("link set ptbench0 up");
-        ip("-n ptbench addr add 10.63.255.2/30 dev eth0");
-        ip("-n ptbench link set eth0 up");
-        Self
-    }
-}
-
-impl Drop for Hop {
-    fn drop(&mut self) {
-        ip("link del ptbench0");
-        ip("netns del ptbench");
-    }
-}
-
-fn ip(words: &str) {
-    output("ip", &words.split(' ').collect::<Vec<_>>());
 }
 
 fn output(program: &str, arguments: &[&str]) -> String {
