@@ -4,6 +4,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
 use pactown_netns::{Network, NetworkSpec, Subnet};
@@ -17,6 +18,9 @@ use crate::roster::Member;
 use crate::spec;
 use crate::state::{self, InstanceRecord};
 use crate::systemd;
+
+/// How long processes that were killed may take to end: one may be in the midst of writing to a disk.
+const DYING: Duration = Duration::from_secs(10);
 
 /// What could not be removed.
 #[derive(Debug, thiserror::Error)]
@@ -113,11 +117,23 @@ fn remove_groups(instance: &Instance) -> Result<(), RemainsError> {
     Ok(())
 }
 
-/// After a crash a sandbox may still be dying: its pid 1 has seen the keeper's end, its children have not.
+/// After a crash a sandbox may still be dying: its pid 1 has seen the keeper's end, its children have not. What was killed
+/// is waited for, as far as the machine is not too busy to let it end.
 fn end_processes(group: &Cgroup) {
-    group.kill();
-    for pid in group.processes() {
-        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+    let end = Instant::now() + DYING;
+    loop {
+        group.kill();
+        // Asked anew each time: on v1 a process may have forked between the look and the signal.
+        let processes = group.processes();
+        if processes.is_empty() || Instant::now() > end {
+            return;
+        }
+        for pid in processes {
+            let _ =
+                nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+        }
+        // On v1 the kernel tells nobody when a group becomes empty.
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

@@ -6,7 +6,7 @@
 mod flood;
 mod flushed;
 mod hung;
-mod hungry;
+pub(super) mod hungry;
 mod injected;
 mod leftovers;
 mod loops;

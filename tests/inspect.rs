@@ -41,6 +41,7 @@ fn listed(namespace: &str, table: &str, chain: &str) -> Vec<String> {
         .args(["nft", "list", "chain", "ip", table, chain])
         .output()
         .expect("nft");
+    assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let rule = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -79,6 +80,7 @@ fn network_rules_are_those_that_nft_lists() {
     let seen = ["web", "api", "alone"].map(|name| looked_at(&town, &["inspect", name, "--json"]));
     let [web, api, alone] = &seen;
     for chain in ["martians", "inbound", "loopback"] {
+        assert!(!listed(&at("web"), "pactown", chain).is_empty(), "{chain}");
         assert_eq!(
             read_back(web, "sandbox", chain),
             listed(&at("web"), "pactown", chain),

@@ -25,7 +25,7 @@ const LOOK: Duration = Duration::from_secs(5);
 const WHEN_TOLD: &str = "import os, time
 while not os.path.exists(\"/tmp/go\"): time.sleep(0.02)";
 
-/// Keeps one CPU busy, and says every second how much CPU time it has had.
+/// Keeps one CPU busy, and says again and again how much CPU time it has had.
 const BUSY: &str = "import time
 said = 0
 while True:

@@ -38,7 +38,7 @@ fn greeting(town: &Town) -> String {
 
 #[test]
 fn what_is_locked_is_installed_until_it_is_updated() {
-    let machine = Machine::take();
+    let machine = Machine::take_with_new_layers();
     let (town, wheels) = town("pins");
     town.ok(&["lock"]);
     let text = lock(&town);
@@ -99,7 +99,7 @@ fn what_is_locked_is_installed_until_it_is_updated() {
 
 #[test]
 fn drift_is_refused_with_file_and_line_and_prose_is_none() {
-    let machine = Machine::take();
+    let machine = Machine::take_with_new_layers();
     let (town, _wheels) = town("drift");
     let (_, err) = town.expect(2, &["up", "--locked"]);
     assert!(
@@ -163,7 +163,7 @@ fn drift_is_refused_with_file_and_line_and_prose_is_none() {
 
 #[test]
 fn a_file_of_another_hash_is_not_installed() {
-    let machine = Machine::take();
+    let machine = Machine::take_with_new_layers();
     let (town, wheels) = town("hashes");
     town.ok(&["lock"]);
     let (right, text) = (wheels.sha256("greet", &version(1)), lock(&town));
@@ -200,7 +200,7 @@ fn a_file_of_another_hash_is_not_installed() {
 
 #[test]
 fn locked_and_offline_it_runs_in_a_network_without_any_route() {
-    let machine = Machine::take();
+    let machine = Machine::take_with_new_layers();
     let (town, wheels) = town("offline");
     let program = env!("CARGO_BIN_EXE_pactown");
     let alone = |script: &str| {
@@ -251,7 +251,7 @@ fn locked_and_offline_it_runs_in_a_network_without_any_route() {
 
 #[test]
 fn hashes_of_a_readme_are_honoured_on_continued_lines() {
-    let machine = Machine::take();
+    let machine = Machine::take_with_new_layers();
     let (town, wheels) = town("continued");
     let pinned = |hash: &str| {
         let polite = wheels.sha256("polite", &version(1));
@@ -278,7 +278,7 @@ fn hashes_of_a_readme_are_honoured_on_continued_lines() {
 
 #[test]
 fn npm_installs_what_its_lock_says() {
-    let machine = Machine::take();
+    let machine = Machine::take_with_new_layers();
     let readme = "# Web\n\n```json markpact:file path=package.json\n{\"name\": \"web\", \"dependencies\": {\"greeter\": \"file:./greeter\"}}\n```\n\n```json markpact:file path=greeter/package.json\n{\"name\": \"greeter\", \"version\": \"1.2.3\", \"main\": \"index.js\"}\n```\n\n```js markpact:file path=greeter/index.js\nmodule.exports = 'hello';\n```\n\n```js markpact:file path=main.js\nconst text = require('greeter');\nrequire('http').createServer((_, answer) => answer.end(text)).listen(process.env.PORT);\n```\n\n```sh markpact:run\nexec node main.js\n```\n";
     let yaml = YAML.replace("api", "web");
     let town = Town::new("npm", &yaml, &[("web/README.md", readme)]).with_env("NPM_CONFIG_OFFLINE", "true");

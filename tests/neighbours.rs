@@ -209,15 +209,6 @@ fn of(town: &Town, service: &str) -> PathBuf {
     PathBuf::from(format!("/proc/{}/ns/net", town.pid(service)))
 }
 
-/// The instance's router: the one namespace with a link of this service's subnet and none of the sandboxes' own.
-fn router(town: &Town) -> PathBuf {
-    let instances = fs::read_dir("/run/pactown").expect("instances").flatten();
-    let of_street = |path: &PathBuf| path.to_string_lossy().contains("/street-");
-    let found = instances.map(|entry| entry.path()).find(of_street);
-    assert!(!town.services().is_empty());
-    found.expect("the instance").join("netns/.router")
-}
-
 /// `(link, value)` of a setting of every link of the host's.
 fn settings(name: &str) -> Vec<(String, String)> {
     let links = fs::read_dir("/proc/sys/net/ipv4/conf").expect("links").flatten();

@@ -27,7 +27,15 @@ fn address() -> IpAddr {
 
 fn output(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output().expect(program);
+    assert!(output.status.success(), "{program} {arguments:?}: {output:?}");
     String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Pids of the proxies of builds; pgrep(1) ends with 1 when there are none.
+fn proxies() -> Vec<String> {
+    let found = Command::new("pgrep").args(["-f", "__proxy"]).output();
+    let text = String::from_utf8(found.expect("pgrep").stdout).expect("text");
+    text.lines().map(str::to_owned).collect()
 }
 
 /// A server that says whom it has seen, and answers once it may.
@@ -65,25 +73,15 @@ impl Server {
     }
 }
 
-/// `/path/to/netns/.router` of the town's instance.
-fn router(town: &Town) -> String {
-    let directory = std::fs::read_dir("/run/pactown").expect("run").flatten();
-    let own = town.path().display().to_string();
-    let found = directory.map(|entry| entry.path()).find(|path| {
-        let record = std::fs::read_to_string(path.join("instance.json")).unwrap_or_default();
-        record.contains(&own)
-    });
-    found
-        .expect("an instance")
-        .join("netns/.router")
-        .display()
-        .to_string()
-}
-
 fn in_router(town: &Town, script: &str) -> String {
     output(
         "nsenter",
-        &[&format!("--net={}", router(town)), "sh", "-c", script],
+        &[
+            &format!("--net={}", town.netns(".router").display()),
+            "sh",
+            "-c",
+            script,
+        ],
     )
 }
 
@@ -106,7 +104,7 @@ fn audit(town: &Town) -> Value {
 
 #[test]
 fn a_build_reaches_the_hosts_that_are_allowed_by_its_proxy_and_by_nothing_else() {
-    let machine = Machine::take();
+    let machine = Machine::take_with_new_layers();
     let server = Server::start();
     let (host, port) = (server.address.ip(), server.address.port());
     let setup = format!(
@@ -148,8 +146,7 @@ fn a_build_reaches_the_hosts_that_are_allowed_by_its_proxy_and_by_nothing_else()
         .lines()
         .filter(|line| line.contains("dport 3128") && line.contains("accept"));
     assert_eq!(allowed.count(), 1, "one build, one port: {rules}");
-    let proxies = output("pgrep", &["-f", "__proxy"]);
-    let pid = proxies.lines().next().expect("a proxy").to_owned();
+    let pid = proxies().first().expect("a proxy").to_owned();
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
     let field = |name: &str| {
         status
@@ -188,18 +185,14 @@ fn a_build_reaches_the_hosts_that_are_allowed_by_its_proxy_and_by_nothing_else()
         ),
         (&port.into(), &2.into(), &0.into(), &Value::from(host.to_string()))
     );
-    assert_eq!(
-        output("pgrep", &["-f", "__proxy"]),
-        "",
-        "the proxy goes with its build"
-    );
+    assert_eq!(proxies(), Vec::<String>::new(), "the proxy goes with its build");
     drop(town);
     machine.assert_clean();
 }
 
 #[test]
 fn a_build_that_asks_for_another_host_fails_with_its_name_and_the_audit_knows_it() {
-    let machine = Machine::take();
+    let machine = Machine::take_with_new_layers();
     let setup = "import urllib.request\nurllib.request.urlopen('http://elsewhere.example/secret')";
     let town = Town::new("denied", &yaml(""), &[("api.md", &readme(setup))]);
     let (_, err) = town.expect(1, &["up", "-d"]);
@@ -240,7 +233,7 @@ fn a_build_that_asks_for_another_host_fails_with_its_name_and_the_audit_knows_it
 
 #[test]
 fn hermetic_closes_the_run_and_published_ports_answer() {
-    let machine = Machine::take();
+    let machine = Machine::take_with_new_layers();
     let town = Town::new("hermetic", &yaml(""), &[("api.md", &readme("pass"))]);
     // Whether the router lets the service's address out.
     let is_open = || {
@@ -280,7 +273,7 @@ fn hermetic_closes_the_run_and_published_ports_answer() {
 
 #[test]
 fn the_audit_shows_what_a_service_is_connected_to() {
-    let machine = Machine::take();
+    let machine = Machine::take_with_new_layers();
     let run = "# Api\n\n```sh markpact:run\nexec python3 - <<'EOF'\nimport os, socket\nserver = socket.create_server((\"0.0.0.0\", int(os.environ[\"PORT\"])))\nothers = []\nudp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\nudp.connect((\"192.0.2.7\", 9999))\nwhile True: others.append(server.accept())\nEOF\n```\n";
     let yaml = yaml("").replace("    health_check: /\n", "");
     let town = Town::new("connected", &yaml, &[("api.md", run)]);

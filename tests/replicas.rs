@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::support::observe::{eventually, http_get, processes};
+use crate::support::observe::{eventually, http_get};
 use crate::support::town::{Machine, Town};
 
 /// Answers its number; is sick while `/tmp/sick` is there; on SIGTERM it finishes what it has accepted, and ends.
@@ -149,13 +149,7 @@ fn states(town: &Town) -> Vec<String> {
 
 /// What `nft` lists of the router, which is a namespace of its own.
 fn router(town: &Town) -> String {
-    let directory = std::fs::read_dir("/run/pactown").expect("run").flatten();
-    let own = town.path().display().to_string();
-    let found = directory.map(|entry| entry.path()).find(|path| {
-        let record = std::fs::read_to_string(path.join("instance.json")).unwrap_or_default();
-        record.contains(&own)
-    });
-    let netns = found.expect("an instance").join("netns/.router");
+    let netns = town.netns(".router");
     output(
         "nsenter",
         &[
@@ -171,17 +165,6 @@ fn output(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output().expect("a program");
     assert!(output.status.success(), "{program} {arguments:?}");
     String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-/// Kills it, and waits for the next one.
-fn kill_the_supervisor() {
-    let supervisor = processes("pactown:super", "crew");
-    let pid = nix::unistd::Pid::from_raw(supervisor[0]);
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("kill");
-    eventually("another supervisor", Duration::from_secs(30), || {
-        let now = processes("pactown:super", "crew");
-        !now.is_empty() && now != supervisor
-    });
 }
 
 /// Refused, by a reset, at once.
@@ -491,7 +474,7 @@ fn a_new_one_that_fails_stops_the_change_and_the_others_go_on() {
     );
     assert_eq!(pids(&town, &["api-2", "api-3"]), before[1..]);
     assert_eq!(town.service("api-1")["state"], "failed");
-    kill_the_supervisor();
+    town.succeed_the_supervisor();
     assert_eq!(
         pids(&town, &["api-2", "api-3"]),
         before[1..],
@@ -519,7 +502,7 @@ fn a_change_goes_on_when_the_supervisor_dies_in_the_middle() {
             .as_i64()
             .is_some_and(|pid| pid != i64::from(before[0]))
     });
-    kill_the_supervisor();
+    town.succeed_the_supervisor();
     let _ = command.wait();
     eventually("all are new", Duration::from_secs(90), || {
         let rows = town.services();

@@ -18,17 +18,6 @@ fn end(pid: i32) {
     kill(Pid::from_raw(pid), Signal::SIGKILL).expect("kill");
 }
 
-/// Kills the supervisor; returns when another one answers.
-fn succeed_the_supervisor(town: &Town, instance: &str) {
-    let before = processes("pactown:super", instance);
-    assert_eq!(before.len(), 1, "{before:?}");
-    end(before[0]);
-    eventually("another supervisor is there", SOON, || {
-        let now = processes("pactown:super", instance);
-        now.len() == 1 && now != before && town.run(&["ps"]).status.success()
-    });
-}
-
 fn starts(town: &Town, service: &str) -> usize {
     let log = town.ok(&["logs", service, "--json"]);
     log.lines().filter(|line| line.contains("begun")).count()
@@ -72,7 +61,7 @@ services:
     assert_eq!(town.service("needs")["state"], "waiting", "it may come back");
     town.ok(&["stop", "loop"]);
     let stopped = starts(&town, "loop");
-    succeed_the_supervisor(&town, "policy-");
+    town.succeed_the_supervisor();
     assert_eq!(
         town.service("loop")["state"],
         "stopped",
@@ -133,7 +122,7 @@ services:
     });
     assert_eq!(town.pid("shown"), before.0);
     assert_ne!(town.pid("healed"), before.1);
-    succeed_the_supervisor(&town, "sick-");
+    town.succeed_the_supervisor();
     assert_eq!(town.service("shown")["health"], "unhealthy", "it is remembered");
     town.inside("shown", "rm /tmp/sick");
     eventually("it recovers by itself", SOON, || {
@@ -170,7 +159,7 @@ fn a_new_supervisor_goes_on_where_the_old_one_died() {
     let town = Town::new("heir", HEIR, &files).with_env("TOKEN", "first");
     town.ok(&["up", "-d"]);
     let before = ["counter", "api", "frail"].map(|name| town.pid(name));
-    succeed_the_supervisor(&town, "heir-");
+    town.succeed_the_supervisor();
     assert_eq!(before, ["counter", "api", "frail"].map(|name| town.pid(name)));
     assert_eq!(town.service("api")["health"], "healthy");
     assert_eq!(town.service("seed")["state"], "completed");
@@ -306,7 +295,7 @@ fn what_runs_goes_on_with_its_own_program_when_another_is_installed() {
     // As a package manager does it: another file of the same name.
     std::fs::remove_file(&program).expect("remove");
     std::fs::write(&program, "#!/bin/false\n").expect("write");
-    succeed_the_supervisor(&town, "renewed-");
+    town.succeed_the_supervisor();
     assert_eq!(town.pid("s"), service, "it noticed nothing");
     end(service);
     eventually("it is started again", SOON, || {

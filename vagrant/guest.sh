@@ -42,7 +42,7 @@ case ${1:-short} in
     *)
         run runtime "$@"
         run netns "$@"
-        run suite $unfit "$@"
+        run suite "$@"
         ;;
 esac
 [ -z "$failed" ] || { echo "guest: failed:$failed"; exit 1; }

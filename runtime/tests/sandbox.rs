@@ -49,10 +49,16 @@ fn a_sandbox_is_closed_on_every_side() {
         "0000000000000020",
         "pid 1 keeps CAP_KILL only"
     );
-    // Its loader may be at work still, with a library open.
-    eventually("it has three descriptors", || {
-        fs::read_dir(format!("/proc/{service}/fd")).expect("fd").count() == 3
+    // Its loader may be at work still, with a library open; a sleeping sleep has none at work.
+    let sleep = libc::SYS_clock_nanosleep.to_string();
+    eventually("it sleeps", || {
+        let call = fs::read_to_string(format!("/proc/{service}/syscall")).unwrap_or_default();
+        call.split(' ').next() == Some(sleep.as_str())
     });
+    assert_eq!(
+        fs::read_dir(format!("/proc/{service}/fd")).expect("fd").count(),
+        3
+    );
     assert_eq!(
         fs::read_to_string("/proc/sys/user/max_user_namespaces")
             .map(|text| text.trim() != "0")

@@ -111,9 +111,11 @@ impl Drop for Docker {
         let pid = fs::read_to_string(self.directory.join("pid"))
             .ok()
             .and_then(|text| text.trim().parse().ok());
-        if let Some(pid) = pid {
-            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
-        }
+        // Without the file it did not come so far as to have anything to end in order.
+        let _ = match pid {
+            Some(pid) => kill(Pid::from_raw(pid), Signal::SIGTERM).map_err(std::io::Error::from),
+            None => self.daemon.kill(),
+        };
         let _ = self.daemon.wait();
         // Its own mounts, when it could not.
         let below = self.directory.display().to_string();

@@ -86,7 +86,7 @@ services:
     machine.assert_clean();
 }
 
-const FORKS: &str = "import os
+pub(crate) const FORKS: &str = "import os
 while True:
     try: os.fork()
     except OSError: pass";

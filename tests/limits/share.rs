@@ -4,6 +4,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use super::{BUSY, MIB, WHEN_TOLD, WRITE, at, is_long, latencies, memory, said, share, soon, told};
+use crate::faults::hungry::FORKS;
 use crate::faults::{SERVER, group, number, python, readme};
 use crate::support::observe::{eventually, patient};
 use crate::support::town::{Machine, Town};
@@ -94,11 +95,6 @@ services:
     town.ok(&["down"]);
     machine.assert_clean();
 }
-
-const FORKS: &str = "import os
-while True:
-    try: os.fork()
-    except OSError: pass";
 
 #[test]
 fn a_fork_bomb_is_not_felt_next_door() {

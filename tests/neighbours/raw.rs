@@ -98,7 +98,7 @@ fn who_has_raw_sockets_deceives_nobody() {
         let output = within(place, &["ip", "-6", "route"]).output().expect("ip");
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
-    let places = [of(&town, "b"), of(&town, "a"), router(&town)];
+    let places = [of(&town, "b"), of(&town, "a"), town.netns(".router")];
     for service in ["a", "b", "c"] {
         assert_eq!(connect(None, &[(&address(&town, service), 8000)]), ["ok"]);
     }
@@ -145,7 +145,12 @@ fn who_has_raw_sockets_deceives_nobody() {
     }
     assert_eq!(connect_from(&town, "a", &[("b", 8000)]), ["ok"]);
     let lax = ["sysctl", "-qw", "net.ipv4.conf.all.rp_filter=0"];
-    assert!(within(&router(&town), &lax).status().expect("sysctl").success());
+    assert!(
+        within(&town.netns(".router"), &lax)
+            .status()
+            .expect("sysctl")
+            .success()
+    );
     let (_, heard) = spoof();
     assert!(
         heard[0] > 0,

@@ -38,7 +38,7 @@ impl Ledger {
             "half-layer",
             entries("/var/cache/pactown/layers", &[])
                 .into_iter()
-                .filter(|e| e.contains("tmp"))
+                .filter(|name| name.starts_with(".making-"))
                 .collect(),
         );
         add("sysctl", sysctls());
@@ -137,7 +137,7 @@ fn processes() -> Vec<String> {
             continue;
         }
         let command = fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
-        let ours = ["__keeper", "__supervisor", "__forwarder"]
+        let ours = ["__keeper", "__supervisor", "__forwarder", "__proxy"]
             .iter()
             .any(|role| command.contains(role));
         if uid >= 2_000_000_000 || ours || name.starts_with("pactown:") {

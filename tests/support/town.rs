@@ -4,16 +4,23 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
+use super::layers::NewLayers;
 use super::ledger::Ledger;
+use super::observe::{eventually, processes};
 
 /// Serialises everything that changes the machine, also across test programs: the ledger sees the whole machine.
 pub(crate) struct Machine {
-    _lock: Flock<fs::File>,
     before: Ledger,
+    _layers: Option<NewLayers>,
+    /// Given back last.
+    _lock: Flock<fs::File>,
 }
 
 impl Machine {
@@ -28,8 +35,18 @@ impl Machine {
             .map_err(|(_, errno)| errno)
             .expect("lock");
         Self {
-            _lock: lock,
             before: Ledger::take(),
+            _layers: None,
+            _lock: lock,
+        }
+    }
+
+    /// The same; layers that are made meanwhile are nobody's afterwards.
+    pub(crate) fn take_with_new_layers() -> Self {
+        let machine = Self::take();
+        Self {
+            _layers: Some(NewLayers::watch()),
+            ..machine
         }
     }
 
@@ -255,9 +272,9 @@ impl Town {
         )
     }
 
-    /// Directory of the instance's logs and events. The instance exists.
+    /// Name of the instance, which exists.
     #[track_caller]
-    pub(crate) fn logs(&self) -> PathBuf {
+    pub(crate) fn instance(&self) -> String {
         let rows: Value = serde_json::from_str(&self.ok(&["ls", "--json"])).expect("JSON");
         let here = fs::canonicalize(self.path()).expect("path");
         let ours = |row: &&Value| {
@@ -267,7 +284,35 @@ impl Town {
         };
         let row = rows.as_array().expect("rows").iter().find(ours);
         let name = row.and_then(|row| row["name"].as_str());
-        Path::new("/var/log/pactown").join(name.unwrap_or_else(|| panic!("{rows}")))
+        name.unwrap_or_else(|| panic!("{rows}")).to_owned()
+    }
+
+    /// Directory of the instance's logs and events.
+    #[track_caller]
+    pub(crate) fn logs(&self) -> PathBuf {
+        Path::new("/var/log/pactown").join(self.instance())
+    }
+
+    /// The file of the network namespace of the instance's router, or of a sandbox.
+    #[track_caller]
+    pub(crate) fn netns(&self, name: &str) -> PathBuf {
+        Path::new("/run/pactown")
+            .join(self.instance())
+            .join("netns")
+            .join(name)
+    }
+
+    /// Kills the supervisor; returns when another one answers.
+    #[track_caller]
+    pub(crate) fn succeed_the_supervisor(&self) {
+        let instance = self.instance();
+        let before = processes("pactown:super", &instance);
+        assert_eq!(before.len(), 1, "{before:?}");
+        kill(Pid::from_raw(before[0]), Signal::SIGKILL).expect("kill");
+        eventually("another supervisor is there", Duration::from_secs(30), || {
+            let now = processes("pactown:super", &instance);
+            now.len() == 1 && now != before && self.run(&["ps"]).status.success()
+        });
     }
 
     /// The output of a shell command inside a service, trimmed.

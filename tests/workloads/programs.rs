@@ -156,12 +156,20 @@ fn postgres_kept(town: &Town) {
     assert_eq!(count.as_deref(), Ok("100"));
 }
 
-/// Who does not depend on a sandbox gets no answer from it.
+/// Who does not depend on a sandbox gets no answer from it, also while that one lives and gets its own.
 fn no_way_back(town: &Town) {
-    let address = town.service(SERVICE)["address"]
-        .as_str()
-        .expect("an address")
-        .to_owned();
-    let script = format!("ping -c 1 -W 1 {address} >/dev/null; echo $?");
-    assert_eq!(town.inside("peer", &script), "1");
+    town.edit(
+        "saas.pactown.yaml",
+        "  peer: {readme: peer.md}\n",
+        "  peer: {readme: peer.md}\n  sleeper: {readme: peer.md, depends_on: [peer]}\n",
+    );
+    town.ok(&["up", "-d"]);
+    let ping = |from: &str, to: &str| {
+        let address = town.service(to)["address"]
+            .as_str()
+            .expect("an address")
+            .to_owned();
+        town.inside(from, &format!("ping -c 1 -W 1 {address} >/dev/null; echo $?"))
+    };
+    assert_eq!((&*ping("sleeper", "peer"), &*ping("peer", "sleeper")), ("0", "1"));
 }
