@@ -222,7 +222,7 @@ mod tests {
     fn it_ends_when_nobody_reads_any_more() {
         let path = place("closed");
         let (reader, writer) = io::pipe().unwrap();
-        let mut follower = Follower::new(&[path.clone()])
+        let mut follower = Follower::new(std::slice::from_ref(&path))
             .unwrap()
             .until_closed(writer.into());
         assert!(matches!(follower.next_event().unwrap(), Event::Idle));
