@@ -1,7 +1,7 @@
 //! What each phase of a service reaches outside: what its builds have asked for, and what its sandboxes are connected to.
 //! Reads the store of layers and `/proc`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::Serialize;
@@ -10,7 +10,12 @@ use crate::config::ecosystem::{Egress, ServiceName, UnitName};
 use crate::desired::Desired;
 use crate::prepare::{self, Layers, Tools};
 use crate::proxy::Contact;
+use crate::roster::Seat;
 use crate::state;
+
+/// States of sockets as the kernel's tables have them (include/net/tcp_states.h).
+const LISTEN: &str = "0A";
+const TIME_WAIT: &str = "06";
 
 /// One service.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -81,7 +86,10 @@ pub fn of(desired: &Desired) -> Vec<Audit> {
             _ => false,
         };
         let mut open = Vec::new();
-        let units = records.iter().filter(|record| is_of(&record.name, &service.name));
+        let is_of = |unit: &str| {
+            Seat::named(&desired.ecosystem, unit).is_some_and(|seat| seat.service == service.name)
+        };
+        let units = records.iter().filter(|record| is_of(&record.name));
         for (unit, process) in units.filter_map(|record| Some((&record.name, record.process?))) {
             open.extend(connections(unit, process.pid, &inside));
         }
@@ -102,23 +110,12 @@ pub fn of(desired: &Desired) -> Vec<Audit> {
     services.map(one).collect()
 }
 
-/// Whether a sandbox is the service's own or one of its replicas.
-fn is_of(unit: &str, service: &str) -> bool {
-    let rest = unit.strip_prefix(service);
-    rest.is_some_and(|rest| {
-        rest.is_empty()
-            || rest
-                .strip_prefix('-')
-                .is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
-    })
-}
-
 /// What the sandbox of process `pid` is connected to outside.
 fn connections(unit: &UnitName, pid: i32, inside: &dyn Fn(&IpAddr) -> bool) -> Vec<Connection> {
     let mut found: BTreeMap<(IpAddr, u16), usize> = BTreeMap::new();
     for table in ["tcp", "tcp6", "udp", "udp6"] {
         let text = std::fs::read_to_string(format!("/proc/{pid}/net/{table}")).unwrap_or_default();
-        for (address, port) in text.lines().skip(1).filter_map(remote) {
+        for (address, port) in reached(&text) {
             if !(address.is_unspecified() || address.is_loopback() || inside(&address)) {
                 *found.entry((address, port)).or_default() += 1;
             }
@@ -131,6 +128,26 @@ fn connections(unit: &UnitName, pid: i32, inside: &dyn Fn(&IpAddr) -> bool) -> V
         count,
     };
     found.into_iter().map(connection).collect()
+}
+
+/// The other ends of what was connected from inside, in the text of `/proc/<pid>/net/tcp` and its like. A connection to a
+/// port that something inside listens on came from a client, and one that waits for its end is none any more.
+fn reached(table: &str) -> Vec<(IpAddr, u16)> {
+    let rows = || table.lines().skip(1);
+    let listening: BTreeSet<u16> = rows()
+        .filter_map(local)
+        .filter_map(|(port, state)| (state == LISTEN).then_some(port))
+        .collect();
+    let goes_out =
+        |row: &&str| local(row).is_none_or(|(port, state)| state != TIME_WAIT && !listening.contains(&port));
+    rows().filter(goes_out).filter_map(remote).collect()
+}
+
+/// Port of this end, and state: second and fourth column.
+fn local(row: &str) -> Option<(u16, &str)> {
+    let mut columns = row.split_whitespace().skip(1);
+    let (_, port) = columns.next()?.split_once(':')?;
+    Some((u16::from_str_radix(port, 16).ok()?, columns.nth(1)?))
 }
 
 /// The other end in a row of `/proc/<pid>/net/tcp`: third column, in the byte order of this machine (proc_pid_net(5)).
@@ -163,12 +180,18 @@ mod tests {
     }
 
     #[test]
-    fn replicas_belong_to_their_service() {
-        for unit in ["api", "api-1", "api-12"] {
-            assert!(is_of(unit, "api"), "{unit}");
-        }
-        for unit in ["apis", "api-x", "api-", "web"] {
-            assert!(!is_of(unit, "api"), "{unit}");
-        }
+    fn who_came_in_and_what_is_over_is_no_reach() {
+        let table = "\
+  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 00000000:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 1
+   1: 0200400A:1F90 08080808:C350 01 00000000:00000000 00:00000000 00000000  1000        0 2
+   2: 0200400A:1F90 08080808:C351 08 00000000:00000000 00:00000000 00000000  1000        0 3
+   3: 0200400A:0CEA 08080808:01BB 06 00000000:00000000 03:00000000 00000000     0        0 0
+   4: 0200400A:0CEB 09090909:01BB 01 00000000:00000000 00:00000000 00000000  1000        0 4
+   5: 0200400A:0CEC 09090909:0050 02 00000000:00000000 00:00000000 00000000  1000        0 5
+";
+        let nine = IpAddr::from([9, 9, 9, 9]);
+        assert_eq!(reached(table), [(nine, 443), (nine, 80)]);
+        assert_eq!(reached(""), []);
     }
 }

@@ -151,10 +151,7 @@ fn label_of(name: &str) -> String {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    crate::hex::digits(Sha256::digest(bytes))
 }
 
 #[cfg(test)]

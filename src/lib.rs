@@ -20,6 +20,7 @@ pub mod drift;
 pub mod error;
 pub mod events;
 pub(crate) mod health;
+pub(crate) mod hex;
 pub mod host;
 pub mod identity;
 pub mod inspect;

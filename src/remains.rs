@@ -13,6 +13,7 @@ use pactown_runtime::disk;
 
 use crate::identity::{IdentityError, Ledger};
 use crate::instance::{Instance, LAYER_ROOT, RUN_ROOT, SCRATCH_ROOT};
+use crate::prepare::layers;
 use crate::prepare::upper::Place;
 use crate::roster::Member;
 use crate::spec;
@@ -309,7 +310,7 @@ fn half_made_layers() -> Vec<String> {
     };
     directories(root)
         .iter()
-        .filter_map(|name| name.strip_prefix(".making-"))
+        .filter_map(|name| layers::in_the_making(name))
         .filter(|key| abandoned(key))
         .map(|key| format!("half-made layer {key}"))
         .collect()

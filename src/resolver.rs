@@ -13,6 +13,24 @@ pub use environment::{Source, Variable, environment, variables};
 pub use graph::{Graph, condition, is_job, restart_policy};
 pub use render::{Format, render};
 
+use crate::config::Ecosystem;
+use crate::config::ecosystem::ServiceName;
+use crate::diagnostics::Problems;
+use crate::roster::services_of;
+
+/// The services that are meant by `names`, of services or of their replicas, with what they need, in start order;
+/// without names, all.
+///
+/// # Errors
+/// Services need each other in a circle.
+pub fn needed(ecosystem: &Ecosystem, names: &[String]) -> Result<Vec<ServiceName>, Problems> {
+    let graph = Graph::of(ecosystem)?;
+    Ok(match names {
+        [] => graph.start_order(),
+        names => graph.with_needs(&services_of(ecosystem, names)),
+    })
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -64,6 +82,19 @@ pub(crate) mod tests {
         assert_eq!(graph.stop_order(), ["web", "api", "mail", "db"]);
         assert_eq!(graph.with_needs(&["api".into()]), ["db", "api"]);
         assert_eq!(graph.with_dependents(&["api".into()]), ["api", "web"]);
+    }
+
+    #[test]
+    fn who_is_named_by_a_replica_is_needed_with_all_that_it_needs() {
+        let mut wish = desired(&[("web", 1, &["api"]), ("api", 2, &["db"]), ("db", 3, &[])]);
+        wish.ecosystem.services["api"].replicas = Some(2);
+        let needed = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            needed(&wish.ecosystem, &names).unwrap()
+        };
+        assert_eq!(needed(&["api-2"]), ["db", "api"]);
+        assert_eq!(needed(&["db", "api"]), ["db", "api"]);
+        assert_eq!(needed(&[]), ["db", "api", "web"]);
     }
 
     #[test]

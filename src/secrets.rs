@@ -66,7 +66,7 @@ impl Secrets {
             .chain_update(&key.0)
             .chain_update(&value.0)
             .finalize();
-        Some(hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect())
+        Some(crate::hex::digits(&hash[..8]))
     }
 
     /// The files that a service is shown.

@@ -250,6 +250,36 @@ fn locked_and_offline_it_runs_in_a_network_without_any_route() {
 }
 
 #[test]
+fn offline_asks_for_what_a_service_needs_and_for_that_of_a_replica() {
+    let machine = Machine::take();
+    let yaml = "name: offline-needs\nservices:\n  db: {readme: db.md, health_check: none}\n  api: {readme: api.md, replicas: 2, health_check: none, depends_on: [db]}\n";
+    let run = "```sh markpact:run\nsleep 1000\n```\n";
+    let deps = |name: &str| format!("# S\n\n```python markpact:deps\n{name}\n```\n\n{run}");
+    let lacking = deps(&format!("lacking=={}", version(1)));
+    let town = Town::new(
+        "offline-needs",
+        yaml,
+        &[("db.md", &lacking), ("api.md", &format!("# Api\n\n{run}"))],
+    );
+    for name in ["api", "api-2"] {
+        let (_, err) = town.expect(3, &["up", "-d", "--offline", name]);
+        assert!(
+            err.contains("not in the cache: python dependencies of 'db'"),
+            "{name}: {err}"
+        );
+    }
+    town.write("db.md", &format!("# Db\n\n{run}"));
+    town.write("api.md", &lacking);
+    let (_, err) = town.expect(3, &["up", "-d", "--offline", "api-2"]);
+    assert!(
+        err.contains("not in the cache: python dependencies of 'api'"),
+        "{err}"
+    );
+    drop(town);
+    machine.assert_clean();
+}
+
+#[test]
 fn hashes_of_a_readme_are_honoured_on_continued_lines() {
     let machine = Machine::take_with_new_layers();
     let (town, wheels) = town("continued");

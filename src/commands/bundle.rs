@@ -6,7 +6,7 @@ use pactown_runtime::protocol::ExitStatus;
 use serde::Serialize;
 
 use super::wish::{self, Wish};
-use super::{Context, privilege, show, up};
+use super::{Context, privilege, show, supply, up};
 use crate::bundle::portable as disk;
 use crate::config::ecosystem::UnitName;
 use crate::error::{Error, chain};
@@ -34,6 +34,7 @@ struct Made {
 pub(super) fn run(context: &Context, service: Option<&str>, directory: &Path) -> Result<(), Error> {
     privilege::require_root()?;
     let wish = wish::load(context, None)?;
+    supply::sound(&wish.desired)?;
     let directory = up::absolute(directory);
     let places = places(&wish, service, &directory)?;
     free(&directory)?;
@@ -107,7 +108,8 @@ fn layers(wish: &Wish, tools: &Tools, unit: &str) -> Result<(Vec<PathBuf>, Extra
         host: &HostFacts::of(None),
         toolchains: &tools.toolchains,
         settings: &tools.settings,
-        offline: wish.desired.supply.offline,
+        // There is nothing here to fetch with.
+        offline: true,
         strict: wish.desired.supply.locked,
         hosts: &[],
         learn: false,
@@ -117,7 +119,7 @@ fn layers(wish: &Wish, tools: &Tools, unit: &str) -> Result<(Vec<PathBuf>, Extra
         let message = format!("{}: {}", service.name, chain(&error));
         missing(
             message,
-            "run `pactown up -d` and `pactown down` once: what is installed is kept",
+            "it has not been installed yet: `pactown up -d` and `pactown down` once do that, and what is installed is kept",
         )
     })?;
     Ok((layers, tools.extras(&plans, service)))

@@ -23,11 +23,7 @@ struct Row {
 }
 
 pub(super) fn run(context: &Context, wish: &Wish, services: &[ServiceName]) -> Result<(), Error> {
-    let wanted = if services.is_empty() {
-        wish.graph.start_order()
-    } else {
-        wish.graph.with_needs(services)
-    };
+    let wanted = resolver::needed(&wish.desired.ecosystem, services)?;
     let desired = with_values(&wish.desired);
     // An `up` follows the file, whatever was asked for by hand.
     let roster = Roster::of_file(&wish.desired.ecosystem);

@@ -1,6 +1,6 @@
 //! `lock`: writes down what READMEs, their dependencies and toolchains are, or says where that is not so any more.
 
-use std::fs::{self, File};
+use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::path::Path;
 
@@ -17,7 +17,7 @@ use crate::desired::{Caller, Desired};
 use crate::diagnostics::Problems;
 use crate::drift;
 use crate::error::Error;
-use crate::lockfile::{Lockfile, NAME, Resolution};
+use crate::lockfile::{Damage, Lockfile, NAME, Resolution};
 use crate::session::Session;
 
 type Resolutions = IndexMap<ServiceName, Vec<Resolution>>;
@@ -40,7 +40,9 @@ pub(super) fn run(context: &Context, arguments: &LockArguments) -> Result<(), Er
     let path = Lockfile::beside(&wish.desired.ecosystem.file);
     let is_new = before.as_ref() != Some(&lock);
     if is_new {
-        write(&path, &lock.text(), &wish.desired.caller)?;
+        let text = lock.text();
+        readable(&text)?;
+        write(&path, &text, &wish.desired.caller)?;
     }
     report(context, &path, before.as_ref(), &lock, is_new)
 }
@@ -181,10 +183,24 @@ fn unresolved(code: i32) -> Error {
     }
 }
 
-/// All at once, or not at all; the file is the invoking user's, also under `sudo`.
+/// What an installer said is in the text: no lock is written that would be damaged when it is read.
+fn readable(text: &str) -> Result<(), Error> {
+    let refused = |damage: Damage| {
+        let Damage { line, message } = damage;
+        Error::Failed(format!(
+            "`{NAME}` stays as it is, since line {line} of the new one could not be read again: {message}"
+        ))
+    };
+    Lockfile::parse(text).map(drop).map_err(refused)
+}
+
+/// All at once, or not at all; the file is the invoking user's, also under `sudo`. The folder may be a stranger's: what
+/// has the name of the new file there is not written through.
 fn write(path: &Path, text: &str, caller: &Caller) -> Result<(), Error> {
     let new = path.with_extension("lock.new");
-    let written = File::create(&new).and_then(|mut file| {
+    let _ = fs::remove_file(&new);
+    let created = OpenOptions::new().create_new(true).write(true).open(&new);
+    let written = created.and_then(|mut file| {
         file.write_all(text.as_bytes())?;
         std::os::unix::fs::fchown(&file, Some(caller.uid), Some(caller.gid))?;
         file.sync_all()?;
@@ -255,7 +271,7 @@ fn versions(resolutions: &[Resolution]) -> IndexMap<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lockfile::Language;
+    use crate::lockfile::{Language, ServiceLock};
 
     #[test]
     fn what_changed_is_told_by_name_and_version() {
@@ -277,5 +293,55 @@ mod tests {
         );
         assert_eq!(changes("api", &now, &now), [""; 0]);
         assert_eq!(changes("api", &[], &[python(&[])]), ["api: python 3.11.7"]);
+    }
+
+    #[test]
+    fn a_lock_that_could_not_be_read_again_is_refused_with_its_line() {
+        let digest = format!("sha256:{}", "a".repeat(64));
+        let text = |package: &str| {
+            let resolution = Resolution {
+                language: Language::Python,
+                toolchain: "3.11.7".into(),
+                wanted: digest.clone(),
+                packages: vec![package.to_owned()],
+                package_lock: None,
+            };
+            let service = ServiceLock {
+                name: "api".into(),
+                readme: "README.md".into(),
+                rootfs: None,
+                blocks: vec![],
+                resolutions: vec![resolution],
+            };
+            Lockfile::new(vec![service]).text()
+        };
+        readable(&text("lib @ file:///app/lib")).unwrap();
+        let damaged = text("-e ./lib");
+        let number = damaged
+            .lines()
+            .position(|line| line.contains("-e ./lib"))
+            .unwrap()
+            + 1;
+        let error = readable(&damaged).unwrap_err().to_string();
+        assert!(
+            error.contains(&format!("line {number} ")) && error.contains("'-e ./lib'"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_link_that_somebody_put_there_is_not_written_through() {
+        let place = std::env::temp_dir().join(format!("pactown-lock-{}", std::process::id()));
+        fs::create_dir_all(&place).unwrap();
+        let (path, target) = (place.join(NAME), place.join("target"));
+        fs::write(&target, "mine").unwrap();
+        let link = place.join(format!("{NAME}.new"));
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        write(&path, "text", &Caller::detect()).unwrap();
+        assert_eq!(fs::read_to_string(&target).unwrap(), "mine");
+        assert!(fs::symlink_metadata(&path).unwrap().is_file());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "text");
+        assert!(fs::symlink_metadata(&link).is_err());
+        fs::remove_dir_all(&place).unwrap();
     }
 }

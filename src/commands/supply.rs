@@ -4,13 +4,14 @@ use std::path::Path;
 
 use super::Context;
 use crate::cli::SupplyArguments;
-use crate::config::ecosystem::{Place, ServiceName};
+use crate::config::ecosystem::Place;
 use crate::desired::Desired;
 use crate::diagnostics::{Problem, Problems, Severity};
 use crate::drift;
 use crate::error::Error;
 use crate::lockfile::{Damage, Lockfile, NAME};
 use crate::prepare::{Layers, Tools};
+use crate::resolver;
 
 /// The lock beside the ecosystem file; `None` when there is none.
 ///
@@ -54,14 +55,14 @@ pub(super) fn sound(desired: &Desired) -> Result<(), Error> {
     read(&desired.ecosystem.file).map(drop).map_err(Error::from)
 }
 
-/// Takes the flags into the wish; `services` are those that are asked for, none = all.
+/// Takes the flags into the wish; `names` are the services, or replicas, that are asked for, none = all.
 ///
 /// # Errors
 /// The lock is damaged; `locked`: there is none, or the files are not as it says; `offline`: something is not in the cache.
 pub(super) fn settle(
     context: &Context,
     desired: &mut Desired,
-    services: &[ServiceName],
+    names: &[String],
     arguments: &SupplyArguments,
 ) -> Result<(), Error> {
     sound(desired)?;
@@ -81,7 +82,7 @@ pub(super) fn settle(
         None => {}
     }
     match arguments.offline {
-        true => cached(desired, services),
+        true => cached(desired, names),
         false => Ok(()),
     }
 }
@@ -107,12 +108,13 @@ fn stale(context: &Context, desired: &Desired, lock: &Lockfile) {
     }
 }
 
-/// Every layer of dependencies of the services is in the cache.
-fn cached(desired: &Desired, services: &[ServiceName]) -> Result<(), Error> {
+/// Every layer of dependencies of the services, and of what they need, is in the cache.
+fn cached(desired: &Desired, names: &[String]) -> Result<(), Error> {
+    let needed = resolver::needed(&desired.ecosystem, names)?;
     let (tools, layers) = (Tools::find(desired), Layers::system());
     let mut missing = Vec::new();
     for (name, recipe) in &desired.recipes {
-        if !services.is_empty() && !services.contains(name) {
+        if !needed.contains(name) {
             continue;
         }
         // A toolchain that is missing is told when the service is made.

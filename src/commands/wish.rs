@@ -14,7 +14,7 @@ use crate::instance::{Instance, RUN_ROOT};
 use crate::markpact::{self, Recipe};
 use crate::output;
 use crate::resolver::{self, Graph};
-use crate::roster::{Roster, Scale, services_of};
+use crate::roster::{Roster, Scale};
 use crate::secrets::{self, Secrets};
 use crate::state::{self, InstanceRecord};
 
@@ -76,11 +76,7 @@ pub(crate) fn load(context: &Context, named: Option<&Path>) -> Result<Wish, Erro
 /// # Errors
 /// Every secret that has no value.
 pub(crate) fn unlock(context: &Context, desired: &mut Desired, services: &[String]) -> Result<(), Error> {
-    let ecosystem = &desired.ecosystem;
-    let needed = match services.is_empty() {
-        true => ecosystem.services.keys().cloned().collect(),
-        false => Graph::of(ecosystem)?.with_needs(&services_of(ecosystem, services)),
-    };
+    let needed = resolver::needed(&desired.ecosystem, services)?;
     desired.secrets = secrets::gather(desired, &needed)?;
     output::hide(&desired.secrets);
     for remark in desired.secrets.remarks() {

@@ -12,8 +12,7 @@ use sha2::{Digest as _, Sha256};
 pub(super) fn digest(top: &Path) -> io::Result<String> {
     let mut hash = Sha256::new();
     directory(top, Path::new(""), &mut hash)?;
-    let digits: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(format!("sha256:{digits}"))
+    Ok(format!("sha256:{}", crate::hex::digits(hash.finalize())))
 }
 
 fn directory(path: &Path, below: &Path, hash: &mut Sha256) -> io::Result<()> {

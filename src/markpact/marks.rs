@@ -47,7 +47,7 @@ fn digest(block: &Block) -> String {
         hash.update(part.len().to_le_bytes());
         hash.update(part);
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    crate::hex::digits(hash.finalize())
 }
 
 #[cfg(test)]

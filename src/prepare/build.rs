@@ -176,9 +176,12 @@ impl Build<'_> {
             on_line(self.plan, line);
         };
         let errand = (name.as_str(), self.args(), &access);
-        let (ended, contacts) = self.errand(errand, &writable, runner, &mut hear);
-        // Also of a build that failed: what it asked for is why.
-        self.layers.note(&hosts::record(&self.plan.key), &contacts)?;
+        let ground = (self.lower.clone(), self.files(), &writable);
+        let (ended, contacts) = self.errand(errand, ground, runner, &mut hear);
+        // Also of a build that failed: what it asked for is why. One that did not run has asked for nothing.
+        if ended.is_ok() || !contacts.is_empty() {
+            self.layers.note(&hosts::record(&self.plan.key), &contacts)?;
+        }
         let denied: Vec<&Contact> = contacts.iter().filter(|contact| contact.denied > 0).collect();
         for contact in &denied {
             hear(&format!(
@@ -196,17 +199,19 @@ impl Build<'_> {
         }
     }
 
-    /// Runs `args` in the sandbox `name`; how it ended, and what it asked for outside.
+    /// Runs `args` in the sandbox `name`, over `layers` and with `files`; how it ended, and what it asked for outside.
     fn errand(
         &self,
         (name, args, access): (&str, Vec<String>, &Access),
-        writable: &Writable,
+        (layers, files, writable): (Vec<PathBuf>, BTreeMap<PathBuf, String>, &Writable),
         runner: &dyn BuildRunner,
         on_line: &mut dyn FnMut(&str),
     ) -> (Result<ExitStatus, RunnerError>, Vec<Contact>) {
         let ended = runner.open(name, access).and_then(|site| {
             let plan = SandboxPlan {
                 args,
+                layers,
+                files,
                 ..self.sandbox(name, &site, writable)
             };
             runner.run(name, &spec::build(&plan), on_line)
@@ -233,14 +238,18 @@ impl Build<'_> {
         Ok(Access::Hosts(hosts))
     }
 
-    /// Has an installer fetch something small. A whole answer is kept.
+    /// Has an installer fetch something small. A whole answer is kept. Since it may reach whatever it asks for, it sees
+    /// nothing of the README.
     fn learn(&self, probe: Probe, runner: &dyn BuildRunner) -> Result<BTreeSet<String>, Failed> {
         let place = self.making.join("probe");
         std::fs::create_dir(&place).step("create", &place)?;
         let writable = self.writable(&place)?;
+        let nothing = place.join("nothing");
+        std::fs::create_dir(&nothing).step("create", &nothing)?;
         let name = format!("probe-{}", &self.plan.key[..8]);
         let errand = (name.as_str(), probe.args, &Access::Anything);
-        let (ended, contacts) = self.errand(errand, &writable, runner, &mut |_| {});
+        let ground = (vec![nothing], self.context.settings.files.clone(), &writable);
+        let (ended, contacts) = self.errand(errand, ground, runner, &mut |_| {});
         let ended = ended.map_err(Failed::Sandbox)?;
         std::fs::remove_dir_all(&place).step("remove", &place)?;
         let learned = hosts::learned(&contacts);
@@ -279,12 +288,12 @@ impl Build<'_> {
             ids: site.ids,
             as_root: false,
             owner: (0, 0),
-            layers: self.lower.clone(),
+            layers: Vec::new(),
             writable: writable.clone(),
             volumes: Vec::new(),
             mounts: Vec::new(),
             toolchains: visible,
-            files: self.files(),
+            files: BTreeMap::new(),
             limits: limits(context.host.memory_total),
             exceptions: Exceptions::default(),
             devices: Vec::new(),

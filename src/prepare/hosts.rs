@@ -16,7 +16,7 @@ struct Installer {
     program: &'static str,
     /// Words of a script that uses it.
     words: &'static [&'static str],
-    /// `$1` is the program.
+    /// `$1` is the program; it runs in an empty directory.
     script: &'static str,
 }
 
@@ -36,22 +36,22 @@ const INSTALLERS: [Installer; 6] = [
     Installer {
         program: "npm",
         words: &["npm", "npx", "yarn", "pnpm"],
-        script: r#"cd "$TMPDIR" && "$1" pack --silent --fetch-retries=0 isarray"#,
+        script: r#""$1" pack --silent --fetch-retries=0 isarray"#,
     },
     Installer {
         program: "cargo",
         words: &["cargo"],
-        script: r#"cd "$TMPDIR" && export CARGO_HOME="$TMPDIR/cargo" && "$1" init -q --lib --name probe --vcs none . && "$1" add -q itoa && "$1" fetch -q"#,
+        script: r#"export CARGO_HOME="$TMPDIR/cargo" && "$1" init -q --lib --name probe --vcs none . && "$1" add -q itoa && "$1" fetch -q"#,
     },
     Installer {
         program: "go",
         words: &["go"],
-        script: r#"cd "$TMPDIR" && export GOPATH="$TMPDIR/go" GOFLAGS=-modcacherw && "$1" mod init probe && "$1" get -d rsc.io/quote"#,
+        script: r#"export GOPATH="$TMPDIR/go" GOFLAGS=-modcacherw && "$1" mod init probe && "$1" get -d rsc.io/quote"#,
     },
     Installer {
         program: "composer",
         words: &["composer"],
-        script: r#"cd "$TMPDIR" && "$1" create-project -q --no-install --no-scripts --no-plugins psr/log probe"#,
+        script: r#""$1" create-project -q --no-install --no-scripts --no-plugins psr/log probe"#,
     },
 ];
 
@@ -86,7 +86,11 @@ pub(super) fn probes(plan: &LayerPlan, toolchains: &Toolchains, settings: &Build
 
 fn probe(installer: &Installer, program: &Toolchain, settings: &BuildSettings) -> Probe {
     let configuration = (&settings.pip, &settings.uv, &settings.npm, configured(settings));
-    let script = format!("mkdir -p \"$TMPDIR\"\n{}\n", installer.script);
+    // Installers take modules and settings from where they are started: there must be nobody's.
+    let script = format!(
+        "mkdir -p \"$TMPDIR\" && cd \"$TMPDIR\" || exit\n{}\n",
+        installer.script
+    );
     Probe {
         key: format!(
             "hosts-{}",
@@ -170,7 +174,68 @@ pub fn record(key: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::{Path, PathBuf};
+    use std::process::Command;
+
     use super::*;
+
+    fn tool(program: &Path) -> Toolchain {
+        Toolchain {
+            name: "any".to_owned(),
+            program: program.to_owned(),
+            directory: None,
+            bind: None,
+            identity: "any 1".to_owned(),
+        }
+    }
+
+    /// Asks `installer`, started in a directory that has modules and settings of a README.
+    fn asked(place: &Path, installer: &Installer, program: &Path) -> PathBuf {
+        let (app, temporary) = (place.join("app"), place.join(installer.program));
+        fs::create_dir_all(&app).unwrap();
+        for module in ["pip.py", "venv.py"] {
+            let text = format!("open({:?}, 'w')\n", place.join("taken"));
+            fs::write(app.join(module), text).unwrap();
+        }
+        let probe = probe(installer, &tool(program), &BuildSettings::default());
+        Command::new(&probe.args[0])
+            .args(&probe.args[1..])
+            .current_dir(&app)
+            .env("TMPDIR", &temporary)
+            .env("PIP_NO_INDEX", "1")
+            .env("PLACE", place)
+            .output()
+            .unwrap();
+        temporary
+    }
+
+    #[test]
+    fn installers_are_asked_where_nothing_of_the_readme_is_found() {
+        let place = std::env::temp_dir().join(format!("pactown-probes-{}", std::process::id()));
+        fs::create_dir_all(&place).unwrap();
+        asked(&place, &INSTALLERS[0], Path::new("python3"));
+        assert!(
+            !place.join("taken").exists(),
+            "Python has run a module of the README"
+        );
+        let fake = place.join("fake");
+        fs::write(&fake, "#!/bin/sh\npwd -P >> \"$PLACE/where\"\n").unwrap();
+        fs::set_permissions(&fake, fs::Permissions::from_mode(0o755)).unwrap();
+        for installer in &INSTALLERS {
+            let temporary = asked(&place, installer, &fake);
+            let places = fs::read_to_string(place.join("where")).unwrap();
+            let expected = fs::canonicalize(temporary).unwrap();
+            assert!(
+                places.lines().all(|line| Path::new(line) == expected),
+                "{}: {places}",
+                installer.program
+            );
+            fs::remove_file(place.join("where")).unwrap();
+        }
+        fs::remove_dir_all(&place).unwrap();
+    }
 
     #[test]
     fn hosts_are_taken_from_the_settings_and_proxies_are_none() {

@@ -17,10 +17,7 @@ pub(super) fn of(kind: &str, inputs: &impl Serialize) -> String {
 
 /// SHA-256 in hexadecimal digits.
 pub(super) fn hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    crate::hex::digits(Sha256::digest(bytes))
 }
 
 /// The plan of a files layer. Lines and languages do not matter to it.

@@ -3,6 +3,7 @@
 //! ```text
 //! <root>/<key>/            a complete layer, owned by root, never changed again; or a link to one of the same content
 //! <root>/.making-<key>/    one that is being made; only under the key's lock
+//! <root>/.making-<key>.N/  what was being made when its maker died: for whoever finds it to remove
 //! <root>/.locks/<key>      lock files (flock(2)): freed by the kernel when their holder dies
 //! <root>/.records/<key>    what the dependencies in a layer are, for lock files; written before the layer
 //! ```
@@ -164,6 +165,18 @@ impl Layers {
         }
     }
 
+    /// Removes what was set aside, of whichever layer: it is nobody's. What is still being written is left for the next.
+    fn sweep(&self) {
+        let entries = fs::read_dir(&self.root).into_iter().flatten().flatten();
+        for entry in entries {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if in_the_making(&name).is_some() && name[1..].contains('.') {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+    }
+
     /// Takes the lock of `key`, waiting for another holder.
     fn begin<'a>(&'a self, key: &'a str) -> Result<Making<'a>, LayerError> {
         let locks = self.root.join(".locks");
@@ -197,12 +210,26 @@ impl Making<'_> {
     /// An empty directory, after clearing away what a holder that died has left.
     fn directory(&self) -> Result<PathBuf, LayerError> {
         let path = self.path();
-        remove(&path)?;
+        self.set_aside(&path)?;
+        self.layers.sweep();
         DirBuilder::new()
             .mode(0o700)
             .create(&path)
             .step("create", &path)?;
         Ok(path)
+    }
+
+    /// Out of the way of the next one: the build of a supervisor that died may be dying still, and write as long.
+    fn set_aside(&self, path: &Path) -> Result<(), LayerError> {
+        let aside = (0..).map(|number: u32| self.layers.root.join(format!(".making-{}.{number}", self.key)));
+        let free = |path: &PathBuf| fs::symlink_metadata(path).is_err();
+        let Some(aside) = aside.into_iter().find(free) else {
+            return Ok(());
+        };
+        match fs::rename(path, aside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).step("rename", path),
+            _ => Ok(()),
+        }
     }
 
     fn commit(&self, content: &Path) -> Result<PathBuf, LayerError> {
@@ -233,15 +260,14 @@ impl Making<'_> {
         }
     }
 
-    /// What cannot be removed now is removed by the next one who makes this layer.
+    /// What cannot be removed now is set aside by the next one who makes this layer.
     fn discard(&self) {
-        let _ = remove(&self.path());
+        let _ = fs::remove_dir_all(self.path());
+        self.layers.sweep();
     }
 }
 
-fn remove(path: &Path) -> Result<(), LayerError> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).step("remove", path),
-        _ => Ok(()),
-    }
+/// The key of the layer that the directory `name` is, or was, the making of.
+pub fn in_the_making(name: &str) -> Option<&str> {
+    name.strip_prefix(".making-")?.split('.').next()
 }

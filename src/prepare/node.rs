@@ -132,6 +132,8 @@ fn replay(packages: &[(usize, String)], recipe: &Recipe, locked: &Resolution) ->
     let mut manifest: Value = own
         .and_then(|file| serde_json::from_str(&file.content).ok())
         .unwrap_or_else(|| serde_json::json!({"name": "app", "private": true}));
+    // As the lock has them, which must fit.
+    resolution::without_passwords(&mut manifest);
     let read: Value = serde_json::from_str(&lock).unwrap_or_default();
     if let (false, Some(wanted)) = (packages.is_empty(), read.pointer("/packages//dependencies")) {
         manifest["dependencies"] = wanted.clone();

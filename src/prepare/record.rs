@@ -27,7 +27,7 @@ pub(super) fn read(plan: &LayerPlan, home: &Path) -> Option<Result<Resolution, U
             let packages = match (locked, text("python.json"), text("python.txt")) {
                 (Some(locked), ..) => Ok(locked.packages.clone()),
                 (_, Some(report), _) => resolution::of_pip(&report),
-                (_, _, Some(compiled)) => Ok(resolution::of_uv(&compiled)),
+                (_, _, Some(compiled)) => resolution::of_uv(&compiled),
                 _ => Err(Unresolved(python::NO_REPORT.to_owned())),
             };
             packages.map(|packages| (Language::Python, packages, None))

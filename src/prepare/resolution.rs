@@ -1,10 +1,20 @@
 //! What an installer says that it installed → a resolution that can be written down. Pure.
 
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::key;
 use crate::lockfile::{Language, Resolution};
+
+/// Where a package names what it depends on (package.json(5)).
+const GROUPS: [&str; 4] = [
+    "dependencies",
+    "devDependencies",
+    "optionalDependencies",
+    "peerDependencies",
+];
 
 /// Why a report gives no resolution.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -100,26 +110,88 @@ fn without_credentials(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         return url.to_owned();
     };
-    let end = rest.find('/').unwrap_or(rest.len());
-    let host = rest[..end]
-        .rsplit_once('@')
-        .map_or(&rest[..end], |(_, host)| host);
-    format!("{scheme}://{host}{}", &rest[end..])
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    match authority.rsplit_once('@') {
+        // Whom to be there is part of an address of SSH, and no secret.
+        Some((who, host)) if scheme.ends_with("ssh") => {
+            let user = who.split(':').next().unwrap_or(who);
+            format!("{scheme}://{user}@{host}{path}")
+        }
+        Some((_, host)) => format!("{scheme}://{host}{path}"),
+        None => url.to_owned(),
+    }
 }
 
 /// The packages in what `uv pip compile --generate-hashes` writes: a requirement, then its hashes on continued lines.
-pub(super) fn of_uv(compiled: &str) -> Vec<String> {
+/// Options that name an index are left out: whoever installs again has their own.
+pub(super) fn of_uv(compiled: &str) -> Result<Vec<String>, Unresolved> {
     let joined = compiled.replace("\\\n", " ");
     let lines = joined.lines().map(|line| line.split(" #").next().unwrap_or(line));
     let mut packages: Vec<String> = lines
         .filter(|line| !line.trim_start().starts_with('#'))
         .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
-        .filter(|line| !line.is_empty())
-        // The lock is for one platform: a marker has been looked at.
-        .map(|line| without_marker(&line))
-        .collect();
+        .map(|line| match line.split_once(' ') {
+            Some(("-e" | "--editable", what)) => what.to_owned(),
+            _ => line,
+        })
+        .filter(|line| !line.is_empty() && !line.starts_with('-'))
+        .map(|line| compiled_one(&line))
+        .collect::<Result<_, _>>()?;
     packages.sort_by_key(|package| package.to_lowercase());
-    packages
+    Ok(packages)
+}
+
+/// One line of it. uv repeats paths and addresses as they were given: with passwords, and without a name.
+fn compiled_one(line: &str) -> Result<String, Unresolved> {
+    // The lock is for one platform: a marker has been looked at.
+    let line = without_marker(line);
+    let (what, hashes) = line.split_at(line.find(" --hash=").unwrap_or(line.len()));
+    if let Some((name, address)) = what.split_once(" @ ") {
+        return Ok(format!("{name} @ {}{hashes}", absolute(address)));
+    }
+    if what.contains("==") && !what.contains('/') {
+        return Ok(line);
+    }
+    let address = absolute(what);
+    let name = name_of_file(&address).ok_or_else(|| {
+        Unresolved(format!(
+            "uv does not say which package is in `{address}`: write it as `name @ {address}`"
+        ))
+    })?;
+    Ok(format!("{name} @ {address}{hashes}"))
+}
+
+/// An address without credentials; of a path, which is relative to `/app`, the one that leads there.
+fn absolute(what: &str) -> String {
+    if what.contains("://") {
+        return without_credentials(what);
+    }
+    let path = what.strip_prefix("file:").unwrap_or(what);
+    let mut parts: Vec<&str> = Vec::new();
+    for part in [crate::spec::APP, path]
+        .into_iter()
+        .skip(usize::from(path.starts_with('/')))
+        .flat_map(|path| path.split('/'))
+    {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    format!("file:///{}", parts.join("/"))
+}
+
+/// The package in a wheel or an archive of sources, whose names say it (PyPA specifications, "Binary distribution format"
+/// and "Source distribution format").
+fn name_of_file(address: &str) -> Option<&str> {
+    let path = address.split(['#', '?']).next()?;
+    let file = path.rsplit('/').next()?;
+    let name = match file.strip_suffix(".whl") {
+        Some(wheel) => wheel.split_once('-')?.0,
+        None => file.strip_suffix(".tar.gz")?.rsplit_once('-')?.0,
+    };
+    (!name.is_empty()).then_some(name)
 }
 
 fn without_marker(line: &str) -> String {
@@ -149,9 +221,17 @@ pub(super) fn of_npm(lock: &str) -> Result<String, Unresolved> {
             "npm wrote a package-lock.json of a version before 2: npm 7 or later is needed".to_owned(),
         ));
     }
+    let packages = || lock.get("packages").and_then(Value::as_object);
+    let specifiers = packages().into_iter().flat_map(|packages| packages.values());
+    // What was asked for by its address is had from nowhere else.
+    let asked: BTreeSet<String> = specifiers
+        .flat_map(|package| GROUPS.iter().filter_map(|group| package.get(group)?.as_object()))
+        .flat_map(|group| group.values().filter_map(Value::as_str))
+        .map(without_credentials)
+        .collect();
     let packages = lock.get_mut("packages").and_then(Value::as_object_mut);
     for package in packages.into_iter().flat_map(|packages| packages.values_mut()) {
-        anonymous(package);
+        anonymous(package, &asked);
     }
     // The tree of version 1, kept for older programs: it says the same.
     if let Some(lock) = lock.as_object_mut() {
@@ -162,16 +242,33 @@ pub(super) fn of_npm(lock: &str) -> Result<String, Unresolved> {
     Ok(format!("{text}\n"))
 }
 
-fn anonymous(package: &mut Value) {
+fn anonymous(package: &mut Value, asked: &BTreeSet<String>) {
+    without_passwords(package);
     let Some(package) = package.as_object_mut() else {
         return;
     };
-    let from_registry = package
-        .get("resolved")
-        .and_then(Value::as_str)
-        .is_some_and(|address| address.starts_with("http"));
+    let Some(address) = package.get("resolved").and_then(Value::as_str) else {
+        return;
+    };
+    let address = without_credentials(address);
+    let from_registry = address.starts_with("http") && !asked.contains(&address);
     if from_registry && package.contains_key("integrity") {
         package.shift_remove("resolved");
+    } else {
+        package.insert("resolved".to_owned(), Value::from(address));
+    }
+}
+
+/// Where dependencies are named by their addresses, in a `package.json` or a part of a `package-lock.json`: those
+/// without credentials.
+pub(super) fn without_passwords(package: &mut Value) {
+    for group in GROUPS {
+        let named = package.get_mut(group).and_then(Value::as_object_mut);
+        for wanted in named.into_iter().flat_map(|named| named.values_mut()) {
+            if let Some(text) = wanted.as_str() {
+                *wanted = Value::from(without_credentials(text));
+            }
+        }
     }
 }
 
@@ -223,12 +320,34 @@ mod tests {
     fn what_uv_compiles_is_one_line_a_package() {
         let text = "six==1.16.0 \\\n    --hash=sha256:aa \\\n    --hash=sha256:bb\n    # via x\n# a comment\nuvicorn[standard]==0.3 ; python_version > '3' \\\n    --hash=sha256:cc\n";
         assert_eq!(
-            of_uv(text),
+            of_uv(text).unwrap(),
             [
                 "six==1.16.0 --hash=sha256:aa --hash=sha256:bb",
                 "uvicorn==0.3 --hash=sha256:cc"
             ]
         );
+    }
+
+    #[test]
+    fn what_uv_compiles_has_no_options_no_bare_paths_and_no_passwords() {
+        let text = "--index-url https://u:p@index.example/simple\n--find-links ./wheels\nlib @ ./lib\n-e tool @ file:///app/tool\n./wheels/greet-1.0-py3-none-any.whl \\\n    --hash=sha256:aa\n../up/sdist-name-2.tar.gz\nhttps://u:p@files.example/direct-2-py3-none-any.whl \\\n    --hash=sha256:bb\na @ git+https://u:p@git.example/a@cc\nb @ git+ssh://git:p@git.example/b@dd\n";
+        assert_eq!(
+            of_uv(text).unwrap(),
+            [
+                "a @ git+https://git.example/a@cc",
+                "b @ git+ssh://git@git.example/b@dd",
+                "direct @ https://files.example/direct-2-py3-none-any.whl --hash=sha256:bb",
+                "greet @ file:///app/wheels/greet-1.0-py3-none-any.whl --hash=sha256:aa",
+                "lib @ file:///app/lib",
+                "sdist-name @ file:///up/sdist-name-2.tar.gz",
+                "tool @ file:///app/tool",
+            ]
+        );
+        for nameless in ["-e ./lib[extra]", "/app/lib", "https://u:p@git.example/lib"] {
+            let error = of_uv(nameless).unwrap_err().to_string();
+            assert!(error.contains("write it as `name @ "), "{nameless}: {error}");
+            assert!(!error.contains("u:p"), "{error}");
+        }
     }
 
     #[test]
@@ -248,5 +367,29 @@ mod tests {
             (&Value::from(3), None)
         );
         assert!(of_npm(r#"{"lockfileVersion": 1}"#).is_err());
+    }
+
+    #[test]
+    fn a_lock_of_npm_keeps_the_addresses_that_were_asked_for_and_no_password() {
+        let lock = r#"{"lockfileVersion": 3, "packages": {
+            "": {"dependencies": {"a": "https://u:p@files.example/a.tgz", "b": "^1"}},
+            "node_modules/a": {"version": "1.0.0", "resolved": "https://u:p@files.example/a.tgz", "integrity": "sha512-x",
+                               "dependencies": {"c": "https://files.example/c.tgz"}},
+            "node_modules/b": {"version": "1.0.0", "resolved": "https://u:p@r.example/b.tgz", "integrity": "sha512-y"},
+            "node_modules/c": {"version": "1.0.0", "resolved": "https://files.example/c.tgz", "integrity": "sha512-z"},
+            "node_modules/d": {"version": "1.0.0", "resolved": "https://u:p@r.example/d.tgz"}}}"#;
+        let text = of_npm(lock).unwrap();
+        let kept: Value = serde_json::from_str(&text).unwrap();
+        let of = |path: &str| kept["packages"][path]["resolved"].as_str().map(str::to_owned);
+        let files = |name: &str| Some(format!("https://files.example/{name}.tgz"));
+        assert_eq!(of("node_modules/a"), files("a"));
+        assert_eq!(of("node_modules/b"), None);
+        assert_eq!(of("node_modules/c"), files("c"));
+        assert_eq!(of("node_modules/d"), Some("https://r.example/d.tgz".to_owned()));
+        assert_eq!(
+            kept["packages"][""]["dependencies"],
+            serde_json::json!({"a": "https://files.example/a.tgz", "b": "^1"})
+        );
+        assert!(!text.contains("u:p"), "{text}");
     }
 }

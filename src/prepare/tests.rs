@@ -276,6 +276,80 @@ fn a_failed_install_names_line_and_requirement_and_leaves_nothing() {
     );
 }
 
+/// The sandboxes that were run: name, what lies below its `/app`, and whether requirements were there.
+#[derive(Default)]
+struct Seen(std::sync::Mutex<Vec<(String, String, bool)>>);
+
+impl BuildRunner for Seen {
+    fn open(&self, name: &str, access: &Access) -> Result<BuildSite, RunnerError> {
+        succeeding().open(name, access)
+    }
+
+    fn run(
+        &self,
+        name: &str,
+        bundle: &Bundle,
+        on_line: &mut dyn FnMut(&str),
+    ) -> Result<ExitStatus, RunnerError> {
+        let mounts = bundle.spec.mounts().as_ref().unwrap();
+        let options = mounts
+            .iter()
+            .filter_map(|mount| mount.options().as_ref())
+            .flatten();
+        let lower = options
+            .filter_map(|option| option.strip_prefix("lowerdir="))
+            .collect::<String>();
+        let requirements = Path::new(python::REQUIREMENTS);
+        let has = mounts.iter().any(|mount| mount.destination() == requirements);
+        if name.starts_with("probe-") {
+            assert_eq!(fs::read_dir(&lower)?.count(), 0, "below the probe's /app");
+        }
+        self.0.lock().unwrap().push((name.to_owned(), lower, has));
+        succeeding().run(name, bundle, on_line)
+    }
+
+    fn close(&self, _: &str) -> Vec<Contact> {
+        Vec::new()
+    }
+}
+
+fn succeeding() -> Pretend {
+    Pretend {
+        runs: AtomicU32::new(0),
+        status: ExitStatus::Code(0),
+    }
+}
+
+#[test]
+fn an_installer_that_may_reach_anything_sees_nothing_of_the_readme() {
+    let store = Store::new("probe");
+    let recipe = recipe(
+        vec![file("pip.py", "raise SystemExit\n")],
+        &[(DepsLanguage::Python, &["flask"])],
+    );
+    let (toolchains, settings) = (toolchains(&["python3"]), BuildSettings::default());
+    let plans = plan(&recipe, &toolchains, &settings, &[]).unwrap();
+    let context = BuildContext {
+        readme: &recipe.readme,
+        host: &HostFacts::default(),
+        toolchains: &toolchains,
+        settings: &settings,
+        offline: false,
+        strict: false,
+        hosts: &[],
+        learn: true,
+    };
+    let seen = Seen::default();
+    let made = make(&store.1, &plans, context, &seen, &mut |_, _| {}).unwrap();
+    let seen = seen.0.into_inner().unwrap();
+    let [(probe, nothing, false), (build, lower, true)] = seen.as_slice() else {
+        panic!("{seen:?}");
+    };
+    assert!(probe.starts_with("probe-") && build.starts_with("build-"));
+    assert!(nothing.ends_with("/nothing"), "{nothing}");
+    assert_eq!(Path::new(lower), made[0]);
+}
+
 #[test]
 fn what_a_killed_builder_left_is_cleared_and_never_seen() {
     let store = Store::new("killed");
@@ -297,6 +371,42 @@ fn what_a_killed_builder_left_is_cleared_and_never_seen() {
     let made = store.make(&flask(), &runner).unwrap();
     assert!(!made[1].join(".venv/half").exists());
     assert!(!making.exists());
+}
+
+#[test]
+fn a_build_that_dies_slowly_is_not_waited_for() {
+    let store = Store::new("dying");
+    let plans = plan(
+        &flask(),
+        &toolchains(&["python3"]),
+        &BuildSettings::default(),
+        &[],
+    )
+    .unwrap();
+    let upper = store.0.join(format!(".making-{}/upper", plans[1].key));
+    fs::create_dir_all(&upper).unwrap();
+    let directory = fs::File::open(&upper).unwrap();
+    let dying = std::sync::atomic::AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // As a process does whose directory is moved and emptied under it.
+            let below = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&directory));
+            for number in (0..100_000).cycle() {
+                if !dying.load(Ordering::SeqCst) {
+                    return;
+                }
+                let _ = fs::write(format!("{below}/{number}"), "");
+            }
+        });
+        let made = store.make(&flask(), &succeeding());
+        dying.store(false, Ordering::SeqCst);
+        assert!(made.unwrap()[1].join(".venv/bin/python").exists());
+    });
+    // The next one who makes something clears away what is left.
+    let other = recipe(vec![], &[(DepsLanguage::Python, &["other"])]);
+    store.make(&other, &succeeding()).unwrap();
+    let left = store.names();
+    assert!(!left.iter().any(|name| name.starts_with('.')), "{left:?}");
 }
 
 #[test]

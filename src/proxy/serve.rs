@@ -16,15 +16,15 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::parents::Parent;
 use super::{MOST, Question, Rules};
 
-/// Connections at the same time; more wait.
-const AT_ONCE: usize = 256;
-/// Time to connect to one address.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Connections and tunnels at the same time; more wait. A test cannot have as many descriptors.
+pub(super) const AT_ONCE: usize = if cfg!(test) { 4 } else { 256 };
+/// Time to connect to one address, and for another proxy to make a tunnel. No test waits as long.
+const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 20 });
 /// Headers that concern one connection only (RFC 9110, 7.6.1), and those for a proxy.
 const OWN: [&str; 7] = [
     "connection",
@@ -36,6 +36,8 @@ const OWN: [&str; 7] = [
     "upgrade",
 ];
 
+/// One of the places of [`AT_ONCE`], for as long as somebody has it.
+type Place = Arc<OwnedSemaphorePermit>;
 type Answer = Response<BoxBody<Bytes, hyper::Error>>;
 
 /// Rules, and the file in which questions are told.
@@ -153,10 +155,8 @@ pub(super) fn run(socket: std::net::TcpListener, desk: Desk) -> io::Result<()> {
         let listener = TcpListener::from_std(socket)?;
         let (desk, places) = (Arc::new(desk), Arc::new(Semaphore::new(AT_ONCE)));
         loop {
-            let place = Arc::clone(&places)
-                .acquire_owned()
-                .await
-                .map_err(io::Error::other)?;
+            let place = Arc::clone(&places).acquire_owned().await;
+            let place = Arc::new(place.map_err(io::Error::other)?);
             let Ok((stream, _)) = listener.accept().await else {
                 // A client that is gone again, or no descriptor left: the next one may fare better.
                 tokio::time::sleep(Duration::from_millis(10)).await;
@@ -164,21 +164,20 @@ pub(super) fn run(socket: std::net::TcpListener, desk: Desk) -> io::Result<()> {
             };
             let desk = Arc::clone(&desk);
             tokio::spawn(async move {
-                let answer = service_fn(|request| answer(Arc::clone(&desk), request));
+                let answer = service_fn(|request| answer(Arc::clone(&desk), Arc::clone(&place), request));
                 let connection = hyper::server::conn::http1::Builder::new()
                     .preserve_header_case(true)
                     .serve_connection(TokioIo::new(stream), answer)
                     .with_upgrades();
                 let _ = connection.await;
-                drop(place);
             });
         }
     })
 }
 
-async fn answer(desk: Arc<Desk>, request: Request<Incoming>) -> Result<Answer, hyper::Error> {
+async fn answer(desk: Arc<Desk>, place: Place, request: Request<Incoming>) -> Result<Answer, hyper::Error> {
     let answered = match *request.method() {
-        Method::CONNECT => tunnel(&desk, request).await,
+        Method::CONNECT => tunnel(&desk, place, request).await,
         _ => hand_on(&desk, request).await,
     };
     Ok(answered.unwrap_or_else(|Refused(status, text)| {
@@ -206,7 +205,8 @@ fn target(uri: &Uri, default: Option<u16>) -> Result<(String, u16), Refused> {
     }
 }
 
-async fn tunnel(desk: &Arc<Desk>, request: Request<Incoming>) -> Result<Answer, Refused> {
+/// The connection ends with its answer, as hyper sees it; `place` is the tunnel's until that ends.
+async fn tunnel(desk: &Arc<Desk>, place: Place, request: Request<Incoming>) -> Result<Answer, Refused> {
     let (host, port) = target(request.uri(), None)?;
     desk.check(&host, port)?;
     let (stream, parent) = desk.dial(&host, port, true).await?;
@@ -216,6 +216,7 @@ async fn tunnel(desk: &Arc<Desk>, request: Request<Incoming>) -> Result<Answer, 
                 if let Ok(client) = hyper::upgrade::on(request).await {
                     splice(client, stream).await;
                 }
+                drop(place);
             });
         }
         Some(parent) => {
@@ -225,6 +226,7 @@ async fn tunnel(desk: &Arc<Desk>, request: Request<Incoming>) -> Result<Answer, 
                     let _ = tokio::io::copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(far))
                         .await;
                 }
+                drop(place);
             });
         }
     }
@@ -235,7 +237,7 @@ async fn splice(client: hyper::upgrade::Upgraded, mut stream: TcpStream) {
     let _ = tokio::io::copy_bidirectional(&mut TokioIo::new(client), &mut stream).await;
 }
 
-/// A tunnel through another proxy.
+/// A tunnel through another proxy, which has [`PATIENCE`] to make it.
 async fn through(
     parent: &Parent,
     stream: TcpStream,
@@ -248,10 +250,6 @@ async fn through(
             format!("pactown: the proxy {}: {error}", parent.host),
         )
     };
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| failed(&error))?;
-    tokio::spawn(connection.with_upgrades());
     let name = match host.contains(':') {
         true => format!("[{host}]:{port}"),
         false => format!("{host}:{port}"),
@@ -263,10 +261,15 @@ async fn through(
         .body(full(""))
         .map_err(|error| failed(&error))?;
     authorize(&mut request, parent);
-    let answer = sender
-        .send_request(request)
-        .await
-        .map_err(|error| failed(&error))?;
+    let asked = async {
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection.with_upgrades());
+        sender.send_request(request).await
+    };
+    let answer = match tokio::time::timeout(PATIENCE, asked).await {
+        Ok(answer) => answer.map_err(|error| failed(&error))?,
+        Err(_) => return Err(failed(&"it does not answer")),
+    };
     match answer.status().is_success() {
         true => Ok(hyper::upgrade::on(answer)),
         false => Err(failed(&answer.status())),
@@ -297,6 +300,8 @@ async fn hand_on(desk: &Arc<Desk>, mut request: Request<Incoming>) -> Result<Ans
     for name in OWN {
         request.headers_mut().remove(HeaderName::from_static(name));
     }
+    // What was checked is what is asked for, whoever reads which of the two.
+    name_host(&mut request)?;
     match parent {
         Some(parent) => authorize(&mut request, parent),
         None => origin_form(&mut request)?,
@@ -315,15 +320,23 @@ async fn hand_on(desk: &Arc<Desk>, mut request: Request<Incoming>) -> Result<Ans
     Ok(answer.map(BodyExt::boxed))
 }
 
-/// `GET /path` with a `Host`, as a server wants it.
-fn origin_form(request: &mut Request<Incoming>) -> Result<(), Refused> {
-    let wrong = || Refused(StatusCode::BAD_REQUEST, "pactown: that is no address".to_owned());
-    let uri = request.uri().clone();
-    let authority = uri.authority().ok_or_else(wrong)?.as_str();
+fn wrong() -> Refused {
+    Refused(StatusCode::BAD_REQUEST, "pactown: that is no address".to_owned())
+}
+
+/// `Host` is that of the address (RFC 9112, 3.2.2), not what the client says besides.
+fn name_host(request: &mut Request<Incoming>) -> Result<(), Refused> {
+    let authority = request.uri().authority().ok_or_else(wrong)?.as_str();
     let host = authority.rsplit('@').next().unwrap_or(authority);
     let host = HeaderValue::from_str(host).map_err(|_| wrong())?;
-    let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    *request.uri_mut() = path.parse().map_err(|_| wrong())?;
     request.headers_mut().insert(HOST, host);
+    Ok(())
+}
+
+/// `GET /path`, as a server wants it.
+fn origin_form(request: &mut Request<Incoming>) -> Result<(), Refused> {
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    let path = path.parse().map_err(|_| wrong())?;
+    *request.uri_mut() = path;
     Ok(())
 }

@@ -13,10 +13,15 @@ struct Proxy {
 
 impl Proxy {
     fn start(name: &str, allowed: Option<&[&str]>) -> Self {
+        Self::below(name, allowed, Parents::default())
+    }
+
+    /// One that asks other proxies.
+    fn below(name: &str, allowed: Option<&[&str]>, parents: Parents) -> Self {
         let path = std::env::temp_dir().join(format!("pactown-proxy-{name}-{}", std::process::id()));
         let rules = Rules {
             allowed: allowed.map(|hosts| hosts.iter().map(|host| (*host).to_owned()).collect()),
-            parents: Parents::default(),
+            parents,
         };
         let talk = open(&path, &rules).unwrap();
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -105,4 +110,100 @@ fn the_hosts_own_loopback_and_the_link_are_out_of_reach_by_whatever_name() {
     }
     server.set_nonblocking(true).unwrap();
     assert!(server.accept().is_err(), "nobody came");
+}
+
+/// The listener of another proxy, and who has to ask it: everybody.
+fn parent() -> (TcpListener, Parents) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let env = [("http_proxy", &address), ("https_proxy", &address)];
+    let env = env.map(|(name, address)| (name.to_owned(), address.clone()));
+    (listener, Parents::of(&env.into_iter().collect()))
+}
+
+/// The head of a request.
+fn head(stream: &mut TcpStream) -> String {
+    let mut head = String::new();
+    let mut byte = [0];
+    while !head.ends_with("\r\n\r\n") && stream.read(&mut byte).is_ok_and(|length| length == 1) {
+        head.push(char::from(byte[0]));
+    }
+    head
+}
+
+const TUNNEL: &str = "CONNECT a.example:443 HTTP/1.1\r\nHost: a.example\r\n\r\n";
+
+#[test]
+fn another_proxy_is_asked_for_the_host_of_the_address_whatever_the_header_says() {
+    let (listener, parents) = parent();
+    let proxy = Proxy::below("host", Some(&["good.example:80"]), parents);
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let asked = head(&mut stream);
+        stream
+            .write_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+            .unwrap();
+        asked
+    });
+    let answer =
+        proxy.ask("GET http://good.example/x HTTP/1.1\r\nHost: bad.example\r\nConnection: close\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.1 204"), "{answer}");
+    let asked = server.join().unwrap().to_lowercase();
+    assert!(
+        asked.starts_with("get http://good.example/x ") && asked.contains("host: good.example\r\n"),
+        "{asked}"
+    );
+    assert!(!asked.contains("bad.example"), "{asked}");
+}
+
+#[test]
+fn another_proxy_that_never_answers_is_not_waited_for_for_ever() {
+    let (listener, parents) = parent();
+    let proxy = Proxy::below("silent", None, parents);
+    let mut stream = TcpStream::connect(proxy.address).unwrap();
+    stream
+        .set_read_timeout(Some(std::time::Duration::from_secs(60)))
+        .unwrap();
+    stream.write_all(TUNNEL.as_bytes()).unwrap();
+    let _silent = listener.accept().unwrap();
+    let answer = head(&mut stream);
+    assert!(answer.starts_with("HTTP/1.1 502"), "{answer}");
+}
+
+#[test]
+fn a_tunnel_has_its_place_until_it_ends() {
+    let (listener, parents) = parent();
+    let proxy = Proxy::below("places", None, parents);
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                head(&mut stream);
+                stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+                // Until the other end is closed.
+                let _ = stream.read(&mut [0]);
+            });
+        }
+    });
+    let open = || {
+        let mut stream = TcpStream::connect(proxy.address).unwrap();
+        stream.write_all(TUNNEL.as_bytes()).unwrap();
+        stream
+    };
+    let mut tunnels: Vec<_> = (0..serve::AT_ONCE)
+        .map(|_| {
+            let mut stream = open();
+            let answer = head(&mut stream);
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+            stream
+        })
+        .collect();
+    let mut late = open();
+    late.set_read_timeout(Some(std::time::Duration::from_millis(500)))
+        .unwrap();
+    assert_eq!(head(&mut late), "", "there is no place for it yet");
+    tunnels.pop();
+    late.set_read_timeout(Some(std::time::Duration::from_secs(60)))
+        .unwrap();
+    let answer = head(&mut late);
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }

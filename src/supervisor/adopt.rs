@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 use pactown_netns::resolver::{self as names, Resolver};
 use pactown_runtime::protocol::{Call, ExitRecord, Listed};
 
-use super::builder::Builder;
+use super::builder::{self, Builder};
 use super::engine::{Engine, Message};
 use super::keepsake;
 use super::making::{self, Site};
@@ -21,7 +21,7 @@ use super::{tell, traits, wish};
 use crate::config::ecosystem::UnitName;
 use crate::events::Kind;
 use crate::host::HostFacts;
-use crate::prepare::{Tools, settings};
+use crate::prepare::{BuildRunner, Tools, settings};
 use crate::proxy::Parents;
 use crate::roster::Roster;
 use crate::state::{self, InstanceRecord, NetworkRecord, ProcessRecord, ServiceRecord};
@@ -236,6 +236,12 @@ impl Engine {
     }
 
     async fn end_stray(&self, listed: &Listed) {
+        if let (Some(build), Some(site)) = (builder::of_proxy(&listed.id), self.site.clone()) {
+            let build = build.to_owned();
+            // Waited for: its port is the next build's.
+            let _ = wish::blocking(move || site.builder.close(&build)).await;
+            return;
+        }
         let _ = self
             .keeper
             .ask(Call::Kill {

@@ -1,12 +1,10 @@
 //! Build sandboxes: made by the keeper like any other, alone in the instance's network, with a proxy as their only way
 //! out. The proxy is an unprivileged process of its own for each build, a child of the keeper too.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
-use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use pactown_runtime::client::Client;
 use pactown_runtime::protocol::{Call, ExitStatus, LogFile, What};
@@ -31,7 +29,6 @@ pub(super) struct Builder {
     instance: Instance,
     wires: Wires,
     parents: Parents,
-    addresses: Arc<Mutex<BTreeMap<Ipv4Addr, String>>>,
     socket: PathBuf,
 }
 
@@ -43,18 +40,7 @@ impl Builder {
             instance,
             wires,
             parents,
-            addresses: Arc::default(),
         }
-    }
-
-    /// A free address, and its proxy's port.
-    fn take_address(&self, name: &str) -> Option<(Ipv4Addr, u16)> {
-        let mut taken = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
-        let free = network::build_proxies(self.wires.spec().subnet)
-            .into_iter()
-            .find(|(address, _)| !taken.contains_key(address))?;
-        taken.insert(free.0, name.to_owned());
-        Some(free)
     }
 
     /// Starts the proxy of a build, in the host's network, with a socket at the router.
@@ -116,7 +102,8 @@ impl Builder {
 impl BuildRunner for Builder {
     fn open(&self, name: &str, access: &Access) -> Result<BuildSite, RunnerError> {
         let (address, port) = self
-            .take_address(name)
+            .wires
+            .take_build(name)
             .ok_or_else(|| io::Error::other("too many builds at the same time"))?;
         let ids = Ledger::system().allocate(&self.key(name))?;
         let rules = match access {
@@ -191,8 +178,7 @@ impl BuildRunner for Builder {
         let _ = self.stop_proxy(name);
         let contacts = proxy::contacts(&self.talk(name));
         let _ = std::fs::remove_file(self.talk(name));
-        let mut taken = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.retain(|_, holder| holder != name);
+        self.wires.release_build(name);
         contacts
     }
 }
@@ -200,6 +186,11 @@ impl BuildRunner for Builder {
 /// The keeper's name for the proxy of a build; no sandbox can have it.
 fn proxy_id(name: &str) -> String {
     format!(".proxy-{name}")
+}
+
+/// The build whose proxy is the keeper's `id`.
+pub(super) fn of_proxy(id: &str) -> Option<&str> {
+    id.strip_prefix(".proxy-")
 }
 
 /// Waits until the sandbox has ended, or could not be made.

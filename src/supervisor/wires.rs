@@ -1,6 +1,7 @@
 //! The instance's network, on a thread of its own: everything that enters network namespaces happens there, one thing
 //! after another.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -8,6 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use pactown_netns::{Anchors, Error, Network, NetworkSpec, Node, Policy, Result, Watch};
 use tokio::sync::oneshot;
+
+use crate::network;
 
 type Job = Box<dyn FnOnce(&mut Option<Network>) + Send>;
 
@@ -18,6 +21,8 @@ pub(super) struct Wires {
     spec: NetworkSpec,
     /// The newest rules that wait to be put into force.
     rules: Arc<Mutex<Option<Policy>>>,
+    /// Addresses of builds, and who has each: one list, whoever builds for whichever wish.
+    builds: Arc<Mutex<BTreeMap<Ipv4Addr, String>>>,
 }
 
 impl Wires {
@@ -30,8 +35,12 @@ impl Wires {
                 job(&mut network);
             }
         });
-        let rules = Arc::default();
-        Self { jobs, spec, rules }
+        Self {
+            jobs,
+            spec,
+            rules: Arc::default(),
+            builds: Arc::default(),
+        }
     }
 
     /// What it is made from.
@@ -56,6 +65,22 @@ impl Wires {
             };
             network.anchors().descriptors()
         })
+    }
+
+    /// Sets an address apart for the build `name`: one that is free, and its proxy's port.
+    pub(super) fn take_build(&self, name: &str) -> Option<(Ipv4Addr, u16)> {
+        let mut taken = self.builds.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = network::build_proxies(self.spec.subnet)
+            .into_iter()
+            .find(|(address, _)| !taken.contains_key(address))?;
+        taken.insert(free.0, name.to_owned());
+        Some(free)
+    }
+
+    /// Another build may have the address of `name`.
+    pub(super) fn release_build(&self, name: &str) {
+        let mut taken = self.builds.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.retain(|_, holder| holder != name);
     }
 
     /// Makes a node; answers its namespace's file.
@@ -165,4 +190,29 @@ impl Wires {
 
 fn no_network() -> Error {
     Error::Addresses("the instance has no network yet".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pactown_netns::Subnet;
+
+    #[test]
+    fn builds_of_two_wishes_never_have_the_same_address_or_port() {
+        let wires = Wires::start(NetworkSpec {
+            instance: "one".to_owned(),
+            tag: "0123".to_owned(),
+            directory: PathBuf::from("/nowhere"),
+            subnet: Subnet {
+                network: Ipv4Addr::new(10, 64, 0, 0),
+                prefix: 22,
+            },
+        });
+        let later = wires.clone();
+        let first = wires.take_build("build-a").expect("free");
+        let second = later.take_build("build-b").expect("free");
+        assert!(first.0 != second.0 && first.1 != second.1, "{first:?} {second:?}");
+        later.release_build("build-a");
+        assert_eq!(later.take_build("build-c"), Some(first));
+    }
 }

@@ -16,8 +16,8 @@ use crate::control::api::Progress;
 use crate::control::server::Refusal;
 use crate::desired::Desired;
 use crate::plan::{self, Asked, Observed, Plan, Verb};
-use crate::resolver::Graph;
-use crate::roster::{Roster, Scale, services_of};
+use crate::resolver;
+use crate::roster::{Roster, Scale};
 
 /// The keeper's name for the name forwarder; no service can have it.
 pub(super) const FORWARDER: &str = ".forwarder";
@@ -180,12 +180,8 @@ impl Engine {
 
 /// The services that are asked for, in start order.
 fn order(wish: &Wish) -> Result<Vec<ServiceName>, Refusal> {
-    let ecosystem = &wish.desired.ecosystem;
-    let graph = Graph::of(ecosystem).map_err(|problems| refusal(&problems.to_string(), 2))?;
-    Ok(match wish.names.as_slice() {
-        [] => graph.start_order(),
-        names => graph.with_needs(&services_of(ecosystem, names)),
-    })
+    resolver::needed(&wish.desired.ecosystem, &wish.names)
+        .map_err(|problems| refusal(&problems.to_string(), 2))
 }
 
 /// The units that are asked for, in start order: of a service of which single units are named, only those.

@@ -13,6 +13,7 @@ use nix::fcntl::{Flock, FlockArg};
 use sha2::{Digest as _, Sha256};
 
 use super::StoreError;
+use crate::hex;
 
 /// A SHA-256, as 64 lower-case hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -21,7 +22,7 @@ pub struct Digest(String);
 impl Digest {
     /// Of these bytes.
     pub fn of(bytes: &[u8]) -> Self {
-        Self(hex(&Sha256::digest(bytes)))
+        Self(hex::digits(Sha256::digest(bytes)))
     }
 
     /// The digits.
@@ -51,17 +52,12 @@ impl FromStr for Digest {
     }
 }
 
-/// Lower-case hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// Bytes from the kernel's generator, as hexadecimal digits.
 pub(crate) fn random_hex(bytes: usize) -> Result<String, StoreError> {
     let mut buffer = vec![0_u8; bytes];
     let filled = rustix::rand::getrandom(&mut buffer[..], rustix::rand::GetRandomFlags::empty());
     match filled {
-        Ok(count) if count == bytes => Ok(hex(&buffer)),
+        Ok(count) if count == bytes => Ok(hex::digits(&buffer)),
         Ok(_) => Err(StoreError::file("getrandom")(ErrorKind::UnexpectedEof.into())),
         Err(error) => Err(StoreError::file("getrandom")(error.into())),
     }
