@@ -8,8 +8,7 @@ use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 use nix::unistd::{Gid, Uid, User};
-
-use crate::desired::Caller;
+use serde::{Deserialize, Serialize};
 
 /// Places in a home directory where version managers and users keep programs; login shells put them into PATH, and
 /// `sudo` takes them out again (`secure_path`, sudoers(5)).
@@ -29,6 +28,24 @@ const HOME_PROGRAMS: [&str; 11] = [
 
 /// The PATH of a process without one (execvp(3) uses about the same).
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The person (or CI job) behind the command: `sudo`'s invoking user, else the user itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Caller {
+    /// `SUDO_UID`, else the real uid.
+    pub uid: u32,
+    /// `SUDO_GID`, else the real gid.
+    pub gid: u32,
+    /// Login name.
+    pub user: String,
+    /// Home directory (of the invoking user, also under sudo).
+    pub home: PathBuf,
+    /// Directories of PATH: the invoking user's login PATH under sudo when it can be learnt, then the process's own.
+    pub path: Vec<PathBuf>,
+    /// The caller's environment as it came, for the allow-list, `env_passthrough` and the build phase's
+    /// pip/npm/proxy settings. Never written to disk.
+    pub env: IndexMap<String, String>,
+}
 
 impl Caller {
     /// The caller of this process. Names that are not UTF-8 are left out of the environment.

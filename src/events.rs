@@ -70,6 +70,18 @@ pub struct Event {
     pub witness: Option<Witness>,
 }
 
+impl Event {
+    /// Without what nobody is to see. Only what others have said is searched: a value may be a number or a word that
+    /// stands for something else in the rest.
+    pub(crate) fn masked(mut self, mask: impl Fn(&str) -> String) -> Self {
+        self.cause = self.cause.map(|cause| mask(&cause));
+        for line in &mut self.details {
+            *line = mask(line);
+        }
+        self
+    }
+}
+
 /// What the kernel knows of a living sandbox.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Witness {
@@ -285,6 +297,23 @@ mod tests {
             );
             assert_eq!(kind.to_possible_value().unwrap().get_name(), kind.word());
         }
+    }
+
+    #[test]
+    fn a_value_that_is_a_word_or_a_number_of_ours_hides_only_what_others_said() {
+        let masker = pactown_runtime::mask::Masker::new(["1234", "started"].map(str::as_bytes)).unwrap();
+        let told = Event {
+            pid: Some(1234),
+            cause: Some("it said 1234".to_owned()),
+            details: vec!["started with 1234".to_owned(), "no more".to_owned()],
+            ..Event::new(Kind::Started)
+        };
+        let shown = told.masked(|text| masker.text(text));
+        let line = serde_json::to_string(&shown).unwrap();
+        let read: Event = serde_json::from_str(&line).expect("it is JSON still");
+        assert_eq!((read.kind, read.pid), (Kind::Started, Some(1234)));
+        assert_eq!(read.cause.as_deref(), Some("it said ***"));
+        assert_eq!(read.details, ["*** with ***", "no more"]);
     }
 
     #[test]

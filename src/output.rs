@@ -117,7 +117,7 @@ impl Output {
         self.text(&table::services(rows));
     }
 
-    /// The table of `report`, and what was reached below it.
+    /// The table of `report`; what was reached is in its last column.
     pub fn report(&self, report: &Report) {
         self.text(&figures::report(report));
     }

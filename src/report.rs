@@ -67,7 +67,7 @@ pub struct Hits {
 pub struct Report {
     /// One row for each sandbox that ran, in the order of their first starts.
     pub services: Vec<Row>,
-    /// All together: the peaks are those of the sum, the rest is the sum.
+    /// All together: the peaks are those of the sum, the time is that of the longest, the rest is the sum.
     pub all: Row,
 }
 
@@ -135,9 +135,9 @@ fn together(rows: &[Row], all: Option<&Used>) -> Row {
     if let Some(all) = all {
         (sum.memory_peak, sum.pids_peak) = (all.memory_peak, all.pids_peak);
         let own = Hits::of(all);
-        // Kills are counted where they happen; what is refused by the common limit is counted there.
+        // Kills are counted where they happen; what is refused by the common limit is counted there, and only that.
         sum.hits.memory += own.memory;
-        sum.hits.memory_high = sum.hits.memory_high.max(own.memory_high);
+        sum.hits.memory_high += own.memory_high;
         sum.hits.cpu += own.cpu;
     }
     sum
@@ -160,7 +160,8 @@ impl Row {
                     self.add(used);
                 }
             }
-            Kind::Restarting => self.restarts = self.restarts.max(event.restarts.unwrap_or(0)),
+            // Not the service's own count: that begins anew with each start that somebody asks for.
+            Kind::Restarting => self.restarts += 1,
             _ => {}
         }
     }
@@ -266,6 +267,19 @@ mod tests {
             (report.all.memory_peak, report.all.cpu_seconds),
             (None, Some(1.5))
         );
+    }
+
+    #[test]
+    fn restarts_are_counted_whatever_the_service_counts() {
+        let again = |restarts| Event {
+            restarts: Some(restarts),
+            ..event(Kind::Restarting, "api")
+        };
+        let started = || event(Kind::Started, "api");
+        // Somebody has asked for a start before the last one.
+        let life = [started(), again(1), started(), again(2), started(), again(1)];
+        let report = report(&life, &[], None);
+        assert_eq!((report.services[0].restarts, report.all.restarts), (3, 3));
     }
 
     #[test]

@@ -14,9 +14,9 @@ use pactown_runtime::secrets::Files;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::caller::Caller;
 use crate::config;
 use crate::config::ecosystem::{Ecosystem, Secret, SecretName, SecretSource, Service, ServiceName};
-use crate::desired::{Caller, Desired};
 use crate::diagnostics::{Problem, Problems, Severity};
 
 /// Most bytes of one value.
@@ -96,29 +96,29 @@ impl Secrets {
     }
 }
 
-/// Asks all sources that `services` of `desired` need; commands are run.
+/// Asks all sources that `services` need; commands are run as `caller`.
 ///
 /// # Errors
 /// Every source that has no value, with its place in the file.
-pub fn gather(desired: &Desired, services: &[ServiceName]) -> Result<Secrets, Problems> {
-    if needed(&desired.ecosystem, services).next().is_some() {
+pub fn gather(ecosystem: &Ecosystem, caller: &Caller, services: &[ServiceName]) -> Result<Secrets, Problems> {
+    if needed(ecosystem, services).next().is_some() {
         // As far as this user may: it is only a moment.
         let _ = pactown_runtime::secrets::stay_in_memory();
     }
     let mut secrets = Secrets {
-        key: Some(Value(new_key().map_err(|error| no_key(desired, &error))?)),
+        key: Some(Value(new_key().map_err(|error| no_key(&ecosystem.file, &error))?)),
         values: IndexMap::new(),
     };
     let mut problems = Vec::new();
-    let (variables, _) = config::variables(&desired.ecosystem.file, &desired.caller.env);
-    for (name, secret) in needed(&desired.ecosystem, services) {
+    let (variables, _) = config::variables(&ecosystem.file, &caller.env);
+    for (name, secret) in needed(ecosystem, services) {
         let asked = match &secret.from {
-            SecretSource::Command(argv) => printed(argv, desired),
+            SecretSource::Command(argv) => printed(argv, ecosystem, caller),
             source => resting(source, &variables),
         };
         match asked {
             Ok(value) => drop(secrets.values.insert(name.clone(), Value(value))),
-            Err(why) => problems.push(problem(&desired.ecosystem.file, name, secret, &why)),
+            Err(why) => problems.push(problem(&ecosystem.file, name, secret, &why)),
         }
     }
     match problems.is_empty() {
@@ -164,10 +164,10 @@ fn new_key() -> io::Result<Vec<u8>> {
     Ok(key)
 }
 
-fn no_key(desired: &Desired, error: &io::Error) -> Problems {
+fn no_key(file: &Path, error: &io::Error) -> Problems {
     Problems(vec![Problem {
         severity: Severity::Error,
-        file: desired.ecosystem.file.clone(),
+        file: file.to_owned(),
         place: Default::default(),
         length: 0,
         message: format!("there is no randomness: {error}"),
@@ -207,9 +207,8 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
 }
 
 /// What the command prints. It may ask on the terminal.
-fn printed(argv: &[String], desired: &Desired) -> Result<Vec<u8>, String> {
+fn printed(argv: &[String], ecosystem: &Ecosystem, caller: &Caller) -> Result<Vec<u8>, String> {
     let (program, arguments) = argv.split_first().ok_or("the command is empty")?;
-    let caller = &desired.caller;
     let path = std::env::join_paths(&caller.path).unwrap_or_default();
     let mut command = Command::new(program);
     command
@@ -222,7 +221,7 @@ fn printed(argv: &[String], desired: &Desired) -> Result<Vec<u8>, String> {
         .env("PATH", path)
         .stderr(Stdio::inherit())
         .stdout(Stdio::piped());
-    if let Some(directory) = desired.ecosystem.file.parent() {
+    if let Some(directory) = ecosystem.file.parent() {
         command.current_dir(directory);
     }
     if nix::unistd::geteuid().is_root() && caller.uid != 0 {
@@ -239,15 +238,16 @@ fn printed(argv: &[String], desired: &Desired) -> Result<Vec<u8>, String> {
             .map_err(said)?;
     }
     let status = child.wait().map_err(said)?;
-    let value = fitting(value)?;
+    if value.len() > LARGEST {
+        // Its end tells nothing: it found a closed pipe.
+        return fitting(value);
+    }
     if !status.success() {
         return Err(format!("'{program}' ended with {status}"));
     }
-    let length = value
-        .iter()
-        .rposition(|byte| *byte != b'\n')
-        .map_or(0, |at| at + 1);
-    Ok(value[..length].to_vec())
+    let length = value.iter().rposition(|byte| *byte != b'\n');
+    value.truncate(length.map_or(0, |at| at + 1));
+    fitting(value)
 }
 
 fn fitting(value: Vec<u8>) -> Result<Vec<u8>, String> {
@@ -279,6 +279,7 @@ fn problem(file: &Path, name: &str, secret: &Secret, why: &str) -> Problem {
 mod tests {
     use super::*;
     use crate::config::ecosystem::{Place, SecretUse};
+    use crate::desired::Desired;
     use crate::desired::tests::{empty, service};
 
     fn wish(from: SecretSource) -> Desired {
@@ -300,7 +301,8 @@ mod tests {
     }
 
     fn value(wish: &Desired) -> Result<Vec<u8>, String> {
-        let secrets = gather(wish, &["api".to_owned()]).map_err(|problems| problems.to_string())?;
+        let secrets = gather(&wish.ecosystem, &wish.caller, &["api".to_owned()])
+            .map_err(|problems| problems.to_string())?;
         let files = secrets.files(&wish.ecosystem.services["api"]);
         Ok(files.expect("known")["k"].clone())
     }
@@ -323,6 +325,21 @@ mod tests {
         );
         assert!(value(&command(&["yes"])).unwrap_err().contains("64 KiB"));
         assert!(value(&command(&["true"])).unwrap_err().contains("empty"));
+        assert!(
+            value(&command(&["echo"])).unwrap_err().contains("empty"),
+            "a newline is no value"
+        );
+        let silent = value(&command(&["sh", "-c", "exit 3"])).unwrap_err();
+        assert!(
+            silent.contains("exit status: 3"),
+            "not that it is empty: {silent}"
+        );
+        let much = "head -c 70000 /dev/zero; exit 3";
+        assert!(
+            value(&command(&["sh", "-c", much]))
+                .unwrap_err()
+                .contains("64 KiB")
+        );
         assert!(value(&command(&["nothing-here"])).unwrap_err().contains(":3:3:"));
     }
 
@@ -339,7 +356,7 @@ mod tests {
         let of = |text: &str| {
             let mut wish = wish(SecretSource::Environment("V".into()));
             wish.caller.env.insert("V".into(), text.into());
-            gather(&wish, &["api".to_owned()]).unwrap()
+            gather(&wish.ecosystem, &wish.caller, &["api".to_owned()]).unwrap()
         };
         let (first, mut same, mut other) = (of("hunter2"), of("hunter2"), of("hunter3"));
         assert_ne!(first.print("key"), same.print("key"), "each has a key of its own");
@@ -363,7 +380,7 @@ mod tests {
     #[test]
     fn only_what_is_needed_is_asked() {
         let wish = command(&["false"]);
-        assert!(gather(&wish, &[]).unwrap().is_empty());
+        assert!(gather(&wish.ecosystem, &wish.caller, &[]).unwrap().is_empty());
         assert!(at_rest(&wish.ecosystem, &wish.caller).is_empty());
     }
 }

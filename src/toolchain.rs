@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::desired::Caller;
+use crate::caller::Caller;
 
 mod shims;
 

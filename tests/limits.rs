@@ -3,6 +3,7 @@
 //!
 //! `PACTOWN_LIMITS=long cargo test --test suite limits` also holds neighbours to the times of an idle machine.
 
+mod adopted;
 mod disk;
 mod refused;
 mod report;

@@ -377,3 +377,28 @@ fn what_has_no_value_is_said_before_anything_is_made() {
     town.ok(&["down"]);
     machine.assert_clean();
 }
+
+#[test]
+fn values_that_are_words_or_numbers_of_events_leave_them_readable() {
+    let machine = Machine::take();
+    let yaml = "
+name: guarded
+secrets: {word: {environment: WORD}, number: {environment: NUMBER}}
+services:
+  api: {readme: api.md, port: 18948, secrets: [word, number]}
+";
+    let api = "# Api\n\n```sh markpact:run\nexec sleep 1000\n```\n";
+    let town = Town::new("guarded", yaml, &[("api.md", api)])
+        .with_env("WORD", "started")
+        .with_env("NUMBER", "18948");
+    town.ok(&["up", "-d", "--strict-ports"]);
+    let text = town.ok(&["events", "--json"]);
+    let told: Vec<serde_json::Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("json"))
+        .collect();
+    let started = told.iter().find(|event| event["kind"] == "started");
+    assert_eq!(started.expect("it has started")["port"], 18_948, "{text}");
+    town.ok(&["down"]);
+    machine.assert_clean();
+}

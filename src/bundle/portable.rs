@@ -14,6 +14,7 @@ use rustix::io::Errno;
 
 use super::tree::ids;
 use super::{BundleError, tree};
+use crate::prepare::disk::Disk;
 use crate::spec::portable::{Content, Entry, Portable};
 
 const DIRECTORY: OFlags = OFlags::RDONLY
@@ -38,6 +39,12 @@ pub fn is_free(directory: &Path) -> io::Result<bool> {
     }
 }
 
+/// The image of a limited disk that nothing can be copied from: it is there, and not mounted.
+pub fn unmounted(disk: &Disk) -> Option<&Path> {
+    let hidden = disk.image.exists() && !pactown_runtime::disk::is_mounted(&disk.at);
+    hidden.then_some(&disk.image)
+}
+
 /// The nearest directory above `directory` that others may not pass, if there is one.
 pub fn closed_above(directory: &Path) -> Option<PathBuf> {
     let closed = |path: &&Path| fs::metadata(path).is_ok_and(|found| found.mode() & 0o001 == 0);
@@ -45,7 +52,7 @@ pub fn closed_above(directory: &Path) -> Option<PathBuf> {
 }
 
 impl Portable {
-    /// Writes the bundle. On failure nothing of it is left.
+    /// Writes the bundle. On failure nothing of it is left, and what was there before is as it was.
     ///
     /// # Errors
     /// The step that failed and its path; `directory` holds something already.
@@ -58,11 +65,11 @@ impl Portable {
         if !is_free(directory).map_err(|source| fail("look into", source))? {
             return Err(fail("use", io::ErrorKind::DirectoryNotEmpty.into()));
         }
-        let existed = directory.exists();
-        fs::create_dir_all(directory).map_err(|source| fail("create", source))?;
-        let written = self.fill(directory);
+        let before = Before::of(directory);
+        let made = fs::create_dir_all(directory).map_err(|source| fail("create", source));
+        let written = made.and_then(|()| self.fill(directory));
         if written.is_err() {
-            clear(directory, existed);
+            before.restore(directory);
         }
         written
     }
@@ -92,12 +99,34 @@ impl Portable {
     }
 }
 
-/// Removes what was written; the directory itself unless it was there before.
-fn clear(directory: &Path, existed: bool) {
-    let _ = fs::remove_dir_all(directory.join("rootfs"));
-    let _ = fs::remove_file(directory.join("config.json"));
-    if !existed {
-        let _ = fs::remove_dir(directory);
+/// What there was before a bundle was written.
+struct Before {
+    /// The mode of the directory, if it was there.
+    mode: Option<fs::Permissions>,
+    /// What was not there of it and above it, innermost first.
+    missing: Vec<PathBuf>,
+}
+
+impl Before {
+    fn of(directory: &Path) -> Self {
+        let missing = directory.ancestors().take_while(|path| !path.exists());
+        Self {
+            mode: fs::metadata(directory).ok().map(|found| found.permissions()),
+            missing: missing.map(Path::to_path_buf).collect(),
+        }
+    }
+
+    /// Removes what was written. Errors are not told: the one that led here is.
+    fn restore(self, directory: &Path) {
+        let _ = fs::remove_dir_all(directory.join("rootfs"));
+        let _ = fs::remove_file(directory.join("config.json"));
+        if let Some(mode) = self.mode {
+            let _ = fs::set_permissions(directory, mode);
+        }
+        // Whatever others have put there meanwhile keeps its directory.
+        for path in self.missing {
+            let _ = fs::remove_dir(path);
+        }
     }
 }
 
@@ -166,4 +195,61 @@ fn text(at: impl AsFd, name: &Path, content: &[u8], mode: u32, owner: (u32, u32)
     let (uid, gid) = ids(owner);
     rustix::fs::fchown(&file, uid, gid)?;
     rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A bundle whose second entry cannot be made.
+    fn broken() -> Portable {
+        let own = (
+            rustix::process::getuid().as_raw(),
+            rustix::process::getgid().as_raw(),
+        );
+        let entry = |path: &str, content| Entry {
+            path: path.into(),
+            owner: own,
+            content,
+        };
+        Portable {
+            spec: Default::default(),
+            entries: vec![
+                entry("rootfs/etc", Content::Directory),
+                entry("rootfs/etc/hosts", Content::Copy("/nothing/here".into())),
+            ],
+        }
+    }
+
+    #[test]
+    fn a_failure_leaves_everything_as_it_was() {
+        let top = std::env::temp_dir().join(format!("pactown-bundle-{}", std::process::id()));
+        fs::create_dir_all(top.join("mine")).unwrap();
+        let mode = fs::Permissions::from_mode(0o750);
+        fs::set_permissions(top.join("mine"), mode).unwrap();
+
+        let error = broken().write(&top.join("mine")).unwrap_err();
+        assert_eq!(error.path, top.join("mine/rootfs/etc/hosts"));
+        assert!(is_free(&top.join("mine")).unwrap());
+        let mode = fs::metadata(top.join("mine")).unwrap().mode();
+        assert_eq!(mode & 0o777, 0o750);
+
+        broken().write(&top.join("new/and/deep")).unwrap_err();
+        assert!(!top.join("new").exists());
+        fs::remove_dir_all(top).unwrap();
+    }
+
+    #[test]
+    fn a_disk_is_out_of_reach_when_it_was_made_and_is_not_mounted() {
+        let image = std::env::temp_dir().join(format!("pactown-image-{}", std::process::id()));
+        let disk = Disk {
+            at: "/nothing/here".into(),
+            image: image.clone(),
+            size: 0,
+        };
+        assert_eq!(unmounted(&disk), None, "nothing was written");
+        fs::write(&image, "").unwrap();
+        assert_eq!(unmounted(&disk), Some(image.as_path()));
+        fs::remove_file(image).unwrap();
+    }
 }

@@ -51,7 +51,10 @@ pub(super) fn run(context: &Context, service: Option<&str>, directory: &Path) ->
             hint: None,
         })?;
         made.push(Made {
-            omitted: portable::omissions(show::member(&wish.desired, &unit)?.service),
+            omitted: portable::omissions(
+                &wish.desired.ecosystem,
+                show::member(&wish.desired, &unit)?.service,
+            ),
             service: unit,
             bundle: place,
         });
@@ -86,9 +89,7 @@ fn free(directory: &Path) -> Result<(), Error> {
 
 fn bundle(wish: &Wish, tools: &Tools, unit: &str, ids: IdRange) -> Result<Portable, Error> {
     let (layers, extras) = layers(wish, tools, unit)?;
-    Ok(portable::portable(&show::sandbox(
-        wish, unit, ids, layers, extras,
-    )?))
+    show::portable(wish, unit, ids, layers, extras)
 }
 
 /// The layers of a service, topmost first: what its README holds is written if need be, what is to be installed must

@@ -6,8 +6,8 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{Context, preflight, privilege};
+use crate::caller::Caller;
 use crate::cli;
-use crate::desired::Caller;
 use crate::error::{Error, chain};
 use crate::host::{Capacity, Weigher};
 use crate::{remains, systemd, toolchain};

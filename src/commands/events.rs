@@ -71,9 +71,7 @@ impl<'a> View<'a> {
 
     fn show(&self, event: &Event) {
         if self.context.json {
-            // A value that was read from JSON can be written as such.
-            let line = serde_json::to_string(event).unwrap_or_default();
-            return self.context.output.line(&line);
+            return self.context.output.event(event);
         }
         self.context.output.line(&crate::output::visible(&events::render(
             event, self.width, &self.zone,

@@ -9,11 +9,11 @@ use regex::bytes::RegexSet;
 
 use super::follow::{self, Signals};
 use super::{Context, privilege, wish};
+use crate::caller::Caller;
 use crate::cli;
 use crate::config;
 use crate::config::Ecosystem;
 use crate::config::ecosystem::{UnitName, replica_number};
-use crate::desired::Caller;
 use crate::error::Error;
 use crate::instance::{Instance, LOG_ROOT};
 use crate::logs::{Event, Follower, History, Merge, Reader, RunChoice, Runs, Selected, Selection, Watch};

@@ -29,8 +29,14 @@ pub(super) fn run(context: &Context, arguments: &cli::ReportArguments) -> Result
         return Err(Error::Failed(message.to_owned()));
     }
     if arguments.suggest {
-        context.output.text(&report::suggest::suggestion(&report));
-        return Ok(());
+        let suggested = report::suggest::Suggested::of(&report);
+        return match context.json {
+            true => context.output.json(&suggested),
+            false => {
+                context.output.text(&suggested.yaml());
+                Ok(())
+            }
+        };
     }
     match context.json {
         true => context.output.json(&report)?,

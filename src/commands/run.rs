@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 
 use super::follow::{self, LiveLogs, Outcome, Signals, View};
 use super::{Context, job, preflight, privilege, supply, up};
+use crate::caller::Caller;
 use crate::cli;
 use crate::config::ecosystem::{
     Egress, Exceptions, Isolation, Limits, OnUnhealthy, Place, Registry, Restart, Service,
@@ -14,7 +15,7 @@ use crate::config::ecosystem::{
 use crate::config::{self, Ecosystem, Written};
 use crate::control::api::{DownRequest, Phase, ServiceStatus, UpRequest};
 use crate::control::client::ProgressStream;
-use crate::desired::{Caller, Desired, Supply};
+use crate::desired::{Desired, Supply};
 use crate::error::Error;
 use crate::instance::{Instance, SCRATCH_ROOT};
 use crate::markpact;

@@ -20,6 +20,7 @@ use crate::output;
 use crate::prepare::{Extras, LayerPlan, Tools};
 use crate::resolver::{self, Format};
 use crate::roster::Member;
+use crate::spec::portable::Portable;
 use crate::spec::{self, Placement, SandboxPlan};
 
 pub(super) fn graph(context: &Context, arguments: &cli::GraphArguments) -> Result<(), Error> {
@@ -229,8 +230,34 @@ fn planned(wish: &Wish, name: &str) -> Result<Value, Error> {
     })
 }
 
+/// The bundle of the sandbox `name` for other runtimes.
+///
+/// # Errors
+/// What it wrote is where it cannot be copied from.
+pub(super) fn portable(
+    wish: &Wish,
+    name: &str,
+    ids: IdRange,
+    layers: Vec<PathBuf>,
+    extras: Extras,
+) -> Result<Portable, Error> {
+    let disk = spec::disk(&wish.desired, member(&wish.desired, name)?);
+    if let Some(image) = disk.as_ref().and_then(crate::bundle::portable::unmounted) {
+        return Err(Error::Environment {
+            message: format!(
+                "{name}: what it has written is in `{}`, which is not mounted",
+                image.display()
+            ),
+            hint: Some(format!("it is while '{name}' runs: `pactown up -d {name}` first")),
+        });
+    }
+    Ok(spec::portable::portable(&sandbox(
+        wish, name, ids, layers, extras,
+    )?))
+}
+
 /// The sandbox `name` with these ids and layers, and the first free addresses.
-pub(super) fn sandbox(
+fn sandbox(
     wish: &Wish,
     name: &str,
     ids: IdRange,

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 
 use super::{Context, supply};
+use crate::caller::Caller;
 use crate::config::ecosystem::{Place, Service};
 use crate::config::{self, Ecosystem};
-use crate::desired::{Caller, Desired, Supply};
+use crate::desired::{Desired, Supply};
 use crate::diagnostics::{Problem, Problems, Severity};
 use crate::error::Error;
 use crate::instance::{Instance, RUN_ROOT};
@@ -76,8 +77,9 @@ pub(crate) fn load(context: &Context, named: Option<&Path>) -> Result<Wish, Erro
 /// # Errors
 /// Every secret that has no value.
 pub(crate) fn unlock(context: &Context, desired: &mut Desired, services: &[String]) -> Result<(), Error> {
-    let needed = resolver::needed(&desired.ecosystem, services)?;
-    desired.secrets = secrets::gather(desired, &needed)?;
+    let ecosystem = &desired.ecosystem;
+    let needed = resolver::needed(ecosystem, services)?;
+    desired.secrets = secrets::gather(ecosystem, &desired.caller, &needed)?;
     output::hide(&desired.secrets);
     for remark in desired.secrets.remarks() {
         context.output.notice(&remark);

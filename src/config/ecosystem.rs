@@ -82,6 +82,9 @@ pub struct Registry {
     pub token: Option<String>,
 }
 
+/// `stop_grace` when none is written.
+pub const STOP_GRACE: Duration = Duration::from_secs(10);
+
 /// One service.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Service {

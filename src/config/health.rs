@@ -267,8 +267,7 @@ fn range(text: &str) -> Option<(u16, u16)> {
     (low <= high).then_some((low, high))
 }
 
-/// Shell text becomes `sh -c`; a list is taken as it is.
-/// Shell text, or a list of arguments.
+/// Shell text, which becomes `sh -c`, or a list of arguments, which is taken as it is.
 pub(crate) fn command(what: &str, node: &Node, report: &Report) -> Option<Vec<String>> {
     match &node.value {
         Value::List(items) if items.is_empty() => {

@@ -13,7 +13,16 @@ const LEAST_DISK: u64 = 16 << 20;
 
 /// The limits of the ecosystem as a whole.
 pub(crate) fn of_all(root: &Node, report: &Report) -> Limits {
-    read(root, ALL_LIMITS, report)
+    let limits = read(root, ALL_LIMITS, report);
+    // A service has a limit of memory in any case. All together have none by default, and so nothing that swap is beside.
+    if limits.swap.is_some()
+        && let Some(node) = root.get("limits")
+        && let (Some(swap), None) = (node.get("swap"), node.get("memory"))
+    {
+        let help = "'swap' is what all services together may have beyond 'memory'";
+        report.error(swap.mark, "'swap' needs 'memory' beside it", help);
+    }
+    limits
 }
 
 /// The limits of a service; `all` are those of the ecosystem.

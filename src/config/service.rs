@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 
-use super::ecosystem::{Limits, Place, PortMapping, Service};
+use super::ecosystem::{Limits, Place, PortMapping, STOP_GRACE, Service};
 use super::health::Written;
 use super::report::Report;
 use super::top::Context;
@@ -61,7 +61,7 @@ pub(crate) fn service(key: &Key, node: &Node, around: Surroundings, context: &Co
             .get("schedule")
             .and_then(|value| schedule::schedule(value, report)),
         stop_signal: stop_signal(node, report),
-        stop_grace: duration("stop_grace", true).unwrap_or(Duration::from_secs(10)),
+        stop_grace: duration("stop_grace", true).unwrap_or(STOP_GRACE),
         replicas: replicas(node, report),
         sandbox_path: path("sandbox_path"),
         volumes,

@@ -6,6 +6,8 @@ use std::sync::{PoisonError, RwLock};
 use pactown_runtime::mask::Masker;
 use serde_json::Value;
 
+use super::{Output, write_out};
+use crate::events::Event;
 use crate::secrets::Secrets;
 
 /// What nobody is to see. The one state that all printing shares: values are learnt while a command is under way.
@@ -41,5 +43,15 @@ pub(super) fn masked_value(value: Value) -> Value {
             .map(|(name, value)| (name, masked_value(value)))
             .collect(),
         other => other,
+    }
+}
+
+impl Output {
+    /// What happened, as one line of JSON.
+    pub fn event(&self, event: &Event) {
+        let event = event.clone().masked(|text| masked(text).into_owned());
+        // A value that was read from JSON can be written as such.
+        let text = serde_json::to_string(&event).unwrap_or_default();
+        write_out(&format!("{text}\n"));
     }
 }

@@ -1,6 +1,7 @@
-//! Limits for what was seen: peaks and a little more, as YAML to paste. Pure.
+//! Limits for what was seen: peaks and a little more, to paste into the file. Pure.
 
 use indexmap::IndexMap;
+use serde::Serialize;
 
 use super::Report;
 use crate::config::ecosystem::ServiceName;
@@ -12,29 +13,61 @@ const MIB: u64 = 1 << 20;
 const LEAST_MEMORY: u64 = 16 * MIB;
 const LEAST_PIDS: u64 = 8;
 
-/// A `services:` with `limits` for each service that ran, from the highest peaks of its replicas times 1.3. What the
-/// kernel did not tell is left out.
-pub fn suggestion(report: &Report) -> String {
-    let mut peaks: IndexMap<&ServiceName, (Option<u64>, Option<u64>)> = IndexMap::new();
-    for row in &report.services {
-        if let Some(service) = &row.service {
-            let (memory, pids) = peaks.entry(service).or_default();
-            *memory = (*memory).max(row.memory_peak);
-            *pids = (*pids).max(row.pids_peak);
+/// What to write into the file: `services:` with `limits` for each service that ran.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Suggested {
+    services: IndexMap<ServiceName, Service>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+struct Service {
+    limits: Limits,
+}
+
+/// What the kernel did not tell is left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+struct Limits {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pids: Option<u64>,
+}
+
+impl Suggested {
+    /// From the highest peaks of the replicas of each service, times 1.3.
+    pub fn of(report: &Report) -> Self {
+        let mut peaks: IndexMap<&ServiceName, (Option<u64>, Option<u64>)> = IndexMap::new();
+        for row in &report.services {
+            if let Some(service) = &row.service {
+                let (memory, pids) = peaks.entry(service).or_default();
+                *memory = (*memory).max(row.memory_peak);
+                *pids = (*pids).max(row.pids_peak);
+            }
+        }
+        let more = |(name, (memory, pids)): (&ServiceName, (Option<u64>, Option<u64>))| {
+            let memory = memory.map(|peak| (peak * MORE / 10).max(LEAST_MEMORY).div_ceil(MIB));
+            let limits = Limits {
+                memory: memory.map(|mib| format!("{mib}M")),
+                pids: pids.map(|peak| (peak * MORE).div_ceil(10).max(LEAST_PIDS)),
+            };
+            (name.clone(), Service { limits })
+        };
+        Self {
+            services: peaks.into_iter().map(more).collect(),
         }
     }
-    let mut text = "services:\n".to_owned();
-    for (service, (memory, pids)) in peaks {
-        let memory = memory.map(|peak| (peak * MORE / 10).max(LEAST_MEMORY).div_ceil(MIB));
-        let pids = pids.map(|peak| (peak * MORE).div_ceil(10).max(LEAST_PIDS));
-        let limits = [
-            memory.map(|mib| format!("memory: {mib}M")),
-            pids.map(|pids| format!("pids: {pids}")),
-        ];
-        let limits: Vec<String> = limits.into_iter().flatten().collect();
-        text.push_str(&format!("  {service}:\n    limits: {{{}}}\n", limits.join(", ")));
+
+    /// As the ecosystem file has it.
+    pub fn yaml(&self) -> String {
+        let mut text = "services:\n".to_owned();
+        for (name, Service { limits }) in &self.services {
+            let memory = limits.memory.as_ref().map(|size| format!("memory: {size}"));
+            let pids = limits.pids.map(|count| format!("pids: {count}"));
+            let limits: Vec<String> = memory.into_iter().chain(pids).collect();
+            text.push_str(&format!("  {name}:\n    limits: {{{}}}\n", limits.join(", ")));
+        }
+        text
     }
-    text
 }
 
 #[cfg(test)]
@@ -60,8 +93,13 @@ mod tests {
             ..Report::default()
         };
         assert_eq!(
-            suggestion(&report),
+            Suggested::of(&report).yaml(),
             "services:\n  api:\n    limits: {memory: 260M, pids: 13}\n  job:\n    limits: {memory: 16M}\n"
+        );
+        let json = serde_json::to_string(&Suggested::of(&report)).unwrap();
+        assert_eq!(
+            json,
+            r#"{"services":{"api":{"limits":{"memory":"260M","pids":13}},"job":{"limits":{"memory":"16M"}}}}"#
         );
     }
 }

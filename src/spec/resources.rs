@@ -138,7 +138,9 @@ fn io(limits: &Limits, host: &HostFacts, lifted: bool) -> Option<LinuxBlockIo> {
     };
     let (reads, writes) = (rates(limits.io_read), rates(limits.io_write));
     let is_v1 = host.capacity.version("io") == Some(false);
-    let weight = limits.io_weight.filter(|_| is_v1);
+    // Where no scheduler minds weights there is no file to lift one in.
+    let lifted = lifted && host.capacity.io_weights.is_some();
+    let weight = weight(limits.io_weight, lifted).filter(|_| is_v1);
     if reads.is_empty() && writes.is_empty() && weight.is_none() {
         return None;
     }
@@ -174,7 +176,7 @@ fn unified(limits: &Limits, host: &HostFacts, lifted: bool) -> HashMap<String, S
         files.extend(weight.map(|weight| ("cpu.weight".to_owned(), weight.to_string())));
     }
     if on_v2("io") {
-        let weight = limits.io_weight.zip(host.capacity.io_weights);
+        let weight = weight(limits.io_weight, lifted).zip(host.capacity.io_weights);
         files.extend(weight.map(|(weight, by)| match by {
             Weigher::Bfq => ("io.bfq.weight".to_owned(), bfq(weight).to_string()),
             Weigher::IoCost => ("io.weight".to_owned(), weight.to_string()),
@@ -250,6 +252,18 @@ mod tests {
             assert_eq!(none.memory().unwrap().swap(), Some(NONE));
             assert_eq!(none.pids().unwrap().limit(), NONE);
             assert_eq!(none.cpu().clone().unwrap().quota(), Some(NONE));
+            let files = none.unified().clone().unwrap_or_default();
+            let io = none.block_io().clone().unwrap();
+            match v2 {
+                true => assert_eq!(files.get("io.bfq.weight").map(String::as_str), Some("100")),
+                false => assert_eq!(io.weight(), Some(100)),
+            }
+            let mut without = host(v2);
+            without.capacity.io_weights = None;
+            let none = resources_of_all(&Limits::default(), &without);
+            assert_eq!(none.block_io().clone().unwrap().weight(), None);
+            let files = none.unified().clone().unwrap_or_default();
+            assert!(!files.contains_key("io.bfq.weight") && !files.contains_key("io.weight"));
         }
     }
 

@@ -279,6 +279,7 @@ impl Engine {
         self.strike(name);
         self.fingerprints.shift_remove(name);
         self.exits.remove(name);
+        self.look_no_more(name);
         let ecosystem = self.site.as_ref().map(|site| &site.desired.ecosystem);
         // The service's own address and ports outlive the one unit that had its name.
         let stays = |name: &str| ecosystem.is_some_and(|ecosystem| ecosystem.services.contains_key(name));

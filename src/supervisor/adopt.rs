@@ -196,6 +196,7 @@ impl Engine {
                 started_at_usec,
             };
             self.running.insert(name.clone(), process);
+            self.go_on_looking(&name);
             self.hear(&name, run);
         }
         self.written.insert(name.clone(), record);

@@ -133,10 +133,10 @@ impl Chronicle {
 
     fn write(&mut self, mut event: Event) {
         event.ts = events::time_of(super::stamp::now_usec());
+        let event = event.masked(|text| self.shown(text.to_owned()));
         let Ok(text) = serde_json::to_string(&event) else {
             return;
         };
-        let text = self.shown(text);
         let call = Call::Append {
             log: self.log.clone(),
             lines: format!("{} stdout F {text}\n", event.ts),

@@ -8,7 +8,11 @@ use pactown_runtime::disk;
 use pactown_runtime::protocol::ExitRecord;
 
 use super::engine::{Engine, Message};
+use super::making::Site;
+use super::requests::refusal;
+use super::wish::blocking;
 use crate::config::ecosystem::UnitName;
+use crate::control::server::Refusal;
 use crate::error::chain;
 use crate::events::Used;
 use crate::events::limits::{self, Told};
@@ -28,7 +32,7 @@ pub(super) struct Lookout {
 }
 
 /// Sets the limits of all services together, which hold from now on; also lower ones, unless more is in use.
-pub(super) fn hold(instance: &Instance, limits: &Limits, host: &HostFacts) -> Result<(), String> {
+fn hold(instance: &Instance, limits: &Limits, host: &HostFacts) -> Result<(), String> {
     let resources = spec::resources_of_all(limits, host);
     let held = Cgroup::hold(&instance.group(), &resources);
     held.map(drop).map_err(|failure| {
@@ -38,9 +42,34 @@ pub(super) fn hold(instance: &Instance, limits: &Limits, host: &HostFacts) -> Re
 }
 
 impl Engine {
+    /// Puts the limits of all services together into force, and makes their group unless it is there.
+    pub(super) async fn hold(&self, site: &Site) -> Result<(), Refusal> {
+        let (instance, limits) = (self.instance.clone(), site.desired.ecosystem.limits.clone());
+        let host = site.host.clone();
+        let held = blocking(move || hold(&instance, &limits, &host)).await?;
+        held.map_err(|lack| refusal(&lack, 3))
+    }
+
     /// A run of `name` begins: nothing was told of it yet.
     pub(super) fn look_out(&mut self, name: &str) {
         self.lookout.told.remove(name);
+        self.begin_looking();
+    }
+
+    /// A run of `name` goes on at which another supervisor has looked: what it came up against so far was told.
+    pub(super) fn go_on_looking(&mut self, name: &str) {
+        let (mut told, usage) = (Told::default(), self.used_by(name));
+        limits::news(&mut told, &usage, disk::space(&self.instance.disk(name)), true);
+        self.lookout.told.insert(name.to_owned(), told);
+        self.begin_looking();
+    }
+
+    /// Nothing of `name` is there any more.
+    pub(super) fn look_no_more(&mut self, name: &str) {
+        self.lookout.told.remove(name);
+    }
+
+    fn begin_looking(&mut self) {
         if std::mem::replace(&mut self.lookout.begun, true) {
             return;
         }

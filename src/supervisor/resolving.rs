@@ -30,13 +30,14 @@ impl Engine {
         });
     }
 
-    /// What builds need of the machine; rules that let them out, unless a wish has put some into force.
+    /// What builds need of the machine; rules that let them out and limits for them, unless a wish has put some into force.
     async fn site_for(&mut self, request: &ResolveRequest) -> Result<Site, Refusal> {
         let desired = (*request.desired).clone();
         let roster = Roster::of_file(&desired.ecosystem);
         let (site, _) = self.survey(desired, roster).await?;
         if self.site.is_none() {
             self.allow(&site).await?;
+            self.hold(&site).await?;
         }
         let unknown = request
             .services

@@ -15,7 +15,7 @@ use crate::control::api::Progress;
 use crate::control::server::Refusal;
 use crate::error::chain;
 use crate::events::Kind;
-use crate::network::{self, Moment, Units};
+use crate::network::{self, Addresses, Moment, Units};
 
 /// Between two looks at what waits to be accepted. The kernel tells nobody when a queue becomes empty.
 const LOOK: Duration = Duration::from_millis(5);
@@ -25,7 +25,7 @@ const CALM: u32 = 4;
 impl Engine {
     /// Puts the wish's rules into force.
     pub(super) async fn allow(&mut self, site: &Site) -> Result<(), Refusal> {
-        let Some(policy) = self.policy(site) else {
+        let Some(policy) = self.policy(site, &site.addresses) else {
             return Ok(());
         };
         match site.wires.apply(policy).await {
@@ -38,7 +38,13 @@ impl Engine {
     /// Puts the rules into force that follow from where the units stand now.
     pub(super) fn respread(&mut self) {
         let Some(site) = self.site.clone() else { return };
-        let Some(policy) = self.policy(&site) else { return };
+        let Some(policy) = self
+            .network
+            .as_ref()
+            .and_then(|network| self.policy(&site, &network.addresses))
+        else {
+            return;
+        };
         let applied = site.wires.apply(policy);
         let messages = self.messages.clone();
         tokio::task::spawn_local(async move {
@@ -48,12 +54,12 @@ impl Engine {
         });
     }
 
-    fn policy(&self, site: &Site) -> Option<Policy> {
+    fn policy(&self, site: &Site, addresses: &Addresses) -> Option<Policy> {
         let network = self.network.as_ref()?;
         let ready = self.state.services().into_iter();
         let moment = Moment {
             ecosystem: &site.desired.ecosystem,
-            addresses: &network.addresses,
+            addresses,
             published: &network.published,
             subnet: network.spec.subnet,
             forwarder: site.nameservers.contains(&site.wires.router().into()),

@@ -15,8 +15,7 @@ use super::making::{self, Site};
 use super::requests::refusal;
 use super::wires::Wires;
 use super::wish::{FORWARDER, blocking};
-use super::{keepsake, mender};
-use super::{limits, traits};
+use super::{keepsake, mender, traits};
 use crate::control::api::Progress;
 use crate::control::server::Refusal;
 use crate::desired::Desired;
@@ -32,7 +31,8 @@ use crate::state::{self, NetworkRecord};
 const NOBODY: u32 = 65_534;
 
 impl Engine {
-    /// What the machine has for the wish, and what the user should know of it.
+    /// What the machine has for the wish, and what the user should know of it. It changes nothing of what runs: the wish
+    /// may be refused still, or be none.
     pub(super) async fn survey(
         &mut self,
         desired: Desired,
@@ -40,14 +40,13 @@ impl Engine {
     ) -> Result<(Site, Option<String>), Refusal> {
         let (root, notice) = making::root(&desired).map_err(|lack| refusal(&lack, 3))?;
         self.ensure_network(&desired).await?;
-        let (Some(wires), Some(network)) = (self.wires.clone(), self.network.as_mut()) else {
+        let (Some(wires), Some(network)) = (self.wires.clone(), self.network.as_ref()) else {
             return Err(refusal("the network could not be made", 125));
         };
         let (ecosystem, subnet) = (&desired.ecosystem, network.spec.subnet);
         let lives = |name: &str| self.state.units.contains_key(name);
         let addresses = network::addresses(ecosystem, &roster, subnet, &network.addresses, lives)
             .map_err(|lack| refusal(&lack, 3))?;
-        network.addresses = addresses.clone();
         let nameservers = self.nameservers(&wires).await?;
         let builder = Builder::new(
             self.instance.clone(),
@@ -69,12 +68,10 @@ impl Engine {
                 builder,
                 desired,
             };
-            limits::hold(&site.desired.instance, &site.desired.ecosystem.limits, &site.host)?;
             let prints = traits::fingerprints(&site);
-            Ok(Site { prints, ..site })
+            Site { prints, ..site }
         };
-        let site = blocking(read).await?.map_err(|lack: String| refusal(&lack, 3))?;
-        Ok((site, notice))
+        Ok((blocking(read).await?, notice))
     }
 
     /// Router and uplink, in a subnet that nobody else uses.

@@ -1,6 +1,7 @@
 //! A wish, taken: which units there shall be, what will change, ports, rules. Nothing of a unit is made yet; what fails
 //! here is refused as a whole.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use indexmap::IndexMap;
@@ -18,6 +19,7 @@ use crate::desired::Desired;
 use crate::plan::{self, Asked, Observed, Plan, Verb};
 use crate::resolver;
 use crate::roster::{Roster, Scale};
+use crate::spec::{self, Writable};
 
 /// The keeper's name for the name forwarder; no service can have it.
 pub(super) const FORWARDER: &str = ".forwarder";
@@ -78,6 +80,15 @@ impl Engine {
         notices.extend(published);
         notices.extend(loosened::told(&site.desired, &order));
         self.allow(&site).await?;
+        if let Err(refused) = self.hold(&site).await {
+            // What runs goes on as it did, by the rules that it had.
+            self.respread();
+            return Err(refused);
+        }
+        if let Some(network) = self.network.as_mut() {
+            network.addresses.clone_from(&site.addresses);
+        }
+        self.write_network();
         let want = Want {
             units: traits::all(&site.desired, &site.roster, self.no_health),
             run: wanted.clone(),
@@ -150,31 +161,60 @@ impl Engine {
         self.state.units.iter().map(one).collect()
     }
 
-    /// Where what a service wrote stays, when its units get directories of other names.
+    /// Where what a service wrote stays, when its units get directories of other names, or a disk instead of one.
     fn kept_apart(&self, site: &Site) -> Vec<String> {
         let Some(present) = &self.site else {
             return Vec::new();
-        };
-        let place = |site: &Site, unit: &UnitName| {
-            let member = site.member(unit)?;
-            Some(crate::spec::place(&site.root, member).writable().upper)
         };
         let apart = |name: &ServiceName| {
             let (old, new) = (
                 present.roster.of_service(name).next()?,
                 site.roster.of_service(name).next()?,
             );
-            let changed = (old == name) != (new == name);
-            let (old, new) = (place(present, old)?, place(site, new)?);
-            (changed && old.is_dir()).then(|| {
+            let renamed = (old == name) != (new == name);
+            let (old, new) = (Kept::of(present, old)?, Kept::of(site, new)?);
+            let moved = renamed || old.image.is_some() != new.image.is_some();
+            (moved && old.holds_something()).then(|| {
                 format!(
                     "{name}: what it has written stays in `{}`; it goes on with `{}`",
-                    old.display(),
-                    new.display()
+                    old.shown().display(),
+                    new.shown().display()
                 )
             })
         };
         site.desired.ecosystem.services.keys().filter_map(apart).collect()
+    }
+}
+
+/// Where a unit keeps what it writes.
+struct Kept {
+    /// Its limited disk.
+    image: Option<PathBuf>,
+    /// Its directories otherwise.
+    directories: Writable,
+}
+
+impl Kept {
+    fn of(site: &Site, unit: &UnitName) -> Option<Self> {
+        let member = site.member(unit)?;
+        Some(Self {
+            image: spec::disk(&site.desired, member).map(|disk| disk.image),
+            directories: spec::place(&site.root, member).writable(),
+        })
+    }
+
+    fn shown(&self) -> &Path {
+        self.image.as_deref().unwrap_or(&self.directories.upper)
+    }
+
+    /// An image is made with the first start. A directory too, but it may be empty.
+    fn holds_something(&self) -> bool {
+        let is_filled =
+            |directory: &Path| std::fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_some());
+        match &self.image {
+            Some(image) => image.exists(),
+            None => is_filled(&self.directories.upper) || is_filled(&self.directories.home),
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::desired::Caller;
+use crate::caller::Caller;
 
 /// For whom and where a version is looked up.
 pub(super) struct Search<'a> {

@@ -157,3 +157,44 @@ fn a_dead_keeper_leaves_no_mount_behind() {
     town.ok(&["down", "--volumes", "--yes"]);
     machine.assert_clean();
 }
+
+#[test]
+fn a_disk_that_comes_or_goes_is_said_to_keep_what_was_written() {
+    let machine = Machine::take();
+    let with = "writes: {readme: writes.md, limits: {disk: 64M}}";
+    let without = "writes: {readme: writes.md}";
+    let town = town();
+    let up = || {
+        let (out, err) = town.expect(0, &["up", "-d"]);
+        out + &err
+    };
+    assert!(!up().contains("stays in"));
+    town.inside("writes", "echo old > /app/mark");
+    town.edit("saas.pactown.yaml", with, without);
+    let image = image().expect("an image");
+    let told = up();
+    let says = |place: &str| format!("writes: what it has written stays in `{place}`");
+    assert!(told.contains(&says(&image.display().to_string())), "{told}");
+    assert_eq!(town.inside("writes", "echo new > /app/mark; ls /app"), "mark");
+    town.edit("saas.pactown.yaml", without, with);
+    let told = up();
+    let directory = town.path().join(".pactown-sandboxes/writes");
+    assert!(told.contains(&says(&directory.display().to_string())), "{told}");
+    assert_eq!(town.inside("writes", "cat /app/mark"), "old");
+    assert!(!up().contains("stays in"), "once");
+
+    town.ok(&["down"]);
+    let (_, refused) = town.expect(3, &["spec", "writes", "--bundle", "made/of/it"]);
+    assert!(
+        refused.contains("not mounted") && refused.contains(&image.display().to_string()),
+        "{refused}"
+    );
+    assert!(!town.path().join("made").exists());
+    town.ok(&["up", "-d"]);
+    let (_, told) = town.expect(0, &["spec", "writes", "--bundle", "made/of/it"]);
+    assert!(told.contains("not in the bundle: disk: "), "{told}");
+    let mark = town.path().join("made/of/it/rootfs/app/mark");
+    assert_eq!(fs::read_to_string(mark).expect("a copy"), "old\n");
+    town.ok(&["down", "--volumes", "--yes"]);
+    machine.assert_clean();
+}

@@ -156,3 +156,14 @@ services:
         assert!(told.contains(part), "{part}: {told}");
     }
 }
+
+#[test]
+fn swap_of_all_services_needs_their_memory() {
+    let yaml = "name: swaps\nlimits: {swap: 16M}\nservices:\n  one: {readme: one.md, limits: {swap: 8M}}\n";
+    let town = Town::new("swaps", yaml, &[("one.md", &readme("true"))]);
+    let (_, told) = town.expect(1, &["validate"]);
+    assert!(told.contains("'swap' needs 'memory' beside it"), "{told}");
+    assert!(told.contains(":2:"), "{told}");
+    town.edit("saas.pactown.yaml", "{swap: 16M}", "{memory: 1G, swap: 16M}");
+    town.ok(&["validate"]);
+}

@@ -99,6 +99,12 @@ services:
         memory << 20 >= peak && suggested.contains("  busy:"),
         "{suggested}"
     );
+    let json: Value = serde_json::from_str(&town.ok(&["report", "--suggest", "--json"])).expect("json");
+    assert_eq!(
+        json["services"]["web"]["limits"]["memory"],
+        format!("{memory}M"),
+        "{json}"
+    );
 
     let budget = "services:\n  web: {memory_peak: 1M, restarts: 0}\n  busy: {cpu_seconds: 1h}\nall: {cpu_seconds: 1h}\n";
     town.write("budget.yaml", budget);

@@ -4,6 +4,7 @@ use super::{BUSY, MIB, WHEN_TOLD, WRITE, parent, peak, said, share, soon};
 use crate::faults::{number, python, readme};
 use crate::support::observe::eventually;
 use crate::support::town::{Machine, Town};
+use crate::support::wheels::Wheels;
 
 /// Takes 100 MiB, and keeps it.
 const EAT: &str = "kept = []
@@ -189,6 +190,41 @@ fn less_memory_than_is_in_use_is_refused() {
         "{refused}"
     );
     assert_eq!(town.pid("one"), pid, "it goes on");
+    town.ok(&["down"]);
+    machine.assert_clean();
+}
+
+#[test]
+fn what_is_refused_or_only_locked_limits_nothing() {
+    let machine = Machine::take();
+    let yaml = "name: sum\nlimits: {pids: 40}\nservices:\n  one: {readme: one.md, port: 18947}\n";
+    let sleeps = readme("exec sleep 1000");
+    let (town, wheels) = Wheels::of(Town::new("sum", yaml, &[("one.md", &sleeps)]));
+    town.ok(&["up", "-d"]);
+    let (directory, _) = parent(town.pid("one"), "pids");
+    let most = || number(directory.join("pids.max"));
+    let address = town.service("one")["address"].clone();
+
+    let holder = std::net::TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let port = holder.local_addr().expect("address").port();
+    let (free, taken) = ("port: 18947}", format!("port: {port}}}"));
+    town.edit("saas.pactown.yaml", "pids: 40", "pids: 50");
+    town.edit("saas.pactown.yaml", free, &taken);
+    let (_, refused) = town.expect(1, &["up", "-d", "--strict-ports"]);
+    assert!(refused.contains("in use by"), "{refused}");
+    assert_eq!(most(), 40, "what was refused is not in force");
+
+    town.edit("saas.pactown.yaml", &taken, free);
+    wheels.add("greet", &format!("1.{}", std::process::id()), "", "");
+    let needs = format!("```python markpact:deps\ngreet\n```\n\n{sleeps}");
+    town.write("one.md", &needs);
+    town.ok(&["lock"]);
+    assert!(town.path().join("pactown.lock").exists());
+    assert_eq!(most(), 40, "what is locked is not in force either");
+    assert_eq!(town.service("one")["address"], address);
+
+    town.ok(&["up", "-d"]);
+    assert_eq!(most(), 50);
     town.ok(&["down"]);
     machine.assert_clean();
 }

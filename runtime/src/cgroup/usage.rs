@@ -30,8 +30,8 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// Whether its own memory limit was reached. Not every kernel counts that on v1, where the peak tells as well: a
-    /// charge is of 64 pages, or less where so much does not fit.
+    /// Whether its own memory limit was reached; without one it never is. Not every kernel counts that on v1, where the
+    /// peak tells as well: a charge is of 64 pages, or less where so much does not fit.
     pub fn was_out_of_memory(&self) -> bool {
         const CHARGE: u64 = 64 * 4096;
         let close = |limit: u64, peak: u64| peak.saturating_add(CHARGE) >= limit;
@@ -39,7 +39,7 @@ impl Usage {
             .memory_limit
             .zip(self.memory_peak)
             .is_some_and(|(limit, peak)| close(limit, peak));
-        self.hits.memory > 0 || reached
+        self.memory_limit.is_some() && (self.hits.memory > 0 || reached)
     }
 }
 
@@ -120,18 +120,21 @@ pub(super) fn usage(
 
 fn hits(file: impl Fn(&str, &str, &str) -> Option<String>) -> Hits {
     let memory = file("memory", "memory.oom_control", "memory.events").unwrap_or_default();
+    // What its own limits did: `memory.events` also counts what those of the groups in it did, and before Linux 5.2 there
+    // is nothing else. On v1 two files say it: what fails for memory with swap is not tried without.
+    let own = file("memory", "memory.failcnt", "memory.events.local").unwrap_or_else(|| memory.clone());
+    let alone = |text: &str| text.trim().parse::<u64>().ok();
+    let with_swap = file("memory", "memory.memsw.failcnt", "memory.events.local");
+    let with_swap = with_swap.and_then(|text| alone(&text)).unwrap_or(0);
+    let both = alone(&own).map(|count| count + with_swap);
     let pids = file("pids", "pids.events", "pids.events").unwrap_or_default();
     let cpu = file("cpu", "cpu.stat", "cpu.stat").unwrap_or_default();
-    // v2 has it among the events, v1 in files of its own: what fails for memory with swap is not tried without.
-    let failures = |v1| file("memory", v1, "memory.events").unwrap_or_default();
-    let alone = |v1| failures(v1).trim().parse::<u64>().ok();
-    let both = alone("memory.failcnt").map(|count| count + alone("memory.memsw.failcnt").unwrap_or(0));
     let count = |text: &str, key: &str| keyed(text, key).unwrap_or(0);
     let nanoseconds = keyed(&cpu, "throttled_time").map(|time| time / 1000);
     Hits {
         oom_kills: count(&memory, "oom_kill"),
-        memory: both.unwrap_or_else(|| count(&memory, "max")),
-        memory_high: count(&memory, "high"),
+        memory: both.unwrap_or_else(|| count(&own, "max")),
+        memory_high: count(&own, "high"),
         pids: count(&pids, "max"),
         cpu_periods: count(&cpu, "nr_periods"),
         cpu_throttled: count(&cpu, "nr_throttled"),
@@ -290,6 +293,33 @@ mod tests {
         assert_eq!(read(V2, &versions), expected);
         let without_io = read(&V2[..8], &versions[..3]);
         assert_eq!((without_io.read_bytes, without_io.write_bytes), (None, None));
+    }
+
+    #[test]
+    fn what_the_limits_of_groups_in_it_did_is_not_its_own() {
+        let local = (
+            "memory",
+            "memory.events.local",
+            "low 0\nhigh 0\nmax 1\noom 0\noom_kill 0\n",
+        );
+        let below = (
+            "memory",
+            "memory.events",
+            "low 0\nhigh 3\nmax 4\noom 1\noom_kill 2\n",
+        );
+        let rest = V2.iter().filter(|(_, name, _)| *name != "memory.events");
+        let files: Vec<_> = rest.copied().chain([local, below]).collect();
+        let hits = read(&files, &[("memory", true)]).hits;
+        assert_eq!((hits.memory, hits.memory_high), (1, 0));
+        assert_eq!(hits.oom_kills, 2, "whoever was killed, wherever");
+    }
+
+    #[test]
+    fn who_has_no_memory_limit_has_not_reached_it() {
+        let mut used = read(V2, &[("memory", true)]);
+        assert!(used.was_out_of_memory());
+        used.memory_limit = None;
+        assert!(!used.was_out_of_memory());
     }
 
     #[test]

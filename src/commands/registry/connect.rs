@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{Gid, Uid, initgroups, setresgid, setresuid};
 
+use crate::caller::Caller;
 use crate::cli::RegistryOptions;
 use crate::commands::{Context, wish};
 use crate::config::{self, Ecosystem};
-use crate::desired::Caller;
 use crate::error::{Error, chain};
 use crate::registry::api::DEFAULT_NAMESPACE;
 use crate::registry::client::{Client, ClientError, Logins, Place, Sources, own_store};

@@ -1,9 +1,9 @@
 //! `registry login` and `logout`: a token is kept once the registry says that it works.
 
 use super::connect::{act_as, failed, login_file, logins};
+use crate::caller::Caller;
 use crate::cli::{LoginArguments, LogoutArguments};
 use crate::commands::Context;
-use crate::desired::Caller;
 use crate::error::Error;
 use crate::output;
 use crate::registry::client::{Client, Place, address};

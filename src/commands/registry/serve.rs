@@ -8,9 +8,9 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::connect;
+use crate::caller::Caller;
 use crate::cli::ServeArguments;
 use crate::commands::Context;
-use crate::desired::Caller;
 use crate::error::{Error, chain};
 use crate::output::Output;
 use crate::registry::server::{Anonymous, Listening, LogLine, Settings, Tls};

@@ -1,8 +1,9 @@
 //! What of a service an OCI bundle cannot say: said to whoever asks for one. Pure.
 
+use bytesize::ByteSize;
 use serde::Serialize;
 
-use crate::config::ecosystem::{Egress, Service};
+use crate::config::ecosystem::{Ecosystem, Egress, Limits, STOP_GRACE, Service};
 
 /// Something that holds under pactown and is not in the bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -13,11 +14,12 @@ pub struct Omission {
     pub text: String,
 }
 
-/// What the bundle of `service` lacks.
-pub fn omissions(service: &Service) -> Vec<Omission> {
+/// What the bundle of `service` lacks, one of `ecosystem`.
+pub fn omissions(ecosystem: &Ecosystem, service: &Service) -> Vec<Omission> {
     let mut found = of_the_network(service);
     found.extend(of_the_life(service));
     found.extend(of_the_sandbox(service));
+    found.extend(of_the_limits(&ecosystem.limits, &service.limits));
     found
 }
 
@@ -91,6 +93,11 @@ fn of_the_life(service: &Service) -> Vec<Omission> {
         let text = format!("the signal to stop it with is {}", service.stop_signal);
         found.push(one("stop_signal", text));
     }
+    if service.stop_grace != STOP_GRACE {
+        let seconds = service.stop_grace.as_secs_f64();
+        let text = format!("that it is given {seconds} s to end is for whoever stops it to know");
+        found.push(one("stop_grace", text));
+    }
     found
 }
 
@@ -111,5 +118,55 @@ fn of_the_sandbox(service: &Service) -> Vec<Omission> {
     let devices = !service.exceptions.devices.is_empty();
     let text = "the nodes are bound from the host and keep their owners";
     found.extend(when(devices, "devices", text));
+    let secrets = !service.secrets.is_empty();
+    let text = "no value is in it, and there is no /run/secrets: bind a folder with the files there";
+    found.extend(when(secrets, "secrets", text));
     found
+}
+
+fn of_the_limits(all: &Limits, own: &Limits) -> Vec<Omission> {
+    let mut found = Vec::new();
+    if let Some(size) = own.disk {
+        let size = ByteSize(size).display().iec();
+        let text = format!("nothing holds /app and the home to {size}");
+        found.push(one("disk", text));
+    }
+    let together = *all != Limits::default();
+    let text = "its own are in the bundle; those that hold over all services together are not";
+    found.extend(when(together, "limits", text));
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ecosystem::{Place, SecretUse};
+    use crate::desired::tests::{empty, service};
+
+    #[test]
+    fn limits_secrets_and_the_time_to_end_are_named_where_they_are_written() {
+        let mut ecosystem = empty().ecosystem;
+        let mut api = service("api");
+        let keys = |ecosystem: &Ecosystem, service: &Service| -> Vec<&str> {
+            let all = omissions(ecosystem, service);
+            all.into_iter().map(|one| one.key).collect()
+        };
+        let named = ["disk", "limits", "secrets", "stop_grace"];
+        let plain = keys(&ecosystem, &api);
+        assert!(named.iter().all(|key| !plain.contains(key)), "{plain:?}");
+        ecosystem.limits.pids = Some(100);
+        api.limits.disk = Some(64 << 20);
+        api.stop_grace = std::time::Duration::from_secs(30);
+        api.secrets.push(SecretUse {
+            source: "key".to_owned(),
+            target: "key".to_owned(),
+            place: Place::default(),
+        });
+        let written = keys(&ecosystem, &api);
+        assert!(named.iter().all(|key| written.contains(key)), "{written:?}");
+        let disk = omissions(&ecosystem, &api)
+            .into_iter()
+            .find(|one| one.key == "disk");
+        assert!(disk.is_some_and(|one| one.text.ends_with("64.0 MiB")));
+    }
 }
