@@ -4,7 +4,7 @@
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-pub use crate::caller::Caller;
+use crate::caller::Caller;
 use crate::config::Ecosystem;
 use crate::config::ecosystem::{Egress, ServiceName};
 use crate::instance::Instance;

@@ -301,7 +301,9 @@ mod tests {
 
     #[test]
     fn a_value_that_is_a_word_or_a_number_of_ours_hides_only_what_others_said() {
-        let masker = pactown_runtime::mask::Masker::new(["1234", "started"].map(str::as_bytes)).unwrap();
+        let masker = pactown_runtime::mask::Masker::new(["1234", "started"].map(str::as_bytes))
+            .unwrap()
+            .unwrap();
         let told = Event {
             pid: Some(1234),
             cause: Some("it said 1234".to_owned()),

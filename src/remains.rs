@@ -106,7 +106,7 @@ fn remove_groups(instance: &Instance) -> Result<(), RemainsError> {
     for name in names {
         let group = Cgroup::open(&instance.cgroup(&name)).map_err(RemainsError::Cgroup)?;
         end_processes(&group);
-        group.delete().map_err(RemainsError::Cgroup)?;
+        group.delete(DYING).map_err(RemainsError::Cgroup)?;
     }
     for directory in parent.directories().iter().filter_map(|path| path.parent()) {
         let _ = fs::remove_dir(directory);

@@ -5,11 +5,9 @@
 //! let through, to leave: whether others may open a connection to a port that is published beyond loopback stays that
 //! firewall's decision, and answers are let through by each that keeps states.
 
-use std::io;
-
-use crate::error::{During, Result};
+use crate::error::{Collected, During, Error, Result};
 use crate::nft::batch::{attributes_of, text};
-use crate::nft::{DELETE_RULE, Family, Found, NEW_CHAIN, Place, Session};
+use crate::nft::{DELETE_RULE, Family, FoundChain, NEW_CHAIN, Place, Session};
 use crate::ruleset::{Action, Match, Rule};
 
 /// Docker's chain for exceptions, and the one that calls it.
@@ -24,47 +22,66 @@ struct Exception {
 }
 
 /// Lets the uplink through, once; whether that was needed. Only plain `iifname` and `oifname` rules: anything else makes the
-/// chain unreadable for iptables. A table that belongs to another process cannot be changed; it is passed by.
+/// chain unreadable for iptables. A table that belongs to another process cannot be changed: it is passed by, and so is what
+/// goes while one looks.
 pub(crate) fn open(rules: &Session, uplink: &str) -> Result<bool> {
     let mut needed = false;
     for exception in exceptions(rules.chains()?, uplink) {
-        let place = &exception.place;
-        if rules.mentioning(place, uplink)?.len() == exception.rules.len() {
-            continue;
-        }
-        rules.remove_mentioning(place, uplink)?;
-        for one in exception.rules {
-            let rule = Rule {
-                matches: vec![one],
-                counted: false,
-                action: Action::Accept,
-            };
-            match rules.insert(place, &rule) {
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => break,
-                inserted => inserted.during(|| format!("insert a rule into `{place}`"))?,
-            }
-            needed = true;
-        }
+        needed |= changed(except(rules, exception, uplink))?.unwrap_or(false);
     }
     Ok(needed)
 }
 
-/// Takes the rules out again. No such chain, or none of ours in it, is success.
-pub(crate) fn close(rules: &Session, uplink: &str) -> Result<()> {
-    // Its policy may have changed since.
-    let ours = |found: &Found| found.forwards || is_docker(&found.place) || is_firewalld(&found.place);
-    for found in rules.chains()?.into_iter().filter(ours) {
-        if !is_of_an_instance(&found.place.table) {
-            rules.remove_mentioning(&found.place, uplink)?;
-        }
+/// Whether that was needed.
+fn except(rules: &Session, exception: Exception, uplink: &str) -> Result<bool> {
+    let place = &exception.place;
+    if rules.mentioning(place, uplink)?.len() == exception.rules.len() {
+        return Ok(false);
     }
-    Ok(())
+    rules.remove_mentioning(place, uplink)?;
+    for one in exception.rules {
+        let rule = Rule {
+            matches: vec![one],
+            counted: false,
+            action: Action::Accept,
+        };
+        rules
+            .insert(place, &rule)
+            .during(|| format!("insert a rule into `{place}`"))?;
+    }
+    Ok(true)
 }
 
-fn exceptions(chains: Vec<Found>, uplink: &str) -> Vec<Exception> {
+/// What became of a change of another's chain; `None` when it cannot be made: the table belongs to another process (EPERM),
+/// or somebody has removed the chain, or the rule, since it was read (ENOENT).
+fn changed<T>(outcome: Result<T>) -> Result<Option<T>> {
+    match outcome {
+        Err(Error::Io { source, .. })
+            if matches!(source.raw_os_error(), Some(libc::EPERM | libc::ENOENT)) =>
+        {
+            Ok(None)
+        }
+        other => other.map(Some),
+    }
+}
+
+/// Takes the rules out again, of every chain that lets it. No such chain, or none of ours in it, is success.
+pub(crate) fn close(rules: &Session, uplink: &str) -> Result<()> {
+    // Its policy may have changed since.
+    let ours = |found: &FoundChain| found.forwards || is_docker(&found.place) || is_firewalld(&found.place);
+    let mut done = Collected::default();
+    for found in rules.chains()?.into_iter().filter(ours) {
+        if !is_of_an_instance(&found.place.table) {
+            done.step(changed(rules.remove_mentioning(&found.place, uplink)).map(drop));
+        }
+    }
+    done.finish()
+}
+
+fn exceptions(chains: Vec<FoundChain>, uplink: &str) -> Vec<Exception> {
     let (from, towards) = (Match::From(uplink.to_owned()), Match::Towards(uplink.to_owned()));
     let docker = chains.iter().any(|found| is_docker(&found.place));
-    let of = |found: Found| {
+    let of = |found: FoundChain| {
         let calls_docker = docker && is(&found.place, Family::Ip, &[DOCKER[0], DOCKER[2]]);
         let drops = found.forwards && (found.drops || is_firewalld(&found.place));
         let rules = match () {
@@ -115,22 +132,33 @@ pub(crate) fn concerns(kind: u8, body: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn chain(family: Family, table: &str, chain: &str, forwards: bool, drops: bool) -> Found {
+    fn chain(family: Family, table: &str, chain: &str, forwards: bool, drops: bool) -> FoundChain {
         let place = Place {
             family,
             table: table.to_owned(),
             chain: chain.to_owned(),
         };
-        Found {
+        FoundChain {
             place,
             forwards,
             drops,
         }
     }
 
-    fn told(chains: Vec<Found>) -> Vec<(String, usize)> {
+    fn told(chains: Vec<FoundChain>) -> Vec<(String, usize)> {
         let told = exceptions(chains, "pt0000002a").into_iter();
         told.map(|one| (one.place.to_string(), one.rules.len())).collect()
+    }
+
+    #[test]
+    fn what_cannot_be_changed_is_passed_by_and_anything_else_is_told() {
+        let refused = |errno| {
+            let refused: Result<()> = Err(std::io::Error::from_raw_os_error(errno)).during(String::new);
+            changed(refused)
+        };
+        assert!(matches!(refused(libc::EPERM), Ok(None)) && matches!(refused(libc::ENOENT), Ok(None)));
+        assert!(refused(libc::ENOBUFS).is_err());
+        assert!(matches!(changed(Ok(1)), Ok(Some(1))));
     }
 
     #[test]

@@ -28,21 +28,21 @@ fn setting(link: &str) -> String {
 
 /// Switches forwarding on for these interfaces, where it is off.
 pub(crate) fn enable(spec: &NetworkSpec, links: &[String]) -> Result<()> {
-    change(spec, |record| {
-        for link in links {
-            let path = setting(link);
-            let on = fs::read_to_string(&path)
-                .during(|| format!("read `{path}`"))?
-                .trim()
-                != "0";
-            if on && !record.contains_key(link) {
-                continue;
-            }
-            record.entry(link.clone()).or_default().insert(spec.tag.clone());
-            fs::write(&path, "1").during(|| format!("set `{path}`"))?;
+    let mut book = Book::open(spec)?;
+    let mut wanted = Vec::new();
+    for link in links {
+        let path = setting(link);
+        let text = fs::read_to_string(&path).during(|| format!("read `{path}`"))?;
+        if text.trim() == "0" || book.record.contains_key(link) {
+            let instances = book.record.entry(link.clone()).or_default();
+            instances.insert(spec.tag.clone());
+            wanted.push(path);
         }
-        Ok(())
-    })
+    }
+    // First: what is on and not in the record would stay on for ever.
+    book.save()?;
+    let switch_on = |path: &String| fs::write(path, "1").during(|| format!("set `{path}`"));
+    wanted.iter().try_for_each(switch_on)
 }
 
 /// Takes this instance out; interfaces that nobody needs any more are switched off, unless somebody has switched on the
@@ -51,52 +51,86 @@ pub(crate) fn release(spec: &NetworkSpec) -> Result<()> {
     if !directory(spec).join("forwarding").exists() {
         return Ok(());
     }
-    change(spec, |record| {
-        record.values_mut().for_each(|instances| {
-            instances.remove(&spec.tag);
-        });
-        let host_forwards = fs::read_to_string(setting("all")).is_ok_and(|text| text.trim() != "0");
-        for (link, _) in record.iter().filter(|(_, instances)| instances.is_empty()) {
-            if host_forwards {
-                break;
-            }
-            let path = setting(link);
-            match fs::write(&path, "0") {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                other => other.during(|| format!("restore `{path}`"))?,
+    let mut book = Book::open(spec)?;
+    book.record.values_mut().for_each(|instances| {
+        instances.remove(&spec.tag);
+    });
+    let host_forwards = fs::read_to_string(setting("all")).is_ok_and(|text| text.trim() != "0");
+    let mut outcome = Ok(());
+    book.record.retain(|link, instances| {
+        let is_needed = !instances.is_empty();
+        if is_needed || host_forwards {
+            return is_needed;
+        }
+        let path = setting(link);
+        match fs::write(&path, "0") {
+            Ok(()) => false,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(error) => {
+                // It stays in the record, for the next who is released.
+                outcome = Err(error).during(|| format!("restore `{path}`"));
+                true
             }
         }
-        record.retain(|_, instances| !instances.is_empty());
-        Ok(())
-    })
-}
-
-/// Reads, changes and writes the record under a lock; the write comes first to last, by rename.
-fn change(spec: &NetworkSpec, work: impl FnOnce(&mut Record) -> Result<()>) -> Result<()> {
-    let directory = directory(spec);
-    let step = || "record the forwarding settings".to_owned();
-    fs::create_dir_all(&directory).during(step)?;
-    let lock = File::create(directory.join("forwarding.lock")).during(step)?;
-    let _lock = Flock::lock(lock, FlockArg::LockExclusive)
-        .map_err(|(_, errno)| errno)
-        .during(step)?;
-    let (path, beside) = (directory.join("forwarding"), directory.join("forwarding.tmp"));
-    let mut record = parse(&fs::read_to_string(&path).unwrap_or_default());
-    let outcome = work(&mut record);
-    if record.is_empty() {
-        let _ = fs::remove_file(&path);
-    } else {
-        fs::write(&beside, render(&record))
-            .and_then(|()| fs::rename(&beside, &path))
-            .during(step)?;
-    }
+    });
+    book.save()?;
     outcome
 }
 
+/// The record, which nobody else reads or changes meanwhile.
+struct Book {
+    directory: PathBuf,
+    record: Record,
+    _lock: Flock<File>,
+}
+
+impl Book {
+    fn open(spec: &NetworkSpec) -> Result<Self> {
+        let directory = directory(spec);
+        fs::create_dir_all(&directory).during(step)?;
+        let lock = File::create(directory.join("forwarding.lock")).during(step)?;
+        let lock = Flock::lock(lock, FlockArg::LockExclusive)
+            .map_err(|(_, errno)| errno)
+            .during(step)?;
+        let text = match fs::read_to_string(directory.join("forwarding")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            other => other.during(step)?,
+        };
+        Ok(Self {
+            directory,
+            record: parse(&text),
+            _lock: lock,
+        })
+    }
+
+    /// Puts it in the place of the one before, by rename: whoever is killed over it leaves the old one or the new one.
+    fn save(&self) -> Result<()> {
+        let (path, beside) = (
+            self.directory.join("forwarding"),
+            self.directory.join("forwarding.tmp"),
+        );
+        if self.record.is_empty() {
+            return match fs::remove_file(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                other => other.during(step),
+            };
+        }
+        fs::write(&beside, render(&self.record))
+            .and_then(|()| fs::rename(&beside, &path))
+            .during(step)
+    }
+}
+
+fn step() -> String {
+    "record the forwarding settings".to_owned()
+}
+
+/// A link that no instance needs any more is in it too: it is still to be switched off.
 fn parse(text: &str) -> Record {
     let row = |line: &str| {
         let (link, tags) = line.split_once(' ')?;
-        Some((link.to_owned(), tags.split(' ').map(str::to_owned).collect()))
+        let tags = tags.split(' ').filter(|tag| !tag.is_empty());
+        Some((link.to_owned(), tags.map(str::to_owned).collect()))
     };
     text.lines().filter_map(row).collect()
 }
@@ -116,6 +150,10 @@ mod tests {
     fn the_record_round_trips() {
         let text = "eth0 aaaa bbbb\nptaaaa aaaa\n";
         assert_eq!(render(&parse(text)), text);
+        let unneeded = parse("eth0 \nptaaaa  aaaa \n");
+        assert!(unneeded["eth0"].is_empty());
+        assert_eq!(unneeded["ptaaaa"], BTreeSet::from(["aaaa".to_owned()]));
+        assert_eq!(parse(&render(&unneeded)), unneeded);
         assert!(parse("").is_empty() && parse("garbage").is_empty());
     }
 }

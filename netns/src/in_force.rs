@@ -2,14 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::io;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
 use crate::anchors::ROUTER;
-use crate::error::Result;
+use crate::error::{During, Result};
 use crate::namespace;
 use crate::nft::Session;
-use crate::nft::read::Found;
+use crate::nft::read::FoundRule;
 use crate::request::{NetworkSpec, Subnet};
 use crate::ruleset::{Action, Match, OWN};
 
@@ -54,7 +55,15 @@ pub struct InForce {
 pub fn in_force(spec: &NetworkSpec, node: &Path, own: &[Ipv4Addr]) -> Result<Vec<InForce>> {
     let router = namespace::open(&spec.directory.join(ROUTER))?;
     let sandbox = namespace::open(node)?;
-    let rules = |table: &str| Session::open()?.rules(table);
+    let rules = |table: &str| {
+        let session = Session::open()?;
+        // Of a table that is not there the kernel lists no rules, which looks as if everything passed.
+        if !session.tables()?.iter().any(|one| one == table) {
+            let gone = io::Error::new(io::ErrorKind::NotFound, "there is no such table");
+            return Err(gone).during(|| format!("list the rules of `{table}`"));
+        }
+        session.rules(table)
+    };
     let places = [
         (Whose::Sandbox, namespace::within(&sandbox, || rules(OWN))?),
         (Whose::Router, namespace::within(&router, || rules(OWN))?),
@@ -64,7 +73,7 @@ pub fn in_force(spec: &NetworkSpec, node: &Path, own: &[Ipv4Addr]) -> Result<Vec
     let all = places
         .into_iter()
         .flat_map(|(whose, rules)| rules.into_iter().map(move |rule| (whose, rule)));
-    let concerned = |(whose, rule): &(Whose, Found)| {
+    let concerned = |(whose, rule): &(Whose, FoundRule)| {
         let named = named(rule, spec.subnet, &shared);
         *whose == Whose::Sandbox || named.is_empty() || own.iter().any(|one| named.contains(one))
     };
@@ -75,7 +84,7 @@ pub fn in_force(spec: &NetworkSpec, node: &Path, own: &[Ipv4Addr]) -> Result<Vec
 }
 
 /// The sandboxes that a rule names.
-fn named(rule: &Found, subnet: Subnet, shared: &[Ipv4Addr]) -> BTreeSet<Ipv4Addr> {
+fn named(rule: &FoundRule, subnet: Subnet, shared: &[Ipv4Addr]) -> BTreeSet<Ipv4Addr> {
     let of_match = rule.matches.iter().filter_map(|one| match one {
         Match::Source(network) | Match::Destination(network) if network.prefix == 32 => Some(network.network),
         _ => None,
@@ -89,7 +98,7 @@ fn named(rule: &Found, subnet: Subnet, shared: &[Ipv4Addr]) -> BTreeSet<Ipv4Addr
         .collect()
 }
 
-fn shown(whose: Whose, rule: &Found, own: &[Ipv4Addr]) -> InForce {
+fn shown(whose: Whose, rule: &FoundRule, own: &[Ipv4Addr]) -> InForce {
     let matches = rule.matches.iter().map(ToString::to_string);
     let strange = rule.strange.iter().map(|name| format!("[{name}]"));
     let action = rule.action.map(|action| action.to_string());

@@ -33,8 +33,16 @@ pub(crate) fn receive(socket: &OwnedFd, flags: MsgFlags) -> io::Result<Option<Ve
     }
 }
 
-/// The messages in a received buffer: type and body.
-pub(crate) fn messages(bytes: &[u8]) -> Vec<(u16, Vec<u8>)> {
+/// One message that was received.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Message {
+    pub(crate) kind: u16,
+    pub(crate) flags: u16,
+    pub(crate) body: Vec<u8>,
+}
+
+/// The messages in a received buffer.
+pub(crate) fn messages(bytes: &[u8]) -> Vec<Message> {
     let mut found = Vec::new();
     let mut rest = bytes;
     while let Ok(packet) = NetlinkBuffer::new_checked(&rest) {
@@ -42,7 +50,11 @@ pub(crate) fn messages(bytes: &[u8]) -> Vec<(u16, Vec<u8>)> {
         if length < 16 {
             break;
         }
-        found.push((packet.message_type(), rest[16..length].to_vec()));
+        found.push(Message {
+            kind: packet.message_type(),
+            flags: packet.flags(),
+            body: rest[16..length].to_vec(),
+        });
         rest = &rest[length.next_multiple_of(4).min(rest.len())..];
     }
     found

@@ -2,6 +2,7 @@
 
 pub(crate) mod batch;
 mod expression;
+mod kernel;
 mod latch;
 pub(crate) mod read;
 
@@ -15,6 +16,7 @@ use crate::error::{During, Result};
 use crate::ruleset::{Chain, Rule, Table};
 use batch::{text, value};
 use expression::{condition, expression, nested, number, string, verdict};
+use kernel::*;
 
 const NEW_TABLE: u8 = 0;
 const GET_TABLE: u8 = 1;
@@ -44,7 +46,7 @@ pub(crate) struct Place {
 
 /// A base chain that filters what passes through the host, or one that is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Found {
+pub(crate) struct FoundChain {
     pub(crate) place: Place,
     /// It hooks into the way through.
     pub(crate) forwards: bool,
@@ -123,7 +125,7 @@ impl Session {
     }
 
     /// Every chain of both families.
-    pub(crate) fn chains(&self) -> Result<Vec<Found>> {
+    pub(crate) fn chains(&self) -> Result<Vec<FoundChain>> {
         let mut found = Vec::new();
         for family in [Family::Ip, Family::Inet] {
             let rows = self.dump(family, GET_CHAIN, Vec::new(), || {
@@ -144,21 +146,22 @@ impl Session {
 
     /// Handles of the rules of a foreign chain that mention `needle` in their expressions (a link's name).
     pub(crate) fn mentioning(&self, place: &Place, needle: &str) -> Result<Vec<Vec<u8>>> {
-        let of = vec![string(1, &place.table), string(2, &place.chain)];
+        let of = vec![string(RULE_TABLE, &place.table), string(RULE_CHAIN, &place.chain)];
         let rows = self.dump(place.family, GET_RULE, of, || {
             format!("list the rules of `{place}`")
         })?;
         let mentions = |row: &&Vec<DefaultNla>| {
-            let bytes = value(row, 4).unwrap_or_default();
+            let bytes = value(row, RULE_EXPRESSIONS).unwrap_or_default();
             bytes
                 .windows(needle.len() + 1)
                 .any(|window| window[..needle.len()] == *needle.as_bytes() && window[needle.len()] == 0)
         };
         let ours = |row: &&Vec<DefaultNla>| {
-            text(row, 1).as_ref() == Some(&place.table) && text(row, 2).as_ref() == Some(&place.chain)
+            text(row, RULE_TABLE).as_ref() == Some(&place.table)
+                && text(row, RULE_CHAIN).as_ref() == Some(&place.chain)
         };
         let found = rows.iter().filter(ours).filter(mentions);
-        Ok(found.filter_map(|row| value(row, 3)).collect())
+        Ok(found.filter_map(|row| value(row, RULE_HANDLE)).collect())
     }
 
     /// Removes those rules.
@@ -169,9 +172,9 @@ impl Session {
             kind: DELETE_RULE,
             flags: NLM_F_REQUEST,
             attributes: vec![
-                string(1, &place.table),
-                string(2, &place.chain),
-                DefaultNla::new(3, handle.clone()),
+                string(RULE_TABLE, &place.table),
+                string(RULE_CHAIN, &place.chain),
+                DefaultNla::new(RULE_HANDLE, handle.clone()),
             ],
         };
         let operations: Vec<Operation> = handles.iter().map(operation).collect();
@@ -218,20 +221,18 @@ impl std::fmt::Display for Place {
     }
 }
 
-fn chain_of(family: Family, row: &[DefaultNla]) -> Option<Found> {
+fn chain_of(family: Family, row: &[DefaultNla]) -> Option<FoundChain> {
     let place = Place {
         family,
-        table: text(row, 1)?,
-        chain: text(row, 3)?,
+        table: text(row, CHAIN_TABLE)?,
+        chain: text(row, CHAIN_NAME)?,
     };
-    let number = |bytes: Option<Vec<u8>>| Some(u32::from_be_bytes(bytes?.try_into().ok()?));
-    let hook = value(row, 4).map(|hook| batch::attributes_of(&hook));
-    let hook = hook.and_then(|hook| number(value(&hook, 1)));
-    Some(Found {
+    let hook = value(row, CHAIN_HOOK).map(|hook| batch::attributes_of(&hook));
+    let hook = hook.and_then(|hook| batch::number(&hook, HOOK_HOOKNUM));
+    Some(FoundChain {
         place,
-        forwards: hook == Some(crate::ruleset::Hook::Forward as u32) && text(row, 7)? == "filter",
-        // NF_DROP
-        drops: number(value(row, 5)) == Some(0),
+        forwards: hook == Some(crate::ruleset::Hook::Forward as u32) && text(row, CHAIN_TYPE)? == "filter",
+        drops: batch::number(row, CHAIN_POLICY) == Some(NF_DROP),
     })
 }
 
@@ -259,8 +260,8 @@ fn replacement(table: &Table, flags: Option<u32>) -> Vec<Operation> {
 
 /// Without flags, a table that is there stays as it is, whoever owns it.
 fn new_table(name: &str, flags: Option<u32>) -> Operation {
-    let mut attributes = vec![string(1, name)];
-    attributes.extend(flags.map(|flags| number(2, flags)));
+    let mut attributes = vec![string(TABLE_NAME, name)];
+    attributes.extend(flags.map(|flags| number(TABLE_FLAGS, flags)));
     Operation {
         family: Family::Ip,
         kind: NEW_TABLE,
@@ -274,21 +275,21 @@ fn delete_table(name: &str) -> Operation {
         family: Family::Ip,
         kind: DELETE_TABLE,
         flags: NLM_F_REQUEST,
-        attributes: vec![string(1, name)],
+        attributes: vec![string(TABLE_NAME, name)],
     }
 }
 
 fn new_chain(table: &str, chain: &Chain) -> Operation {
     let hook = [
-        number(1, chain.hook as u32),
-        DefaultNla::new(2, chain.priority.to_be_bytes().to_vec()),
+        number(HOOK_HOOKNUM, chain.hook as u32),
+        DefaultNla::new(HOOK_PRIORITY, chain.priority.to_be_bytes().to_vec()),
     ];
     let attributes = vec![
-        string(1, table),
-        string(3, chain.name),
-        nested(4, &hook),
-        number(5, 1),
-        string(7, chain.kind),
+        string(CHAIN_TABLE, table),
+        string(CHAIN_NAME, chain.name),
+        nested(CHAIN_HOOK, &hook),
+        number(CHAIN_POLICY, NF_ACCEPT),
+        string(CHAIN_TYPE, chain.kind),
     ];
     Operation {
         family: Family::Ip,
@@ -308,7 +309,11 @@ fn new_rule(table: &str, chain: &str, rule: &Rule) -> Operation {
 }
 
 fn raw_rule(table: &str, chain: &str, expressions: Vec<DefaultNla>) -> Operation {
-    let attributes = vec![string(1, table), string(2, chain), nested(4, &expressions)];
+    let attributes = vec![
+        string(RULE_TABLE, table),
+        string(RULE_CHAIN, chain),
+        nested(RULE_EXPRESSIONS, &expressions),
+    ];
     Operation {
         family: Family::Ip,
         kind: NEW_RULE,

@@ -77,7 +77,7 @@ impl Watch {
                 Ok(Some(packet)) => {
                     heard |= messages(&packet)
                         .iter()
-                        .any(|(kind, body)| self.concerns(*kind, body));
+                        .any(|message| self.concerns(message.kind, &message.body));
                 }
                 Err(_) => return true,
             }

@@ -181,6 +181,22 @@ fn the_kernel_has_the_rules_that_were_asked_for() {
 }
 
 #[test]
+fn a_table_that_is_not_there_does_not_look_as_if_it_had_no_rules() {
+    on_a_host(|directory| {
+        let spec = spec(directory, "0a0b0c0d");
+        let mut network = Network::create(&spec).expect("create");
+        let api = node(&spec, "api", 10, &[8000]);
+        let path = network.attach(&api).expect("attach");
+        let rules = || pactown_netns::in_force(&spec, &path, &[api.address]);
+        let error = rules().expect_err("nothing was applied yet");
+        assert_eq!(error.to_string(), "list the rules of `pactown`");
+        network.apply(&Policy::default()).expect("apply");
+        assert!(!rules().expect("rules").is_empty());
+        network.remove().expect("remove");
+    });
+}
+
+#[test]
 fn dockers_chain_lets_the_uplink_through_while_it_lives() {
     on_a_host(|directory| {
         let docker = "table ip filter { chain DOCKER-USER { counter return ; } ; chain FORWARD { type filter hook forward priority 0; policy drop; jump DOCKER-USER ; } ; }";

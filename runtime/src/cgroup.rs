@@ -12,6 +12,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use oci_spec::runtime::LinuxResources;
 use rustix::fs::{Mode, OFlags};
@@ -72,7 +73,7 @@ impl Cgroup {
     pub fn create(path: &str, resources: Option<&LinuxResources>) -> Result<Self> {
         let cgroup = Self::open(path)?;
         if let Err(failure) = cgroup.make(resources) {
-            let _ = cgroup.delete();
+            let _ = cgroup.delete(Duration::ZERO);
             return Err(failure);
         }
         Ok(cgroup)
@@ -171,28 +172,37 @@ impl Cgroup {
         found
     }
 
-    /// Removes the directories. Already gone is success; groups in it are an error. Its parents stay: who made them
-    /// counts and limits with them.
-    pub fn delete(&self) -> Result<()> {
+    /// Removes the directories; processes that were just reaped are waited for so long, in all of them together. Already
+    /// gone is success; groups in it are an error. Its parents stay: who made them counts and limits with them.
+    pub fn delete(&self, patience: Duration) -> Result<()> {
+        let deadline = Instant::now() + patience;
         for directory in self.directories() {
-            remove(&directory).during(|| format!("remove cgroup `{}`", directory.display()))?;
+            remove(&directory, deadline).during(|| format!("remove cgroup `{}`", directory.display()))?;
         }
         Ok(())
     }
 }
 
 /// Removes a group. The kernel takes a moment to let go of processes that were just reaped (EBUSY), and tells
-/// nobody when it has, on v1: so a few short, bounded tries.
-fn remove(directory: &Path) -> io::Result<()> {
-    let mut tries = 0;
+/// nobody when it has, on v1: so a few short, bounded tries. It says the same of a group with groups in it, which no
+/// waiting helps.
+fn remove(directory: &Path, deadline: Instant) -> io::Result<()> {
     loop {
         match fs::remove_dir(directory) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) if error.raw_os_error() == Some(libc::EBUSY) && tries < 200 => {
-                tries += 1;
-                std::thread::sleep(std::time::Duration::from_millis(5));
+            Err(error)
+                if error.raw_os_error() == Some(libc::EBUSY)
+                    && Instant::now() < deadline
+                    && !holds_directories(directory) =>
+            {
+                std::thread::sleep(Duration::from_millis(5));
             }
             other => return other,
         }
     }
+}
+
+fn holds_directories(directory: &Path) -> bool {
+    let mut entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.any(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
 }

@@ -3,7 +3,7 @@
 use memchr::memchr;
 
 /// Longest text of one line, in bytes; longer lines are written in parts, all but the last marked `P`.
-pub const LONGEST: usize = 16 * 1024;
+const LONGEST: usize = 16 * 1024;
 
 /// `2026-11-24T20:41:32.000000000Z`.
 const TIME: usize = 30;
@@ -147,13 +147,12 @@ impl Cutter {
         self.partial.clear();
     }
 
-    /// The end of the stream: what had no newline is written as a part.
+    /// The end of the stream: what had no newline is written as a part, or as several where more was held back.
     pub(crate) fn finish(&mut self, time: &Time) -> Vec<u8> {
         let rest = std::mem::take(&mut self.partial);
-        if rest.is_empty() {
-            return rest;
-        }
-        [&self.head(time, b'P')[..], &rest, b"\n"].concat()
+        let head = self.head(time, b'P');
+        let part = |text: &[u8]| [&head[..], text, b"\n"].concat();
+        rest.chunks(LONGEST).flat_map(part).collect()
     }
 
     fn head(&self, time: &Time, tag: u8) -> Head {
@@ -304,6 +303,16 @@ mod tests {
         assert_eq!(tags, ["P", "P", "F"]);
         let joined: String = log.lines().map(|line| &line[11..]).collect();
         assert_eq!(joined, long);
+    }
+
+    #[test]
+    fn what_was_held_back_comes_in_parts_too() {
+        let mut cutter = Cutter::stdout();
+        cutter.hold_back(&vec![b'x'; LONGEST - 1]);
+        cutter.hold_back(&vec![b'y'; LONGEST + 2]);
+        let log = cutter.finish(&Time::at(0, 0));
+        assert_eq!(joined(&log).len(), 2 * LONGEST + 1);
+        assert_eq!(text(log).lines().last(), Some("T stdout P y"));
     }
 
     #[test]

@@ -55,7 +55,10 @@ pub fn mount(image: &Path, at: &Path) -> Result<()> {
 /// longer than to its processes, and two file systems on one image would destroy it. The kernel tells nobody.
 fn wait_until_free(image: &Path) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
-    while is_shown(image) {
+    let step = || format!("look for loop devices of `{}`", image.display());
+    // As the kernel names it.
+    let whole = fs::canonicalize(image).during(step)?;
+    while is_shown(&whole).during(step)? {
         if Instant::now() >= deadline {
             let why = "another mount of it has not gone";
             let step = format!("mount `{}`", image.display());
@@ -66,12 +69,16 @@ fn wait_until_free(image: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Whether a loop device shows this file.
-fn is_shown(image: &Path) -> bool {
-    let devices = fs::read_dir("/sys/block").into_iter().flatten().flatten();
-    let mut files =
-        devices.filter_map(|device| fs::read_to_string(device.path().join("loop/backing_file")).ok());
-    files.any(|file| Path::new(file.trim_end_matches('\n')) == image)
+/// Whether a loop device shows this file, whose path has no links.
+fn is_shown(image: &Path) -> io::Result<bool> {
+    for device in fs::read_dir("/sys/block")? {
+        // Most are no loop devices, and one may go at any moment.
+        let file = fs::read_to_string(device?.path().join("loop/backing_file")).unwrap_or_default();
+        if Path::new(file.trim_end_matches('\n')) == image {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// A loop device of this file, and its path.

@@ -21,6 +21,7 @@ use crate::mounts::Operation;
 use crate::protocol::ExitStatus;
 use crate::report::{Report, Reporter};
 use crate::rootfs;
+use crate::secrets;
 use crate::sys::{self, Cloned};
 
 /// Signals that pid 1 hands on to the service.
@@ -62,6 +63,7 @@ fn start(launch: &Launch, operations: &[Operation]) -> Result<Pid> {
     let _ = rustix::thread::set_name(c"pactown:init");
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
         .during(|| "become undumpable".to_owned())?;
+    secrets::stay_in_memory_too();
     launch.cgroup.join()?;
     nix::sched::unshare(CloneFlags::CLONE_NEWCGROUP).during(|| "create a cgroup namespace".to_owned())?;
     join_network(launch)?;

@@ -22,6 +22,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -85,6 +86,10 @@ struct Keeper {
 /// Signals that ask for an end in order. SIGURG is what systemd sends to everything in the instance's scope: nobody but
 /// the keeper takes it for an end, so the services get their stop signals one after another.
 const ENDING: &[Signal] = &[Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGURG];
+
+/// How long the kernel may take to let go of the processes of a sandbox that has ended, while everything else waits. A group
+/// that is not gone by then is removed with the instance.
+const DYING: Duration = Duration::from_millis(50);
 
 /// Runs the keeper of the instance in `directory` until its supervisor has finished. The supervisor is this program
 /// with `supervisor` as arguments. Says `ready` on stdout once it listens, and closes it.

@@ -2,8 +2,8 @@
 //!
 //! Namespaces, mounts, cgroups, capabilities, seccomp, the init of each sandbox and the keeper that is their
 //! parent. Knows no YAML, no Markdown, no HTTP, and no networks beyond "join the namespace at this path".
-//! Blocking, single-threaded code: nothing here may run in a process with threads except [`client`], [`seal`],
-//! [`support`], [`disk`], and the readers and [`cgroup::Cgroup::hold`] of [`cgroup`].
+//! Blocking code. [`keeper::run`] and [`bench::bare`] clone, so they belong in a process with one thread; whatever else is
+//! public may be called with others around: where it clones, the child only makes system calls.
 
 #[doc(hidden)]
 pub mod bench;
@@ -41,5 +41,4 @@ pub mod userns;
 mod wire;
 mod writer;
 
-pub use cri::LONGEST as LONGEST_LOG_TEXT;
 pub use launch::start_time;

@@ -2,6 +2,8 @@
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 
+use crate::error::{During, Result};
+
 /// What stands in place of a value.
 const MASK: &str = "***";
 /// Shorter ones are not looked for, in bytes: they would be found everywhere.
@@ -20,28 +22,31 @@ pub struct Masker {
 
 impl Masker {
     /// `None` when there is nothing to look for.
-    pub fn new<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Option<Self> {
+    ///
+    /// # Errors
+    /// There is more than a search can take (2^31 states): nothing may be shown then.
+    pub fn new<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Result<Option<Self>> {
         let mut pieces: Vec<Vec<u8>> = values.into_iter().flat_map(pieces).collect();
         pieces.sort_unstable();
         pieces.dedup();
         if pieces.is_empty() {
-            return None;
+            return Ok(None);
         }
         let search = AhoCorasick::builder()
             .match_kind(MatchKind::LeftmostLongest)
             // A value may have many bytes: a table for each of them would be big.
             .kind(Some(AhoCorasickKind::ContiguousNFA))
             .build(&pieces)
-            .ok()?;
+            .during(|| "make a search for the secrets".to_owned())?;
         let mut first = [false; 256];
         pieces
             .iter()
             .for_each(|piece| first[usize::from(piece[0])] = true);
-        Some(Self {
+        Ok(Some(Self {
             search,
             pieces,
             first,
-        })
+        }))
     }
 
     /// The text without the values.
@@ -136,9 +141,11 @@ impl Stream {
         seen.len()
     }
 
-    /// The end: what was held back was no value.
+    /// The end: nothing comes that could make a longer value of what was held back, but it may hold whole shorter ones.
     pub fn finish(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.held)
+        let held = std::mem::take(&mut self.held);
+        let masks = vec![MASK; self.masker.pieces.len()];
+        self.masker.search.replace_all_bytes(&held, &masks)
     }
 }
 
@@ -149,7 +156,8 @@ mod tests {
     use super::*;
 
     fn masker(values: &[&str]) -> Masker {
-        Masker::new(values.iter().map(|value| value.as_bytes())).unwrap()
+        let values = values.iter().map(|value| value.as_bytes());
+        Masker::new(values).unwrap().unwrap()
     }
 
     /// The stream in pieces of these sizes, in turn.
@@ -174,7 +182,8 @@ mod tests {
     fn values_are_replaced_the_longest_first() {
         let masker = masker(&["hunter2", "hunter2-long\n", "abc"]);
         assert_eq!(masker.text("a hunter2-longer hunter2 abc"), "a ***er *** abc");
-        assert!(Masker::new([b"abc".as_slice(), b"\n"]).is_none(), "too short");
+        let none = Masker::new([b"abc".as_slice(), b"\n"]).unwrap();
+        assert!(none.is_none(), "too short");
     }
 
     #[test]
@@ -200,14 +209,34 @@ mod tests {
         assert_eq!(stream.finish(), b"sec");
     }
 
+    #[test]
+    fn a_value_at_the_end_is_hidden_though_another_is_longer() {
+        let masker = masker(&["abcd", "zzzzzzzz", "abcdefgh", "cdcdcdcd"]);
+        for (text, shown) in [
+            ("x abcd", "x ***"),
+            ("x abcdef", "x ***ef"),
+            ("abcdabcd", "******"),
+            ("x zzzz", "x zzzz"),
+        ] {
+            for sizes in [&[100][..], &[1], &[3]] {
+                let out = streamed(&masker, text.as_bytes(), sizes);
+                assert_eq!(String::from_utf8(out).unwrap(), shown);
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn however_it_is_cut_no_value_comes_out(
             text in "[ab\\n]{0,300}",
-            values in proptest::collection::vec("[ab]{4,9}", 1..4),
+            values in proptest::collection::vec("[ab]{4,9}", 1..8),
+            last in proptest::option::of(0..8_usize),
             sizes in proptest::collection::vec(1_usize..40, 1..6),
         ) {
             let values: Vec<&str> = values.iter().map(String::as_str).collect();
+            // The end of a stream is where a value is easily missed.
+            let last = last.and_then(|last| values.get(last)).copied().unwrap_or_default();
+            let text = text + last;
             let masker = masker(&values);
             let out = streamed(&masker, text.as_bytes(), &sizes);
             let out = String::from_utf8(out).unwrap();

@@ -122,7 +122,7 @@ pub enum Call {
     },
     /// Append whole lines, in the log's format, to a log that is no sandbox's. Nobody waits for the disk: what it does not
     /// take within a second is dropped, counted and told in the log. Answer: `Done` once the lines are in the file or the
-    /// disk hangs, `Failed` when the log cannot be opened.
+    /// disk hangs, `Failed` when the log cannot be opened, or too many lines wait for the disk.
     Append {
         /// Where they go; `run` does not count.
         log: LogFile,

@@ -2,14 +2,17 @@
 //! a ramfs of the sandbox's own.
 //!
 //! What lies in a ramfs is never swapped (kernel: filesystems/ramfs-rootfs-initramfs.rst), other than a tmpfs or a memfd. On
-//! the way the files lie in one nameless file of a ramfs that is mounted nowhere, and travel as its descriptor.
+//! the way the files lie in one nameless file of a ramfs that is mounted nowhere, and travel as its descriptor: eight bytes
+//! with the length of an index (little-endian), the index, which is JSON of names and lengths, and the contents.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
 use rustix::mm::{MlockAllFlags, mlockall};
@@ -33,7 +36,15 @@ pub fn key(id: &str) -> String {
 /// # Errors
 /// There is no memory, or the process may not mount (CAP_SYS_ADMIN).
 pub fn write(files: &Files) -> io::Result<OwnedFd> {
-    unswappable(&serde_json::to_vec(files)?)
+    let lengths: BTreeMap<&str, usize> = files
+        .iter()
+        .map(|(name, content)| (name.as_str(), content.len()))
+        .collect();
+    let index = serde_json::to_vec(&lengths)?;
+    let mut whole = (index.len() as u64).to_le_bytes().to_vec();
+    whole.extend(index);
+    files.values().for_each(|content| whole.extend(content));
+    unswappable(&whole)
 }
 
 /// A nameless file with this content that is never swapped and has no path anywhere.
@@ -54,7 +65,41 @@ pub fn unswappable(content: &[u8]) -> io::Result<OwnedFd> {
 /// # Errors
 /// It holds something else.
 pub fn read(descriptor: BorrowedFd) -> io::Result<Files> {
-    Ok(serde_json::from_slice(&content(descriptor)?)?)
+    let file = File::from(descriptor.try_clone_to_owned()?);
+    let content = |(name, part): (String, Range<u64>)| {
+        let mut content = vec![0; size(part.end - part.start)?];
+        file.read_exact_at(&mut content, part.start)?;
+        Ok((name, content))
+    };
+    index(&file)?.into_iter().map(content).collect()
+}
+
+/// The names of the files, and where their contents are: all that may be known without reading a secret.
+fn index(file: &File) -> io::Result<BTreeMap<String, Range<u64>>> {
+    let broken = || io::Error::from(io::ErrorKind::InvalidData);
+    let whole = file.metadata()?.len();
+    let mut length = [0; 8];
+    file.read_exact_at(&mut length, 0)?;
+    let mut from = u64::from_le_bytes(length).checked_add(8).ok_or_else(broken)?;
+    if from > whole {
+        return Err(broken());
+    }
+    let mut index = vec![0; size(from - 8)?];
+    file.read_exact_at(&mut index, 8)?;
+    let lengths: BTreeMap<String, u64> = serde_json::from_slice(&index)?;
+    let mut part = |(name, length): (String, u64)| {
+        let start = from;
+        from = start
+            .checked_add(length)
+            .filter(|end| *end <= whole)
+            .ok_or_else(broken)?;
+        Ok((name, start..from))
+    };
+    lengths.into_iter().map(&mut part).collect()
+}
+
+fn size(length: u64) -> io::Result<usize> {
+    usize::try_from(length).map_err(io::Error::other)
 }
 
 /// All of a file, wherever the place in it is: that is shared with whoever has a duplicate.
@@ -75,13 +120,26 @@ pub fn content(descriptor: BorrowedFd) -> io::Result<Vec<u8>> {
 /// # Errors
 /// It may not lock so much (CAP_IPC_LOCK, RLIMIT_MEMLOCK). No core is dumped all the same.
 pub fn stay_in_memory() -> io::Result<()> {
+    KNOWS.store(true, Ordering::Relaxed);
     let undumped = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
     let all = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT;
     mlockall(all)?;
     Ok(undumped?)
 }
 
-/// Mounts the files at `target`, read-only, for `owner` alone.
+/// Whether this process, or the one it was cloned from, has been told that it knows secrets.
+static KNOWS: AtomicBool = AtomicBool::new(false);
+
+/// The same for a clone, as far as it may: it has a copy of all that its parent knows, and no lock of its memory
+/// (mlockall(2)). Only pages that are there are locked: to touch the others would make copies of them.
+pub(crate) fn stay_in_memory_too() {
+    if KNOWS.load(Ordering::Relaxed) {
+        let _ = mlockall(MlockAllFlags::CURRENT | MlockAllFlags::ONFAULT);
+    }
+}
+
+/// Mounts the files at `target`, read-only, for `owner` alone. The kernel copies their contents: pid 1, which lives as long
+/// as the service, never has them in its own memory.
 pub(crate) fn mount(
     held: Option<BorrowedFd>,
     new_root: BorrowedFd,
@@ -90,22 +148,30 @@ pub(crate) fn mount(
     attributes: u64,
 ) -> Result<()> {
     let refuse = || Failure::new(FailureKind::Request, "find its files", "nobody gave them");
-    let files = read(held.ok_or_else(refuse)?).during(|| "read its files".to_owned())?;
+    let held = held.ok_or_else(refuse)?;
+    let step = || "read its files".to_owned();
+    let held = File::from(held.try_clone_to_owned().during(step)?);
+    let files = index(&held).during(step)?;
     let mode = ("mode".to_owned(), "0500".to_owned());
     let tree = filesystem("ramfs", &[mode], attributes & !RDONLY)?;
-    for (name, content) in &files {
-        put(tree.as_fd(), name, content, owner).during(|| format!("write `{name}`"))?;
+    for (name, part) in files {
+        put(tree.as_fd(), &name, (&held, part), owner).during(|| format!("write `{name}`"))?;
     }
     give(tree.as_fd(), owner).during(|| "give it to its user".to_owned())?;
     attach(new_root, &tree, target)?;
     sys::mount_setattr(tree.as_fd(), RDONLY, None, false).during(|| "make it read-only".to_owned())
 }
 
-fn put(tree: BorrowedFd, name: &str, content: &[u8], owner: (u32, u32)) -> io::Result<()> {
+fn put(tree: BorrowedFd, name: &str, (from, part): (&File, Range<u64>), owner: (u32, u32)) -> io::Result<()> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = rustix::fs::openat(tree, name, flags, Mode::RUSR)?;
-    let mut file = File::from(file);
-    file.write_all(content)?;
+    let mut at = part.start;
+    while at < part.end {
+        let left = size(part.end - at)?;
+        if rustix::fs::sendfile(&file, from, Some(&mut at), left)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
     give(file.as_fd(), owner)
 }
 

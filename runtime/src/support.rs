@@ -8,6 +8,7 @@
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::mount::MsFlags;
 use nix::sched::{CloneFlags, unshare};
@@ -237,6 +238,9 @@ fn seccomp() -> Result<()> {
         .during(|| "load a seccomp filter".to_owned())
 }
 
+/// How long a group may take to be removable on a busy machine: nobody waits for this but who has asked.
+const DYING: Duration = Duration::from_secs(1);
+
 /// A group with limits, made and removed. Two levels deep, so that v2's delegation is tried too; with a parent of
 /// its own, so that removing it cannot take `pactown` away below a sandbox that is just being made.
 fn cgroups() -> Result<()> {
@@ -250,8 +254,9 @@ fn cgroups() -> Result<()> {
     // Named by the thread: two that probe at once do not meet.
     let thread = rustix::thread::gettid().as_raw_nonzero();
     let parent = format!("pactown-probe-{thread}");
-    let tried = Cgroup::create(&format!("{parent}/limits"), Some(&limits)).and_then(|group| group.delete());
-    let removed = Cgroup::open(&parent)?.delete();
+    let tried =
+        Cgroup::create(&format!("{parent}/limits"), Some(&limits)).and_then(|group| group.delete(DYING));
+    let removed = Cgroup::open(&parent)?.delete(DYING);
     tried.and(removed)
 }
 

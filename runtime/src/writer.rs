@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::failpoint;
 use crate::log::{Lines, Log, Standing};
 use crate::protocol::LogFile;
+use crate::secrets;
 use crate::sys::{self, Cloned, SharedMemory};
 use crate::wire;
 
@@ -75,6 +76,7 @@ pub(crate) fn start(memory: &SharedMemory) -> io::Result<(i32, OwnedFd)> {
     match sys::clone3(0, None)? {
         Cloned::Child => {
             let _ = rustix::thread::set_name(c"pactown:logs");
+            secrets::stay_in_memory_too();
             // Above all the end of the life pipe: it says that the keeper lives.
             sys::close_all_except(3, &[its.as_raw_fd()]);
             // Whoever started the keeper waits for the end of its output.

@@ -64,9 +64,33 @@ fn lines_of_others_are_in_their_file_once_that_is_answered() {
     fs::write(house.directory.join("way"), "").expect("file");
     let refused = append("way/events.log", 1).expect_err("refused");
     assert_eq!(refused.causes, ["File exists (os error 17)"]);
+    // Whoever waits for the same log is told the same.
+    let log = |name: &str| LogFile {
+        path: house.directory.join(name),
+        max_bytes: 1 << 30,
+        files: 2,
+        run: 0,
+    };
+    for _ in 0..20 {
+        let (log, lines) = (log("way/events.log"), "T stdout F lost\n".to_owned());
+        client.send(Call::Append { log, lines }, &[]).expect("sent");
+    }
+    for _ in 0..20 {
+        let (answer, _) = client.receive().expect("receive").expect("an answer");
+        assert!(matches!(answer.what, What::Failed { .. }), "{:?}", answer.what);
+    }
     fs::remove_file(house.directory.join("way")).expect("removed");
     append("way/events.log", 2).expect("appended");
     assert_eq!(read("way/events.log"), "T stdout F line 2\n");
+
+    // As long as a call can be.
+    let lines = format!("T stdout F {}\n", "x".repeat(1000)).repeat(100);
+    let call = Call::Append {
+        log: log("told/large.log"),
+        lines: lines.clone(),
+    };
+    client.call(call, &[]).expect("appended");
+    assert!(read("told/large.log") == lines);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 
-use crate::desired::Caller;
+use crate::caller::Caller;
 
 mod names;
 mod values;

@@ -2,7 +2,6 @@
 
 use super::{WHEN_TOLD, soon, told};
 use crate::faults::python;
-use crate::supervision::succeed_the_supervisor;
 use crate::support::observe::eventually;
 use crate::support::town::{Machine, Town};
 
@@ -28,7 +27,7 @@ services:
     town.ok(&["up", "-d"]);
     town.inside("before", "touch /tmp/go");
     eventually("it is told", soon(), || told(&town, "before").len() == 1);
-    succeed_the_supervisor(&town, "heirs-");
+    town.succeed_the_supervisor();
     town.inside("after", "touch /tmp/go");
     eventually("the next one tells it", soon(), || {
         told(&town, "after").len() == 1

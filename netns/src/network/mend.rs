@@ -55,7 +55,8 @@ impl Network {
         Ok(!whole)
     }
 
-    /// Nodes whose link is gone or down: name and link.
+    /// Nodes whose link is gone or down: name and link. Whoever was killed over a node's making may have left a record that is
+    /// empty, or that of a namespace that never came to be: no node hangs there.
     fn unplugged(&self) -> Result<Vec<(String, String)>> {
         let up = self.router.up_names()?;
         let entries = fs::read_dir(&self.spec.directory).into_iter().flatten().flatten();
@@ -64,7 +65,11 @@ impl Network {
             let name = node(entry.file_name().to_str()?)?;
             Some((name, fs::read_to_string(entry.path()).ok()?))
         });
-        Ok(plugged.filter(|(_, link)| !up.contains(link)).collect())
+        let is_node = |(name, link): &(String, String)| {
+            !link.is_empty() && namespace::exists(&self.spec.directory.join(name))
+        };
+        let nodes = plugged.filter(is_node);
+        Ok(nodes.filter(|(_, link)| !up.contains(link)).collect())
     }
 
     fn plug_again(&self, name: &str, link: &str) -> Result<()> {

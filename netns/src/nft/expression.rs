@@ -1,47 +1,56 @@
 //! Conditions and verdicts → expressions of the kernel's virtual machine, and attributes (linux/netfilter/nf_tables.h). The
-//! only file that knows how they are encoded. Pure.
+//! only file that encodes them. Pure.
 
 use netlink_packet_core::{DefaultNla, Emitable, NLA_F_NESTED};
 
+use super::kernel::*;
 use crate::request::{Subnet, Transport};
 use crate::ruleset::{Action, Match};
 
-/// Registers of the virtual machine.
-pub(super) const REG_1: u32 = 1;
-const REG_2: u32 = 2;
-const REG_VERDICT: u32 = 0;
-
 pub(super) fn condition(condition: &Match) -> Vec<DefaultNla> {
     match condition {
-        Match::From(name) => vec![meta(6), compare(true, &interface(name))],
-        Match::NotFrom(name) => vec![meta(6), compare(false, &interface(name))],
-        Match::Towards(name) => vec![meta(7), compare(true, &interface(name))],
-        Match::NotTowards(name) => vec![meta(7), compare(false, &interface(name))],
-        Match::Source(network) => address(12, *network),
-        Match::Destination(network) => address(16, *network),
-        Match::Protocol(transport) => vec![meta(16), compare(true, &[protocol(*transport)])],
+        Match::From(name) => vec![meta(META_IIFNAME), compare(true, &interface(name))],
+        Match::NotFrom(name) => vec![meta(META_IIFNAME), compare(false, &interface(name))],
+        Match::Towards(name) => vec![meta(META_OIFNAME), compare(true, &interface(name))],
+        Match::NotTowards(name) => vec![meta(META_OIFNAME), compare(false, &interface(name))],
+        Match::Source(network) => address(IP_SOURCE, *network),
+        Match::Destination(network) => address(IP_DESTINATION, *network),
+        Match::Protocol(transport) => vec![meta(META_L4PROTO), compare(true, &[protocol(*transport)])],
         Match::Port(port) => vec![
-            meta(16),
+            meta(META_L4PROTO),
             compare(true, &[protocol(port.transport)]),
-            payload(2, 2, 2),
+            payload(TRANSPORT_HEADER, DESTINATION_PORT, 2),
             compare(true, &port.port.to_be_bytes()),
         ],
-        // IPPROTO_ICMP; the type is the first byte of the header, ICMP_ECHO is 8 (RFC 792).
         Match::Ping => vec![
-            meta(16),
-            compare(true, &[1]),
-            payload(2, 0, 1),
-            compare(true, &[8]),
+            meta(META_L4PROTO),
+            compare(true, &[IPPROTO_ICMP]),
+            payload(TRANSPORT_HEADER, ICMP_TYPE, 1),
+            compare(true, &[ICMP_ECHO]),
         ],
         // State and status are bit sets in host byte order: masked, then compared with zero.
-        Match::Established => bits(0, 0b110),
-        Match::Translated => bits(2, 1 << 5),
+        Match::Established => bits(CT_STATE, ESTABLISHED_OR_RELATED),
+        Match::Translated => bits(CT_STATUS, IPS_DST_NAT),
         Match::Local => vec![
-            expression("fib", &[number(1, REG_1), number(2, 3), number(3, 2)]),
-            compare(true, &2_u32.to_ne_bytes()),
+            expression(
+                "fib",
+                &[
+                    number(FIB_DREG, REG_1),
+                    number(FIB_RESULT, FIB_RESULT_ADDRTYPE),
+                    number(FIB_FLAGS, FIB_F_DADDR),
+                ],
+            ),
+            compare(true, &RTN_LOCAL.to_ne_bytes()),
         ],
         Match::EveryNth(count) => vec![
-            expression("numgen", &[number(1, REG_1), number(2, *count), number(3, 0)]),
+            expression(
+                "numgen",
+                &[
+                    number(NG_DREG, REG_1),
+                    number(NG_MODULUS, *count),
+                    number(NG_TYPE, NG_INCREMENTAL),
+                ],
+            ),
             compare(true, &0_u32.to_ne_bytes()),
         ],
     }
@@ -49,24 +58,43 @@ pub(super) fn condition(condition: &Match) -> Vec<DefaultNla> {
 
 pub(super) fn verdict(action: Action) -> Vec<DefaultNla> {
     match action {
-        Action::Accept => vec![immediate_verdict(1)],
-        Action::Drop => vec![immediate_verdict(0)],
-        Action::Reset => vec![expression("reject", &[number(1, 1), DefaultNla::new(2, vec![0])])],
-        Action::Unreachable => vec![expression("reject", &[number(1, 0), DefaultNla::new(2, vec![3])])],
+        Action::Accept => vec![immediate_verdict(NF_ACCEPT)],
+        Action::Drop => vec![immediate_verdict(NF_DROP)],
+        Action::Reset => vec![reject(REJECT_TCP_RST, 0)],
+        Action::Unreachable => vec![reject(REJECT_ICMP_UNREACH, ICMP_PORT_UNREACH)],
         Action::Masquerade => vec![expression("masq", &[])],
         Action::Dnat(address, port) => vec![
             immediate(REG_1, &address.octets()),
             immediate(REG_2, &port.to_be_bytes()),
             expression(
                 "nat",
-                &[number(1, 1), number(2, 2), number(3, REG_1), number(5, REG_2)],
+                &[
+                    number(NAT_TYPE, NAT_DNAT),
+                    number(NAT_FAMILY, NFPROTO_IPV4),
+                    number(NAT_REG_ADDR_MIN, REG_1),
+                    number(NAT_REG_PROTO_MIN, REG_2),
+                ],
             ),
         ],
     }
 }
 
+/// The code counts for ICMP only.
+fn reject(kind: u32, code: u8) -> DefaultNla {
+    expression(
+        "reject",
+        &[
+            number(REJECT_TYPE, kind),
+            DefaultNla::new(REJECT_ICMP_CODE, vec![code]),
+        ],
+    )
+}
+
 fn protocol(transport: Transport) -> u8 {
-    if transport == Transport::Tcp { 6 } else { 17 }
+    match transport {
+        Transport::Tcp => IPPROTO_TCP,
+        Transport::Udp => IPPROTO_UDP,
+    }
 }
 
 /// Interface names compare as 16 zero-padded bytes.
@@ -81,7 +109,7 @@ fn address(offset: u32, network: Subnet) -> Vec<DefaultNla> {
         .checked_shl(32 - u32::from(network.prefix))
         .unwrap_or(0)
         .to_be_bytes();
-    let mut found = vec![payload(1, offset, 4)];
+    let mut found = vec![payload(NETWORK_HEADER, offset, 4)];
     if network.prefix < 32 {
         found.push(masked(&mask));
     }
@@ -90,59 +118,76 @@ fn address(offset: u32, network: Subnet) -> Vec<DefaultNla> {
 }
 
 fn bits(key: u32, set: u32) -> Vec<DefaultNla> {
-    let load = expression("ct", &[number(1, REG_1), number(2, key)]);
+    let load = expression("ct", &[number(CT_DREG, REG_1), number(CT_KEY, key)]);
     vec![load, masked(&set.to_ne_bytes()), compare(false, &[0; 4])]
 }
 
 pub(super) fn meta(key: u32) -> DefaultNla {
-    expression("meta", &[number(1, REG_1), number(2, key)])
+    expression("meta", &[number(META_DREG, REG_1), number(META_KEY, key)])
 }
 
 fn payload(base: u32, offset: u32, length: u32) -> DefaultNla {
     expression(
         "payload",
         &[
-            number(1, REG_1),
-            number(2, base),
-            number(3, offset),
-            number(4, length),
+            number(PAYLOAD_DREG, REG_1),
+            number(PAYLOAD_BASE, base),
+            number(PAYLOAD_OFFSET, offset),
+            number(PAYLOAD_LEN, length),
         ],
     )
 }
 
 fn masked(mask: &[u8; 4]) -> DefaultNla {
-    let zero = data(5, &[0; 4]);
+    let zero = data(BITWISE_XOR, &[0; 4]);
     expression(
         "bitwise",
         &[
-            number(1, REG_1),
-            number(2, REG_1),
-            number(3, 4),
-            data(4, mask),
+            number(BITWISE_SREG, REG_1),
+            number(BITWISE_DREG, REG_1),
+            number(BITWISE_LEN, 4),
+            data(BITWISE_MASK, mask),
             zero,
         ],
     )
 }
 
 pub(super) fn compare(equal: bool, bytes: &[u8]) -> DefaultNla {
+    let operation = if equal { CMP_EQ } else { CMP_NEQ };
     expression(
         "cmp",
-        &[number(1, REG_1), number(2, u32::from(!equal)), data(3, bytes)],
+        &[
+            number(CMP_SREG, REG_1),
+            number(CMP_OP, operation),
+            data(CMP_DATA, bytes),
+        ],
     )
 }
 
 pub(super) fn immediate(register: u32, bytes: &[u8]) -> DefaultNla {
-    expression("immediate", &[number(1, register), data(2, bytes)])
+    expression(
+        "immediate",
+        &[number(IMMEDIATE_DREG, register), data(IMMEDIATE_DATA, bytes)],
+    )
 }
 
 pub(super) fn immediate_verdict(code: u32) -> DefaultNla {
-    let verdict = nested(2, &[number(1, code)]);
-    expression("immediate", &[number(1, REG_VERDICT), nested(2, &[verdict])])
+    let verdict = nested(DATA_VERDICT, &[number(VERDICT_CODE, code)]);
+    expression(
+        "immediate",
+        &[
+            number(IMMEDIATE_DREG, REG_VERDICT),
+            nested(IMMEDIATE_DATA, &[verdict]),
+        ],
+    )
 }
 
 /// An element of a rule's list: its name and its own attributes.
 pub(super) fn expression(name: &str, attributes: &[DefaultNla]) -> DefaultNla {
-    nested(1, &[string(1, name), nested(2, attributes)])
+    nested(
+        LIST_ELEM,
+        &[string(EXPR_NAME, name), nested(EXPR_DATA, attributes)],
+    )
 }
 
 pub(super) fn number(kind: u16, value: u32) -> DefaultNla {
@@ -156,7 +201,7 @@ pub(super) fn string(kind: u16, text: &str) -> DefaultNla {
 }
 
 fn data(kind: u16, bytes: &[u8]) -> DefaultNla {
-    nested(kind, &[DefaultNla::new(1, bytes.to_vec())])
+    nested(kind, &[DefaultNla::new(DATA_VALUE, bytes.to_vec())])
 }
 
 pub(super) fn nested(kind: u16, inner: &[DefaultNla]) -> DefaultNla {

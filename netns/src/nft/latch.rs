@@ -6,16 +6,15 @@
 use netlink_packet_core::DefaultNla;
 
 use super::expression::{
-    REG_1, compare, condition, expression, immediate, immediate_verdict, meta, number, verdict,
+    compare, condition, expression, immediate, immediate_verdict, meta, number, verdict,
 };
+use super::kernel::{META_KEY, META_MARK, META_SREG, NF_ACCEPT, REG_1, RULE_CHAIN};
 use super::{NEW_RULE, OWNER, Operation, delete_table, new_chain, new_table, raw_rule, replacement};
 use crate::nft::batch::text;
 use crate::ruleset::{Action, Chain, Hook, OWN, PASSAGE, Rule, Table};
 
 /// The mark of a packet that the router's rules have let pass; it is lost when the packet leaves the namespace.
 const PASSED: u32 = 0x7061_6374;
-/// Key of the meta expression for a packet's mark (linux/netfilter/nf_tables.h).
-const META_MARK: u32 = 3;
 /// The table that lets nothing else pass.
 const LATCH: &str = "pactown_latch";
 
@@ -26,7 +25,7 @@ pub(super) fn held(table: &Table) -> Vec<Operation> {
         return operations;
     }
     let is_passage = |operation: &&mut Operation| {
-        operation.kind == NEW_RULE && text(&operation.attributes, 2).as_deref() == Some(PASSAGE)
+        operation.kind == NEW_RULE && text(&operation.attributes, RULE_CHAIN).as_deref() == Some(PASSAGE)
     };
     let rules = table.chains.iter().filter(|chain| chain.name == PASSAGE);
     let rules = rules.flat_map(|chain| &chain.rules);
@@ -42,7 +41,10 @@ pub(super) fn held(table: &Table) -> Vec<Operation> {
 fn marking(rule: &Rule) -> Vec<DefaultNla> {
     let mut expressions: Vec<DefaultNla> = rule.matches.iter().flat_map(condition).collect();
     expressions.push(immediate(REG_1, &PASSED.to_ne_bytes()));
-    expressions.push(expression("meta", &[number(2, META_MARK), number(3, REG_1)]));
+    expressions.push(expression(
+        "meta",
+        &[number(META_KEY, META_MARK), number(META_SREG, REG_1)],
+    ));
     expressions.extend(verdict(Action::Accept));
     expressions
 }
@@ -58,7 +60,7 @@ fn latch() -> Vec<Operation> {
     let passed = vec![
         meta(META_MARK),
         compare(true, &PASSED.to_ne_bytes()),
-        immediate_verdict(1),
+        immediate_verdict(NF_ACCEPT),
     ];
     vec![
         new_table(LATCH, None),

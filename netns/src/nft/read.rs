@@ -5,7 +5,8 @@ use std::net::Ipv4Addr;
 
 use netlink_packet_core::DefaultNla;
 
-use super::batch::{attributes_of, text, value};
+use super::batch::{attributes_of, number, text, value};
+use super::kernel::*;
 use super::{Family, GET_RULE, GET_TABLE, Session, string};
 use crate::error::Result;
 use crate::request::{HostPort, Subnet, Transport};
@@ -13,7 +14,7 @@ use crate::ruleset::{Action, Match};
 
 /// One rule as the kernel has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Found {
+pub(crate) struct FoundRule {
     /// Its chain.
     pub(crate) chain: String,
     /// Its conditions.
@@ -40,7 +41,7 @@ enum Loaded {
 
 /// A rule on its way through the expressions.
 struct Reader {
-    found: Found,
+    found: FoundRule,
     loaded: Loaded,
     mask: Option<u32>,
     /// A protocol that may belong to the port that follows.
@@ -57,24 +58,24 @@ impl Session {
         let rows = self.dump(Family::Ip, GET_TABLE, Vec::new(), || {
             "list the nftables tables".to_owned()
         })?;
-        Ok(rows.iter().filter_map(|row| text(row, 1)).collect())
+        Ok(rows.iter().filter_map(|row| text(row, TABLE_NAME)).collect())
     }
 
     /// The rules of an `ip` table, chain by chain.
-    pub(crate) fn rules(&self, table: &str) -> Result<Vec<Found>> {
-        let rows = self.dump(Family::Ip, GET_RULE, vec![string(1, table)], || {
+    pub(crate) fn rules(&self, table: &str) -> Result<Vec<FoundRule>> {
+        let rows = self.dump(Family::Ip, GET_RULE, vec![string(RULE_TABLE, table)], || {
             format!("list the rules of `{table}`")
         })?;
-        let ours = |row: &&Vec<DefaultNla>| text(row, 1).as_deref() == Some(table);
+        let ours = |row: &&Vec<DefaultNla>| text(row, RULE_TABLE).as_deref() == Some(table);
         Ok(rows.iter().filter(ours).filter_map(|row| rule(row)).collect())
     }
 }
 
 /// A row of a dump of rules.
-fn rule(row: &[DefaultNla]) -> Option<Found> {
+fn rule(row: &[DefaultNla]) -> Option<FoundRule> {
     let mut reader = Reader {
-        found: Found {
-            chain: text(row, 2)?,
+        found: FoundRule {
+            chain: text(row, RULE_CHAIN)?,
             matches: Vec::new(),
             strange: Vec::new(),
             action: None,
@@ -86,13 +87,13 @@ fn rule(row: &[DefaultNla]) -> Option<Found> {
         icmp: false,
         registers: Default::default(),
     };
-    for element in attributes_of(&value(row, 4).unwrap_or_default()) {
+    for element in attributes_of(&value(row, RULE_EXPRESSIONS).unwrap_or_default()) {
         use netlink_packet_core::Nla;
         let mut bytes = vec![0; element.value_len()];
         element.emit_value(&mut bytes);
         let expression = attributes_of(&bytes);
-        let inner = attributes_of(&value(&expression, 2).unwrap_or_default());
-        let name = text(&expression, 1).unwrap_or_default();
+        let inner = attributes_of(&value(&expression, EXPR_DATA).unwrap_or_default());
+        let name = text(&expression, EXPR_NAME).unwrap_or_default();
         if reader.take(&name, &inner).is_none() {
             reader.found.strange.push(name);
         }
@@ -105,25 +106,25 @@ impl Reader {
     /// One expression; `None`: it is not understood.
     fn take(&mut self, name: &str, inner: &[DefaultNla]) -> Option<()> {
         match name {
-            "meta" => self.load(Loaded::Meta(number(inner, 2)?)),
+            "meta" => self.load(Loaded::Meta(number(inner, META_KEY)?)),
             "payload" => self.load(Loaded::Payload(
-                number(inner, 2)?,
-                number(inner, 3)?,
-                number(inner, 4)?,
+                number(inner, PAYLOAD_BASE)?,
+                number(inner, PAYLOAD_OFFSET)?,
+                number(inner, PAYLOAD_LEN)?,
             )),
-            "ct" => self.load(Loaded::Conntrack(number(inner, 2)?)),
+            "ct" => self.load(Loaded::Conntrack(number(inner, CT_KEY)?)),
             "fib" => self.load(Loaded::LocalAddress),
-            "numgen" => self.load(Loaded::Turn(number(inner, 2)?)),
+            "numgen" => self.load(Loaded::Turn(number(inner, NG_MODULUS)?)),
             "bitwise" => {
-                let mask = data(inner, 4)?;
+                let mask = data(inner, BITWISE_MASK)?;
                 self.mask = Some(u32::from_be_bytes(mask.first_chunk().copied()?));
             }
             "cmp" => {
-                let one = self.compared(number(inner, 2)? == 0, &data(inner, 3)?)?;
+                let one = self.compared(number(inner, CMP_OP)? == CMP_EQ, &data(inner, CMP_DATA)?)?;
                 self.found.matches.extend(one);
             }
             "counter" => {
-                let packets = value(inner, 2)?;
+                let packets = value(inner, COUNTER_PACKETS)?;
                 self.found.packets = Some(u64::from_be_bytes(packets.first_chunk().copied()?));
             }
             _ => self.conclude(name, inner)?,
@@ -138,7 +139,7 @@ impl Reader {
 
     /// What a comparison of what is loaded means; nothing yet of a protocol.
     fn compared(&mut self, equal: bool, bytes: &[u8]) -> Option<Option<Match>> {
-        if !matches!(self.loaded, Loaded::Payload(2, ..)) {
+        if !matches!(self.loaded, Loaded::Payload(TRANSPORT_HEADER, ..)) {
             self.settle_protocol();
         }
         let name = || {
@@ -152,32 +153,34 @@ impl Reader {
             prefix,
         };
         Some(Some(match (self.loaded, equal) {
-            (Loaded::Meta(6), true) => Match::From(name()),
-            (Loaded::Meta(6), false) => Match::NotFrom(name()),
-            (Loaded::Meta(7), true) => Match::Towards(name()),
-            (Loaded::Meta(7), false) => Match::NotTowards(name()),
-            // IPPROTO_ICMP
-            (Loaded::Meta(16), true) if bytes.first() == Some(&1) => {
+            (Loaded::Meta(META_IIFNAME), true) => Match::From(name()),
+            (Loaded::Meta(META_IIFNAME), false) => Match::NotFrom(name()),
+            (Loaded::Meta(META_OIFNAME), true) => Match::Towards(name()),
+            (Loaded::Meta(META_OIFNAME), false) => Match::NotTowards(name()),
+            (Loaded::Meta(META_L4PROTO), true) if bytes.first() == Some(&IPPROTO_ICMP) => {
                 self.icmp = true;
                 return Some(None);
             }
-            // ICMP_ECHO
-            (Loaded::Payload(2, 0, 1), true) if bytes.first() == Some(&8) && self.icmp => {
+            (Loaded::Payload(TRANSPORT_HEADER, ICMP_TYPE, 1), true)
+                if bytes.first() == Some(&ICMP_ECHO) && self.icmp =>
+            {
                 self.icmp = false;
                 Match::Ping
             }
-            (Loaded::Meta(16), true) => {
+            (Loaded::Meta(META_L4PROTO), true) => {
                 self.protocol = Some(transport(*bytes.first()?)?);
                 return Some(None);
             }
-            (Loaded::Payload(1, 12, 4), true) => Match::Source(network(whole()?)),
-            (Loaded::Payload(1, 16, 4), true) => Match::Destination(network(whole()?)),
-            (Loaded::Payload(2, 2, 2), true) => Match::Port(HostPort {
+            (Loaded::Payload(NETWORK_HEADER, IP_SOURCE, 4), true) => Match::Source(network(whole()?)),
+            (Loaded::Payload(NETWORK_HEADER, IP_DESTINATION, 4), true) => {
+                Match::Destination(network(whole()?))
+            }
+            (Loaded::Payload(TRANSPORT_HEADER, DESTINATION_PORT, 2), true) => Match::Port(HostPort {
                 transport: self.protocol.take()?,
                 port: u16::from_be_bytes(bytes.first_chunk().copied()?),
             }),
-            (Loaded::Conntrack(0), false) => Match::Established,
-            (Loaded::Conntrack(2), false) => Match::Translated,
+            (Loaded::Conntrack(CT_STATE), false) => Match::Established,
+            (Loaded::Conntrack(CT_STATUS), false) => Match::Translated,
             (Loaded::LocalAddress, true) => Match::Local,
             (Loaded::Turn(count), true) => Match::EveryNth(count),
             _ => return None,
@@ -198,20 +201,20 @@ impl Reader {
     fn conclude(&mut self, name: &str, inner: &[DefaultNla]) -> Option<()> {
         self.settle_protocol();
         let action = match name {
-            "immediate" => match number(inner, 1)? {
-                0 => match verdict(inner)? {
-                    0 => Action::Drop,
-                    1 => Action::Accept,
+            "immediate" => match number(inner, IMMEDIATE_DREG)? {
+                REG_VERDICT => match verdict(inner)? {
+                    NF_DROP => Action::Drop,
+                    NF_ACCEPT => Action::Accept,
                     _ => return None,
                 },
-                register @ (1 | 2) => {
-                    self.registers[register as usize - 1] = data(inner, 2)?;
+                register @ (REG_1 | REG_2) => {
+                    self.registers[(register - REG_1) as usize] = data(inner, IMMEDIATE_DATA)?;
                     return Some(());
                 }
                 _ => return None,
             },
-            "reject" => match number(inner, 1)? {
-                1 => Action::Reset,
+            "reject" => match number(inner, REJECT_TYPE)? {
+                REJECT_TCP_RST => Action::Reset,
                 _ => Action::Unreachable,
             },
             "masq" => Action::Masquerade,
@@ -228,24 +231,20 @@ impl Reader {
 
 fn transport(number: u8) -> Option<Transport> {
     match number {
-        6 => Some(Transport::Tcp),
-        17 => Some(Transport::Udp),
+        IPPROTO_TCP => Some(Transport::Tcp),
+        IPPROTO_UDP => Some(Transport::Udp),
         _ => None,
     }
 }
 
-fn number(row: &[DefaultNla], kind: u16) -> Option<u32> {
-    Some(u32::from_be_bytes(value(row, kind)?.first_chunk().copied()?))
-}
-
 /// The bytes of a nested value.
 fn data(row: &[DefaultNla], kind: u16) -> Option<Vec<u8>> {
-    value(&attributes_of(&value(row, kind)?), 1)
+    value(&attributes_of(&value(row, kind)?), DATA_VALUE)
 }
 
 fn verdict(row: &[DefaultNla]) -> Option<u32> {
-    let inner = attributes_of(&value(row, 2)?);
-    number(&attributes_of(&value(&inner, 2)?), 1)
+    let inner = attributes_of(&value(row, IMMEDIATE_DATA)?);
+    number(&attributes_of(&value(&inner, DATA_VERDICT)?), VERDICT_CODE)
 }
 
 #[cfg(test)]

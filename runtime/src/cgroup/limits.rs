@@ -22,6 +22,18 @@ use crate::protocol::FailureKind;
 const NONE: i64 = -1;
 /// A v1 memory limit from here on is none: the kernel rounds 2^63 down to whole pages, whose size differs.
 const NO_MEMORY_LIMIT: i64 = 1 << 62;
+/// Files that hold bytes of memory.
+const MEMORY: [&str; 7] = [
+    "memory.max",
+    "memory.high",
+    "memory.low",
+    "memory.min",
+    "memory.swap.max",
+    "memory.limit_in_bytes",
+    "memory.memsw.limit_in_bytes",
+];
+/// Bytes of the largest page that any of our machines has.
+const LARGEST_PAGE: i64 = 65_536;
 /// Length of a CPU accounting period in microseconds (the kernel's default).
 const PERIOD: u64 = 100_000;
 
@@ -159,7 +171,9 @@ fn apply_cpu(cgroup: &Cgroup, cpu: &LinuxCpu) -> Result<()> {
     let controller = CpuController::new(directory.clone(), directory.clone(), v2);
     if v2 {
         let set = controller.set_cfs_quota_and_period(Some(quota), Some(period));
-        return taken(&directory.join("cpu.max"), quota, set);
+        let file = directory.join("cpu.max");
+        taken(&file, quota, set)?;
+        return read_back_quota(&file, quota, period);
     }
     // The period first: a quota is refused that is more, in the period that is in force, than the group above has.
     let length = i64::try_from(period).unwrap_or(i64::MAX);
@@ -334,23 +348,39 @@ fn explanation(file: &Path, error: &io::Error) -> Option<String> {
     Some(why.to_owned())
 }
 
-/// The kernel rounds memory down to pages; anything else must read as it was written.
 fn read_back(file: &Path, wanted: i64) -> Result<()> {
     let text = fs::read_to_string(file).during(|| format!("read back `{}`", file.display()))?;
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    match holds(&name, wanted, &text) {
+        true => Ok(()),
+        false => Err(differs(file, &wanted.to_string(), &text)),
+    }
+}
+
+/// Whether a file that reads so has the number in force. The kernel rounds bytes of memory down to pages; anything else
+/// must read as it was written.
+fn holds(name: &str, wanted: i64, text: &str) -> bool {
+    let is_memory = MEMORY.contains(&name);
     let first = text
         .split_whitespace()
         .find(|word| *word != "default")
         .unwrap_or_default();
-    let value: Option<i64> = first.parse().ok();
-    let holds = match (wanted, value) {
-        (NONE, Some(value)) => value == NONE || value >= NO_MEMORY_LIMIT,
-        (NONE, None) => first == "max",
-        (wanted, Some(value)) => value <= wanted && wanted - value < 65_536,
-        (_, None) => false,
-    };
-    match holds {
+    match (wanted, first.parse::<i64>()) {
+        (NONE, Err(_)) => first == "max",
+        (NONE, Ok(value)) if is_memory => value >= NO_MEMORY_LIMIT,
+        (wanted, Ok(value)) if is_memory => value <= wanted && wanted - value < LARGEST_PAGE,
+        (wanted, Ok(value)) => value == wanted,
+        (_, Err(_)) => false,
+    }
+}
+
+/// Both words of `cpu.max`: a quota in another period is another limit.
+fn read_back_quota(file: &Path, quota: i64, period: u64) -> Result<()> {
+    let text = fs::read_to_string(file).during(|| format!("read back `{}`", file.display()))?;
+    let wanted = format!("{} {period}", word(file, quota));
+    match text.trim() == wanted {
         true => Ok(()),
-        false => Err(differs(file, &wanted.to_string(), &text)),
+        false => Err(differs(file, &wanted, &text)),
     }
 }
 
@@ -360,4 +390,47 @@ fn differs(file: &Path, wanted: &str, text: &str) -> Failure {
         format!("read back `{}`", file.display()),
         format!("wrote {wanted}, the kernel says {}", text.trim()),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_bytes_of_memory_may_read_as_less_than_was_written() {
+        for name in MEMORY {
+            assert!(holds(name, 100_000, "98304\n"), "{name}: whole pages");
+            assert!(!holds(name, 100_000, "100001\n"), "{name}: more");
+            assert!(!holds(name, 200_000, "100000\n"), "{name}: pages less");
+        }
+        for name in ["pids.max", "cpu.cfs_quota_us", "cpu.weight", "memory.oom.group"] {
+            assert!(holds(name, 64, "64\n") && !holds(name, 64, "63\n"), "{name}");
+        }
+        assert!(!holds("memory.oom.group", 1, "0\n"));
+        assert!(holds("io.weight", 200, "default 200\n"));
+    }
+
+    #[test]
+    fn no_limit_has_a_word_or_a_number() {
+        assert!(holds("memory.max", NONE, "max\n") && holds("pids.max", NONE, "max\n"));
+        assert!(holds("memory.limit_in_bytes", NONE, "9223372036854771712\n"));
+        assert!(holds("cpu.cfs_quota_us", NONE, "-1\n"));
+        assert!(!holds("cpu.cfs_quota_us", NONE, "9223372036854771712\n"));
+        assert!(!holds("memory.max", NONE, "1048576\n") && !holds("memory.max", NONE, ""));
+    }
+
+    #[test]
+    fn a_quota_in_another_period_is_another_limit() {
+        let file = std::env::temp_dir().join(format!("pactown-cpu.max-{}", std::process::id()));
+        for (text, quota, holds) in [
+            ("50000 100000\n", 50_000, true),
+            ("50000 10000\n", 50_000, false),
+            ("max 100000\n", NONE, true),
+            ("49999 100000\n", 50_000, false),
+        ] {
+            fs::write(&file, text).unwrap();
+            assert_eq!(read_back_quota(&file, quota, PERIOD).is_ok(), holds, "{text}");
+        }
+        fs::remove_file(&file).unwrap();
+    }
 }

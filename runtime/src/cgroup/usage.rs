@@ -114,26 +114,39 @@ pub(super) fn usage(
         pids_limit: limit(file("pids", "pids.max", "pids.max")),
         read_bytes,
         write_bytes,
-        hits: hits(file),
+        hits: hits(&version, &text, file),
     }
 }
 
-fn hits(file: impl Fn(&str, &str, &str) -> Option<String>) -> Hits {
+fn hits(
+    version: impl Fn(&str) -> Option<bool>,
+    text: impl Fn(&str, &str) -> Option<String>,
+    file: impl Fn(&str, &str, &str) -> Option<String>,
+) -> Hits {
     let memory = file("memory", "memory.oom_control", "memory.events").unwrap_or_default();
+    let alone = |name: &str| text("memory", name)?.trim().parse::<u64>().ok();
     // What its own limits did: `memory.events` also counts what those of the groups in it did, and before Linux 5.2 there
     // is nothing else. On v1 two files say it: what fails for memory with swap is not tried without.
-    let own = file("memory", "memory.failcnt", "memory.events.local").unwrap_or_else(|| memory.clone());
-    let alone = |text: &str| text.trim().parse::<u64>().ok();
-    let with_swap = file("memory", "memory.memsw.failcnt", "memory.events.local");
-    let with_swap = with_swap.and_then(|text| alone(&text)).unwrap_or(0);
-    let both = alone(&own).map(|count| count + with_swap);
+    let (own, failures) = match version("memory") {
+        Some(false) => {
+            let with_swap = alone("memory.memsw.failcnt").unwrap_or(0);
+            (
+                String::new(),
+                alone("memory.failcnt").map(|count| count + with_swap),
+            )
+        }
+        _ => (
+            text("memory", "memory.events.local").unwrap_or_else(|| memory.clone()),
+            None,
+        ),
+    };
     let pids = file("pids", "pids.events", "pids.events").unwrap_or_default();
     let cpu = file("cpu", "cpu.stat", "cpu.stat").unwrap_or_default();
     let count = |text: &str, key: &str| keyed(text, key).unwrap_or(0);
     let nanoseconds = keyed(&cpu, "throttled_time").map(|time| time / 1000);
     Hits {
         oom_kills: count(&memory, "oom_kill"),
-        memory: both.unwrap_or_else(|| count(&own, "max")),
+        memory: failures.unwrap_or_else(|| count(&own, "max")),
         memory_high: count(&own, "high"),
         pids: count(&pids, "max"),
         cpu_periods: count(&cpu, "nr_periods"),

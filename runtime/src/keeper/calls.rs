@@ -134,7 +134,7 @@ impl Keeper {
         // Where it may not be, swap is what the supervisor has told of; the sandbox is made all the same.
         let _ = secrets::stay_in_memory();
         let files = secrets::read(held).during(|| format!("read the secrets of `{id}`"))?;
-        let masker = Masker::new(files.values().map(Vec::as_slice));
+        let masker = Masker::new(files.values().map(Vec::as_slice))?;
         Ok(masker.map(|masker| [mask::Stream::new(masker.clone()), mask::Stream::new(masker)]))
     }
 
@@ -152,7 +152,7 @@ impl Keeper {
         match launched {
             Ok((launched, outputs)) => Ok((cgroup, launched, outputs)),
             Err(failure) => {
-                let _ = cgroup.delete();
+                let _ = cgroup.delete(super::DYING);
                 Err(failure)
             }
         }

@@ -15,7 +15,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::book::{Book, End};
 use crate::cri::{self, Cutter, Page, Time};
-use crate::protocol::LogFile;
+use crate::protocol::{LogFile, MAX_PACKET};
 use crate::sys::SharedMemory;
 use crate::wire;
 use crate::writer::{self, LONGEST_ORDER, Order};
@@ -34,8 +34,10 @@ const PAGES: usize = 8;
 const AHEAD: usize = 2;
 /// Pause before a writer is started again that died young.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Bytes of the keeper's own lines that wait for a page, for each log.
+/// Bytes of lines of the keeper's own and of calls that may wait for a page, for each log, when more come: what comes at
+/// once is taken whole, also when it alone is more.
 const OWED: usize = 64 * 1024;
+const _: () = assert!(OWED + MAX_PACKET <= PAGE, "what waits fits into one page");
 
 /// All logs.
 pub(super) struct Logs {
@@ -198,9 +200,19 @@ impl Logs {
         self.owe(log, &line, 0);
     }
 
-    /// Whole lines of somebody else's.
-    pub(super) fn give(&mut self, log: u64, lines: &[u8]) {
-        self.owe(log, lines, lines.len() as u64);
+    /// Whole lines of somebody else's; whether they are taken. While the disk hangs they are, to be counted as dropped.
+    pub(super) fn give(&mut self, log: u64, lines: &[u8]) -> bool {
+        if self.has_room(log, lines.len()) || self.hangs() {
+            self.owe(log, lines, lines.len() as u64);
+            return true;
+        }
+        false
+    }
+
+    /// Whether so many bytes of lines may wait, too.
+    fn has_room(&self, log: u64, length: usize) -> bool {
+        let owed = self.books.get(&log).map_or(0, |book| book.owed.0.len());
+        owed <= OWED && owed + length <= PAGE
     }
 
     /// The end of a stream.
@@ -213,10 +225,11 @@ impl Logs {
     }
 
     fn owe(&mut self, log: u64, lines: &[u8], service_bytes: u64) {
+        let has_room = self.has_room(log, lines.len());
         let Some(book) = self.books.get_mut(&log) else {
             return;
         };
-        if book.owed.0.len() + lines.len() > OWED {
+        if !has_room {
             book.missing += service_bytes;
             return;
         }

@@ -168,7 +168,7 @@ impl Keeper {
         };
         failpoint::hit("sandbox-ended")?;
         let usage = sandbox.cgroup.usage();
-        if let Err(failure) = sandbox.cgroup.delete() {
+        if let Err(failure) = sandbox.cgroup.delete(super::DYING) {
             self.logs.note(sandbox.log, &failure.to_string());
         }
         failpoint::hit("cgroup-deleted")?;
