@@ -29,7 +29,7 @@ fn child(pid: i32) -> i32 {
 fn a_sandbox_is_closed_on_every_side() {
     let house = House::new();
     let init = house
-        .create("cell", &house.spec("cell", "sleep 1000"))
+        .create("cell", &house.spec("cell", "exec sleep 1000"))
         .expect("create");
     let service = child(init);
     for kind in ["mnt", "pid", "net", "ipc", "uts", "cgroup", "user"] {
