@@ -31,7 +31,7 @@ fn size(directory: &Path) -> u64 {
 fn a_flood_costs_neither_memory_nor_disk_nor_the_neighbours() {
     let machine = Machine::take();
     let (bytes, talkers, each) = if is_long() {
-        (1 << 30, 200, 200 << 20)
+        (1 << 30, 200, 20 << 20)
     } else {
         (128 << 20, 8, 16 << 20)
     };
