@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 
-pub use follow::{Event, Follower, Stopper, Watch};
+pub use follow::{Event, Follower, Joiner, Stopper, Watch};
 pub use line::{Line, Stream};
 pub use merge::{Merge, Source};
 pub use reader::{History, Reader};

@@ -9,6 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use crate::support::observe::{eventually, http_get};
 use crate::support::town::{Machine, Town};
 
@@ -413,6 +416,25 @@ impl Clients {
         assert!(told.success() && inside >= least && count >= least);
         town.inside("web", "rm -f /tmp/stop");
     }
+}
+
+#[test]
+fn an_attached_run_shows_the_lines_of_a_replica_that_is_added_later() {
+    let machine = Machine::take();
+    let town = crew(", replicas: 2");
+    let up = town.spawn(&["up"]);
+    eventually("two are there", Duration::from_secs(30), || {
+        town.run(&["ps", "--json"]).status.success() && town.all_settled()
+    });
+    town.ok(&["scale", "api=3"]);
+    kill(Pid::from_raw(up.id().cast_signed()), Signal::SIGINT).expect("signal");
+    let output = up.wait_with_output().expect("its output");
+    let text = String::from_utf8_lossy(&output.stdout);
+    for number in 1..=3 {
+        let line = format!("api-{number} │ number {number}");
+        assert!(text.contains(&line), "{line}: {text}");
+    }
+    machine.assert_clean();
 }
 
 /// `PACTOWN_REPLICAS=long cargo test --test suite replicas` asks ten thousand times.

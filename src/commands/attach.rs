@@ -21,6 +21,7 @@ pub(super) fn run(context: &Context, arguments: &cli::AttachArguments) -> Result
         context.output.services(&rows);
         context.output.notice("attached; Ctrl-C stops the ecosystem");
         let mut view = View::new(&context.output);
+        view.logs = Some(logs);
         let outcome = follow::until_settled(&mut stream, &mut view, &mut signals, None).await?;
         let result = match outcome {
             Outcome::Interrupted(number) => {
@@ -37,7 +38,7 @@ pub(super) fn run(context: &Context, arguments: &cli::AttachArguments) -> Result
             }
             _ => session.wait_for_end(&instance),
         };
-        logs.finish();
+        view.finish();
         result
     })
 }

@@ -1,19 +1,21 @@
 //! A request under way: its progress shown, its logs beside it, Ctrl-C turned into an ordered end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
-use crate::config::ecosystem::ServiceName;
+use crate::config::ecosystem::{ServiceName, UnitName};
 use crate::control::api::{DownRequest, Phase, Progress, ServiceStatus};
 use crate::control::client::ProgressStream;
 use crate::error::Error;
 use crate::instance::Instance;
-use crate::logs::{Event, Follower, Stopper};
-use crate::output::{LogStyle, Output};
+use crate::logs::{Event, Follower, Joiner, Stopper};
+use crate::output::{LogStyle, LogView, Output};
 use crate::roster::Seat;
 use crate::session::Session;
 
@@ -37,6 +39,8 @@ pub(super) struct View<'a> {
     pub(super) rows: BTreeMap<ServiceName, ServiceStatus>,
     /// Plans and states are not shown.
     pub(super) silent: bool,
+    /// Logs beside it: those of each sandbox that progress tells of.
+    pub(super) logs: Option<LiveLogs>,
 }
 
 impl<'a> View<'a> {
@@ -45,6 +49,7 @@ impl<'a> View<'a> {
             output,
             rows: BTreeMap::new(),
             silent: false,
+            logs: None,
         }
     }
 
@@ -71,7 +76,17 @@ impl<'a> View<'a> {
         if !self.silent {
             self.output.status(&status);
         }
+        if let Some(logs) = &mut self.logs {
+            logs.follow(&status);
+        }
         self.rows.insert(status.name.clone(), status);
+    }
+
+    /// Prints what is left of the logs, and ends them.
+    pub(super) fn finish(&mut self) {
+        if let Some(logs) = self.logs.take() {
+            logs.finish();
+        }
     }
 
     /// Names of services in one of these states, for messages.
@@ -180,6 +195,10 @@ pub(super) async fn bring_down(
 
 /// Logs on the screen while a command runs, printed by a thread of their own.
 pub(super) struct LiveLogs {
+    instance: Instance,
+    known: BTreeSet<UnitName>,
+    seats: Sender<Seat>,
+    joiner: Joiner,
     stopper: Stopper,
     printer: JoinHandle<()>,
 }
@@ -192,35 +211,61 @@ impl LiveLogs {
         prefixed: bool,
         output: &Output,
     ) -> Result<Self, Error> {
-        let paths: Vec<_> = seats.iter().map(|seat| instance.log_file(&seat.unit())).collect();
-        let mut follower = Follower::new(&paths).map_err(|error| Error::Environment {
+        let paths: Vec<PathBuf> = seats.iter().map(|seat| instance.log_file(&seat.unit())).collect();
+        let follower = Follower::new(&paths).map_err(|error| Error::Environment {
             message: format!("cannot follow the logs: {error}"),
             hint: Some("`sysctl fs.inotify.max_user_instances` may be too low".to_owned()),
         })?;
-        let stopper = follower.stopper();
         let style = LogStyle {
             prefixed,
             ..LogStyle::default()
         };
-        let mut view = output.logs(seats, style);
-        let printer = std::thread::spawn(move || {
-            while let Ok(event) = follower.next_event() {
-                match event {
-                    Event::Line(index, line) => view.show(index, &line),
-                    Event::Idle => view.flush(),
-                    Event::End => break,
-                }
-            }
-            view.flush();
-        });
-        Ok(Self { stopper, printer })
+        let (sender, newcomers) = mpsc::channel();
+        let known = seats.iter().map(Seat::unit).collect();
+        let (joiner, stopper) = (follower.joiner(), follower.stopper());
+        let view = output.logs(seats, style);
+        Ok(Self {
+            instance: instance.clone(),
+            known,
+            seats: sender,
+            joiner,
+            stopper,
+            printer: std::thread::spawn(move || print(follower, view, &newcomers)),
+        })
     }
 
-    /// Prints what is left, and ends.
-    pub(super) fn finish(self) {
+    /// Follows this sandbox, too, from when it is first told of.
+    fn follow(&mut self, status: &ServiceStatus) {
+        if self.known.insert(status.name.clone()) {
+            // Before its log: a line of it is only shown by who it is from.
+            let _ = self.seats.send(status.seat());
+            self.joiner.add(self.instance.log_file(&status.name));
+        }
+    }
+
+    fn finish(self) {
         self.stopper.stop();
         let _ = self.printer.join();
     }
+}
+
+/// Prints lines until the follower ends; `newcomers` are the sandboxes whose logs have joined it, in the same order.
+fn print(mut follower: Follower, mut view: LogView, newcomers: &Receiver<Seat>) {
+    while let Ok(event) = follower.next_event() {
+        match event {
+            Event::Line(index, line) => {
+                while view.known() <= index
+                    && let Ok(seat) = newcomers.try_recv()
+                {
+                    view.add(seat);
+                }
+                view.show(index, &line);
+            }
+            Event::Idle => view.flush(),
+            Event::End => break,
+        }
+    }
+    view.flush();
 }
 
 /// Runs a command's asynchronous part on this thread.

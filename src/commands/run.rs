@@ -262,6 +262,7 @@ async fn attend(context: &Context, desired: &Desired, limit: Option<Duration>) -
     };
     let mut view = View::new(&context.output);
     view.silent = true;
+    view.logs = Some(logs);
     let result = until_over(&mut stream, &mut view, &mut signals, limit).await;
     if session.client.is_alive().await {
         follow::bring_down(
@@ -274,7 +275,7 @@ async fn attend(context: &Context, desired: &Desired, limit: Option<Duration>) -
         .await?;
     }
     session.wait_for_end(&desired.instance)?;
-    logs.finish();
+    view.finish();
     result
 }
 

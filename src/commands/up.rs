@@ -85,6 +85,7 @@ impl Up<'_> {
             }
         };
         let mut view = View::new(&self.context.output);
+        view.logs = logs;
         let outcome = follow::until_settled(&mut stream, &mut view, signals, self.limit).await?;
         if self.detached {
             return self.leave(&session, outcome, &mut view, signals).await;
@@ -92,9 +93,7 @@ impl Up<'_> {
         let ended = self
             .stay(&session, outcome, &mut stream, &mut view, signals)
             .await;
-        if let Some(logs) = logs {
-            logs.finish();
-        }
+        view.finish();
         ended
     }
 

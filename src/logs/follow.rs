@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::EventFd;
@@ -21,6 +22,8 @@ pub struct Follower {
     merge: Merge<Selected<Reader>>,
     watch: Watch,
     stop: Arc<EventFd>,
+    joiner: Joiner,
+    joining: Receiver<PathBuf>,
     /// Whoever reads what we print: when that end closes, nobody wants to know any more.
     reader: Option<OwnedFd>,
     stage: Stage,
@@ -58,16 +61,20 @@ impl Watch {
     /// at a log: what comes between them is then not missed.
     pub fn new<'a>(paths: impl IntoIterator<Item = &'a Path>) -> io::Result<Self> {
         let watch = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
+        let watch = Self(watch);
+        paths.into_iter().try_for_each(|path| watch.add(path))?;
+        Ok(watch)
+    }
+
+    fn add(&self, path: &Path) -> io::Result<()> {
         let events = AddWatchFlags::IN_MODIFY
             | AddWatchFlags::IN_CREATE
             | AddWatchFlags::IN_MOVED_FROM
             | AddWatchFlags::IN_MOVED_TO;
-        for path in paths {
-            let directory = path.parent().unwrap_or(Path::new("/"));
-            DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-            watch.add_watch(directory, events)?;
-        }
-        Ok(Self(watch))
+        let directory = path.parent().unwrap_or(Path::new("/"));
+        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+        self.0.add_watch(directory, events)?;
+        Ok(())
     }
 }
 
@@ -82,6 +89,23 @@ impl Stopper {
     }
 }
 
+/// Adds logs to a [`Follower`] from another thread.
+#[derive(Clone)]
+pub struct Joiner {
+    bell: Arc<EventFd>,
+    paths: Sender<PathBuf>,
+}
+
+impl Joiner {
+    /// Follows one more log, from its end at the time that this is seen; its index is the next one.
+    pub fn add(&self, path: PathBuf) {
+        // A follower that has ended follows nothing more.
+        if self.paths.send(path).is_ok() {
+            let _ = self.bell.write(1);
+        }
+    }
+}
+
 impl Follower {
     /// Follows these logs from their present ends.
     pub fn new(paths: &[PathBuf]) -> io::Result<Self> {
@@ -93,10 +117,14 @@ impl Follower {
 
     /// Goes on with these readers, which are live.
     pub fn of(watch: Watch, readers: Vec<Selected<Reader>>) -> io::Result<Self> {
+        let (paths, joining) = mpsc::channel();
+        let bell = Arc::new(EventFd::new()?);
         Ok(Self {
             merge: Merge::new(readers),
             watch,
             stop: Arc::new(EventFd::new()?),
+            joiner: Joiner { bell, paths },
+            joining,
             reader: None,
             stage: Stage::Reading,
             turn: TURN,
@@ -112,6 +140,11 @@ impl Follower {
     /// The way to end it.
     pub fn stopper(&self) -> Stopper {
         Stopper(Arc::clone(&self.stop))
+    }
+
+    /// The way to follow more.
+    pub fn joiner(&self) -> Joiner {
+        self.joiner.clone()
     }
 
     /// The next event; waits for one after [`Event::Idle`].
@@ -155,6 +188,7 @@ impl Follower {
         let mut fds = vec![
             PollFd::new(self.watch.0.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.stop.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.joiner.bell.as_fd(), PollFlags::POLLIN),
         ];
         fds.extend(
             self.reader
@@ -167,10 +201,13 @@ impl Follower {
             }
         }
         let happened = |at: usize| fds.get(at).and_then(PollFd::any).unwrap_or(false);
-        let (stopped, closed) = (happened(1), happened(2));
+        let (stopped, joined, closed) = (happened(1), happened(2), happened(3));
         // What they tell is of no interest: all logs are looked at, and a queue that ran over hides nothing.
         while self.watch.0.read_events().is_ok() {}
         self.stage = Stage::Reading;
+        if joined {
+            self.join()?;
+        }
         if stopped {
             self.stage = Stage::Ending;
             for reader in self.merge.sources() {
@@ -178,6 +215,15 @@ impl Follower {
             }
         }
         Ok(closed)
+    }
+
+    fn join(&mut self) -> io::Result<()> {
+        let _ = self.joiner.bell.read();
+        for path in self.joining.try_iter() {
+            self.watch.add(&path)?;
+            self.merge.add(Selected::all(Reader::at_end(&path)?));
+        }
+        Ok(())
     }
 }
 
@@ -216,6 +262,22 @@ mod tests {
         writer.join().unwrap();
         let expected: Vec<String> = (0..200).map(|number| number.to_string()).collect();
         assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn a_log_that_joins_is_followed_from_then_on() {
+        let (first, second) = (place("first"), place("second"));
+        fs::write(&second, "2026-01-01T00:00:00.000000001Z stdout F before\n").unwrap();
+        let mut follower = Follower::new(std::slice::from_ref(&first)).unwrap();
+        assert!(matches!(follower.next_event().unwrap(), Event::Idle));
+        follower.joiner().add(second.clone());
+        assert!(matches!(follower.next_event().unwrap(), Event::Idle));
+        let mut file = File::options().append(true).open(&second).unwrap();
+        writeln!(file, "2026-01-01T00:00:00.000000002Z stdout F after").unwrap();
+        let Event::Line(1, line) = follower.next_event().unwrap() else {
+            panic!("a line of the second log");
+        };
+        assert_eq!(line.text(), "after");
     }
 
     #[test]

@@ -58,6 +58,13 @@ impl<S: Source> Merge<S> {
         }
     }
 
+    /// One more source; its index is the next.
+    pub fn add(&mut self, source: S) {
+        self.sources.push(source);
+        self.filled.push(false);
+        self.turn = 0;
+    }
+
     /// The oldest line, with the index of its source; `None` when no source has any at the moment.
     pub fn next_line(&mut self) -> io::Result<Option<(usize, Line)>> {
         if self.turn == 0 || self.heads.is_empty() {

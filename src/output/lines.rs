@@ -85,6 +85,20 @@ impl LogView {
         }
     }
 
+    /// One more sandbox; its index is the next.
+    pub fn add(&mut self, seat: Seat) {
+        let name = seat.unit();
+        self.width = self.width.max(name.len());
+        self.names.push(name);
+        self.seats.push(seat);
+        self.runs.push(None);
+    }
+
+    /// How many sandboxes it knows.
+    pub fn known(&self) -> usize {
+        self.seats.len()
+    }
+
     /// Shows a line of the sandbox with this index.
     pub fn show(&mut self, index: usize, line: &Line) {
         if self.style.json {
