@@ -214,7 +214,7 @@ services:
     assert_eq!(limit("pids", "pids.max", "pids.max"), "40");
     let quota = limit("cpu", "cpu.cfs_quota_us", "cpu.max");
     assert!(["50000", "50000 100000"].contains(&quota.as_str()), "{quota}");
-    let bomb = "i=0; while [ $i -lt 80 ]; do sleep 30 & i=$((i+1)); done 2>&1 | head -c 2000; true";
+    let bomb = "i=0; while [ $i -lt 80 ]; do sleep 3 & i=$((i+1)); done 2>&1 | head -c 2000; true";
     let answer = town.inside("small", bomb);
     assert!(
         answer.to_lowercase().contains("fork"),
