@@ -194,7 +194,7 @@ fn no_output_shows_a_value() {
         &["why", "api"],
         &["events"],
         &["events", "--json"],
-        &["stats"],
+        &["stats", "--no-stream"],
         &["report"],
         &["report", "--json"],
         &["audit"],
