@@ -385,7 +385,7 @@ fn values_that_are_words_or_numbers_of_events_leave_them_readable() {
 name: guarded
 secrets: {word: {environment: WORD}, number: {environment: NUMBER}}
 services:
-  api: {readme: api.md, port: 18948, secrets: [word, number]}
+  api: {readme: api.md, port: 18948, health_check: none, secrets: [word, number]}
 ";
     let api = "# Api\n\n```sh markpact:run\nexec sleep 1000\n```\n";
     let town = Town::new("guarded", yaml, &[("api.md", api)])

@@ -197,7 +197,7 @@ fn less_memory_than_is_in_use_is_refused() {
 #[test]
 fn what_is_refused_or_only_locked_limits_nothing() {
     let machine = Machine::take();
-    let yaml = "name: sum\nlimits: {pids: 40}\nservices:\n  one: {readme: one.md, port: 18947}\n";
+    let yaml = "name: sum\nlimits: {pids: 40}\nservices:\n  one: {readme: one.md, health_check: none, port: 18947}\n";
     let sleeps = readme("exec sleep 1000");
     let (town, wheels) = Wheels::of(Town::new("sum", yaml, &[("one.md", &sleeps)]));
     town.ok(&["up", "-d"]);
