@@ -1,8 +1,9 @@
 //! `pactown spec --bundle`: what other runtimes make of a service. The schema is the OCI's own, as Debian ships it; the
-//! runtimes are runc, and crun where the host has nothing but cgroup v2.
+//! runtimes are runc, and crun: in full where the host has nothing but cgroup v2.
 
 mod bundles;
 mod net;
+mod shared;
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
@@ -84,6 +85,12 @@ fn without_number() -> impl Fn(&str) -> String {
     }
 }
 
+/// An answer without the file that is there for a moment, while the almanac writes.
+fn lasting(answer: &str) -> String {
+    let lines = answer.lines().filter(|line| !line.contains(".today.tmp"));
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
 /// What the last run of a service has written.
 fn logged(town: &Town, name: &str) -> String {
     let rows = town.ok(&["logs", "--json", "--run", "last", name]);
@@ -102,7 +109,7 @@ fn under_pactown(town: &Town, guests: &[Guest]) -> Vec<Outcome> {
         .map(|guest| {
             guest
                 .asked
-                .map(|(_, path)| http_get(town.address(guest.name), path).expect("an answer"))
+                .map(|(_, path)| lasting(&http_get(town.address(guest.name), path).expect("an answer")))
         })
         .collect();
     let mut outcomes = Vec::new();
@@ -203,7 +210,7 @@ fn under(runtime: &'static str, bundles: &Path, guests: &[Guest], scratch: &Path
                     guest.name,
                     container.output()
                 );
-                answer = net.ask(number, port, path).ok();
+                answer = net.ask(number, port, path).ok().map(|answer| lasting(&answer));
                 answer.is_some()
             }),
         }

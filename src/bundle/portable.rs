@@ -45,6 +45,11 @@ pub fn unmounted(disk: &Disk) -> Option<&Path> {
     hidden.then_some(&disk.image)
 }
 
+/// Whether a path of the host is there and no directory.
+pub fn is_file(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| !found.is_dir())
+}
+
 /// The nearest directory above `directory` that others may not pass, if there is one.
 pub fn closed_above(directory: &Path) -> Option<PathBuf> {
     let closed = |path: &&Path| fs::metadata(path).is_ok_and(|found| found.mode() & 0o001 == 0);
@@ -136,10 +141,6 @@ fn make(top: &OwnedFd, entry: &Entry) -> Result<(), Errno> {
     let name = Path::new(entry.path.file_name().unwrap_or_default());
     match &entry.content {
         Content::Directory => one_directory(&parent, name, entry.owner).map(drop),
-        Content::MountPoint(source) => match fs::metadata(source).is_ok_and(|found| !found.is_dir()) {
-            true => text(parent.as_fd(), name, b"", 0o644, entry.owner),
-            false => one_directory(&parent, name, entry.owner).map(drop),
-        },
         Content::Text(content) => text(parent.as_fd(), name, content.as_bytes(), 0o644, entry.owner),
         Content::Copy(source) => {
             let content =

@@ -251,9 +251,8 @@ pub(super) fn portable(
             hint: Some(format!("it is while '{name}' runs: `pactown up -d {name}` first")),
         });
     }
-    Ok(spec::portable::portable(&sandbox(
-        wish, name, ids, layers, extras,
-    )?))
+    let plan = sandbox(wish, name, ids, layers, extras)?;
+    Ok(spec::portable::portable(&plan, &crate::bundle::portable::is_file))
 }
 
 /// The sandbox `name` with these ids and layers, and the first free addresses.

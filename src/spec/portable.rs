@@ -50,9 +50,7 @@ pub struct Entry {
 pub enum Content {
     /// A directory; one that is there stays as it is.
     Directory,
-    /// A place to mount onto: a directory if the source is one, else an empty file.
-    MountPoint(PathBuf),
-    /// A file with this text, readable for all.
+    /// A file with this text, readable for all; an empty one that is there stays as it is.
     Text(String),
     /// A copy of a file of the host, readable for all.
     Copy(PathBuf),
@@ -109,11 +107,12 @@ impl Owners {
 }
 
 /// The bundle of a sandbox, for other runtimes. The ids, layers and directories of `plan` are used; its cgroup, network
-/// and notification socket are the instance's and not in it.
-pub fn portable(plan: &SandboxPlan) -> Portable {
+/// and notification socket are the instance's and not in it. `is_file` says of a path of the host that it is there and no
+/// directory: it is mounted onto a file, and has no mounts below it to speak of.
+pub fn portable(plan: &SandboxPlan, is_file: &dyn Fn(&Path) -> bool) -> Portable {
     let plan = alone(plan);
     let bundle = super::build(&plan);
-    let mut layout = Layout::new(&plan, &bundle.files);
+    let mut layout = Layout::new(&plan, &bundle.files, is_file);
     let mounts = bundle.spec.mounts().iter().flatten();
     let mounts: Vec<Mount> = mounts.filter_map(|mount| layout.place(mount)).collect();
     let mut spec = bundle.spec.clone();
@@ -189,12 +188,17 @@ struct Layout<'a> {
     plan: &'a SandboxPlan,
     /// The plan's own files: path in its bundle → text.
     files: &'a BTreeMap<String, String>,
+    is_file: &'a dyn Fn(&Path) -> bool,
     owner: (u32, u32),
     entries: Vec<Entry>,
 }
 
 impl<'a> Layout<'a> {
-    fn new(plan: &'a SandboxPlan, files: &'a BTreeMap<String, String>) -> Self {
+    fn new(
+        plan: &'a SandboxPlan,
+        files: &'a BTreeMap<String, String>,
+        is_file: &'a dyn Fn(&Path) -> bool,
+    ) -> Self {
         let own = plan.ids.host(ids::inside(plan));
         let owner = if plan.exceptions.writable_root {
             (own, own)
@@ -204,6 +208,7 @@ impl<'a> Layout<'a> {
         let mut layout = Self {
             plan,
             files,
+            is_file,
             owner,
             entries: Vec::new(),
         };
@@ -261,7 +266,11 @@ impl<'a> Layout<'a> {
         let owners = Owners::of(self.plan);
         self.add(target, Content::Tree(Tree { layers, owners }));
         let access = if read_only { "ro" } else { "rw" };
-        bind(&in_root(target), target, &["bind", access, "nosuid", "nodev"])
+        bind(
+            &in_root(target),
+            target,
+            &["bind", "private", access, "nosuid", "nodev"],
+        )
     }
 
     fn bound(&mut self, mount: &Mount, target: &Path, source: PathBuf) -> Mount {
@@ -271,17 +280,22 @@ impl<'a> Layout<'a> {
             let read_only = volume.is_some_and(|volume| volume.read_only);
             return self.copied(target, vec![source], read_only);
         }
-        self.add(target, Content::MountPoint(source.clone()));
-        if mount.uid_mappings().is_some() {
-            return mount.clone();
-        }
-        // Each flag for the whole tree: `ro` alone would only hold for its top.
-        let mut options = vec!["rbind", "ro", "nosuid", "nodev", "rro", "rnosuid", "rnodev"];
+        let is_file = (self.is_file)(&source);
+        let place = if is_file {
+            Content::Text(String::new())
+        } else {
+            Content::Directory
+        };
+        self.add(target, place);
         let given = mount.options().as_deref().unwrap_or_default();
-        if given.iter().any(|option| option == "noexec") {
-            options.extend(["noexec", "rnoexec"]);
+        if mount.uid_mappings().is_some() {
+            let mut mount = mount.clone();
+            mount.set_options(Some([given, &["private".to_owned()]].concat()));
+            return mount;
         }
-        bind(&source, target, &options)
+        let mut flags = vec!["ro", "nosuid", "nodev"];
+        flags.extend(given.iter().any(|option| option == "noexec").then_some("noexec"));
+        bind(&source, target, &read_only(is_file, &flags))
     }
 
     fn kernel(&self, kind: &str, mount: &Mount) -> Mount {
@@ -306,8 +320,22 @@ impl<'a> Layout<'a> {
     }
 }
 
-fn bind(source: &Path, target: &Path, options: &[&str]) -> Mount {
-    let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
+/// Options of a bind of the host's. Of a tree, each flag is for all of it: `ro` alone would only hold for its top. Of a file
+/// they are said once: runtimes look for a directory where they are to set them on a tree (crun before 1.9).
+fn read_only(is_file: bool, flags: &[&str]) -> Vec<String> {
+    let once = |kinds: [&'static str; 2]| kinds.into_iter().chain(flags.iter().copied()).map(str::to_owned);
+    if is_file {
+        return once(["bind", "private"]).collect();
+    }
+    let all = flags.iter().map(|flag| format!("r{flag}"));
+    once(["rbind", "rprivate"]).chain(all).collect()
+}
+
+/// A bind is `private`, or what the runtime mounts in it (the mask of `/etc/ssl/private`, a volume in `/app`) would appear
+/// on a host that shares its mounts, as systemd has them: a runtime may have cloned it there, outside of the container
+/// (mount_namespaces(7), "peer groups").
+fn bind<S: AsRef<str>>(source: &Path, target: &Path, options: &[S]) -> Mount {
+    let options: Vec<String> = options.iter().map(|option| option.as_ref().to_owned()).collect();
     let mount = MountBuilder::default()
         .typ("bind")
         .source(source)
@@ -334,18 +362,70 @@ mod tests {
         found.unwrap_or_else(|| panic!("{path} is not in the bundle"))
     }
 
+    fn no_file(_: &Path) -> bool {
+        false
+    }
+
+    #[test]
+    fn a_bind_is_private_and_a_files_flags_are_said_once() {
+        let mut plan = plan();
+        let bind = |source: &str, writable| crate::config::ecosystem::BindMount {
+            source: source.into(),
+            target: format!("/app{source}"),
+            writable,
+            place: Default::default(),
+        };
+        plan.mounts = vec![
+            bind("/note.txt", false),
+            bind("/notes", false),
+            bind("/mine.txt", true),
+        ];
+        let portable = portable(&plan, &|path| path.extension().is_some());
+        let options = |target: &str| -> Vec<String> {
+            let mut mounts = portable.spec.mounts().iter().flatten();
+            let found = mounts.find(|mount| mount.destination() == Path::new(target));
+            found.unwrap().options().clone().unwrap()
+        };
+        assert_eq!(
+            options("/app/note.txt"),
+            ["bind", "private", "ro", "nosuid", "nodev"]
+        );
+        assert_eq!(
+            options("/app/notes"),
+            [
+                "rbind", "rprivate", "ro", "nosuid", "nodev", "rro", "rnosuid", "rnodev"
+            ]
+        );
+        assert_eq!(
+            options("/app/mine.txt"),
+            ["bind", "rw", "nosuid", "nodev", "private"]
+        );
+        assert_eq!(
+            entry(&portable, "rootfs/app/note.txt").content,
+            Content::Text(String::new())
+        );
+        assert_eq!(entry(&portable, "rootfs/app/notes").content, Content::Directory);
+        for mount in portable.spec.mounts().iter().flatten() {
+            let options = mount.options().clone().unwrap();
+            let is_private = options
+                .iter()
+                .any(|option| ["private", "rprivate"].contains(&option.as_str()));
+            assert_eq!(is_private, mount.typ().as_deref() == Some("bind"), "{mount:?}");
+        }
+    }
+
     #[test]
     fn secrets_are_not_in_a_bundle() {
         let mut plan = plan();
         plan.secrets = true;
-        let portable = portable(&plan);
+        let portable = portable(&plan, &no_file);
         let mut mounts = portable.spec.mounts().iter().flatten();
         assert!(mounts.all(|mount| !mount.destination().starts_with(super::super::SECRETS)));
     }
 
     #[test]
     fn only_what_every_runtime_knows_is_mounted() {
-        let portable = portable(&plan());
+        let portable = portable(&plan(), &no_file);
         for mount in portable.spec.mounts().iter().flatten() {
             let kind = mount.typ().as_deref().unwrap();
             let known = ["bind", "tmpfs", "proc", "devpts", "mqueue", "cgroup"];
@@ -374,7 +454,7 @@ mod tests {
 
     #[test]
     fn what_is_not_mounted_lies_in_the_root() {
-        let portable = portable(&plan());
+        let portable = portable(&plan(), &no_file);
         assert_eq!(
             entry(&portable, "rootfs/bin").content,
             Content::Symlink("usr/bin".into())
@@ -424,7 +504,7 @@ mod tests {
     fn a_writable_root_belongs_to_the_service() {
         let mut plan = plan();
         plan.exceptions.writable_root = true;
-        let portable = portable(&plan);
+        let portable = portable(&plan, &no_file);
         let own = plan.ids.base + 1000;
         assert!(portable.entries.iter().all(|entry| entry.owner == (own, own)));
         assert_eq!(portable.spec.root().as_ref().unwrap().readonly(), Some(false));
