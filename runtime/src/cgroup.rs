@@ -20,8 +20,7 @@ use rustix::fs::{Mode, OFlags};
 pub use hierarchy::{Hierarchies, Hierarchy};
 pub use usage::{Hits, Usage};
 
-use crate::error::{During, Failure, Result};
-use crate::protocol::FailureKind;
+use crate::error::{During, Failure, FailureKind, Result};
 
 /// The directories of one sandbox, one per hierarchy that is used.
 #[derive(Debug, Clone)]

@@ -11,7 +11,8 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::error::Failure;
-use crate::protocol::{Call, Event, FailureKind, Request, What};
+use crate::error::FailureKind;
+use crate::protocol::{Call, Event, Request, What};
 use crate::wire;
 
 /// A connection. Clones share it: one may send while another receives.

@@ -8,10 +8,9 @@ use oci_spec::runtime::{LinuxDevice, LinuxDeviceType, LinuxIdMapping, Spec};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, Uid};
 
 use crate::beneath;
-use crate::error::{During, Failure, Result};
-use crate::launch;
-use crate::protocol::FailureKind;
-use crate::rootfs::{RDONLY, attach, filesystem};
+use crate::detached::{RDONLY, attach, filesystem};
+use crate::error::{During, Failure, FailureKind, Result};
+use crate::idmap;
 
 /// Makes it at `target`.
 pub(crate) fn make(spec: &Spec, new_root: BorrowedFd, target: &Path, attributes: u64) -> Result<()> {
@@ -19,7 +18,7 @@ pub(crate) fn make(spec: &Spec, new_root: BorrowedFd, target: &Path, attributes:
     let Some(linux) = spec.linux() else { return Ok(()) };
     for device in linux.devices().iter().flatten() {
         let host =
-            |maps: &Option<Vec<LinuxIdMapping>>, id: Option<u32>| launch::host_id(maps, id.unwrap_or(0));
+            |maps: &Option<Vec<LinuxIdMapping>>, id: Option<u32>| idmap::host_id(maps, id.unwrap_or(0));
         let owner = (
             host(linux.uid_mappings(), device.uid()),
             host(linux.gid_mappings(), device.gid()),

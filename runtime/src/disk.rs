@@ -12,9 +12,8 @@ use nix::mount::MntFlags;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::MoveMountFlags;
 
-use crate::error::{During, Failure, Result};
-use crate::protocol::FailureKind;
-use crate::{rootfs, sys};
+use crate::error::{During, Failure, FailureKind, Result};
+use crate::{detached, sys};
 
 /// How often another loop device is tried when somebody else has just taken the free one.
 const TRIES: u32 = 50;
@@ -45,7 +44,7 @@ pub fn mount(image: &Path, at: &Path) -> Result<()> {
     let setting = |key: &str, value: &str| (key.to_owned(), value.to_owned());
     let settings = [setting("source", &path.to_string_lossy())];
     let flags = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOATIME;
-    let tree = rootfs::filesystem("ext4", &settings, flags)?;
+    let tree = detached::filesystem("ext4", &settings, flags)?;
     grow(&tree, &file, size).during(|| format!("let the file system in `{}` grow", image.display()))?;
     rustix::mount::move_mount(&tree, "", CWD, at, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
         .during(|| format!("mount `{}` at `{}`", image.display(), at.display()))

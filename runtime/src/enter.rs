@@ -14,11 +14,10 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::pty::OpenptFlags;
 
 use crate::cgroup::Cgroup;
-use crate::error::{During, Failure, Result};
+use crate::error::{During, Failure, FailureKind, Result};
 use crate::init::stdio;
 use crate::landlock::Rules;
 use crate::program::Program;
-use crate::protocol::FailureKind;
 use crate::report::{Report, Reporter};
 use crate::seccomp::Filter;
 use crate::sys::{self, Cloned};

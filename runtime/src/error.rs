@@ -2,7 +2,19 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::FailureKind;
+/// Why a call failed, in the terms that exit codes need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureKind {
+    /// The program does not exist inside the sandbox (exit code 127).
+    NotFound,
+    /// The program exists but cannot be executed (exit code 126).
+    NotExecutable,
+    /// The kernel or the host lacks something or refused it (exit code 3).
+    Environment,
+    /// The request made no sense: unknown id, id in use, damaged bundle (exit code 125).
+    Request,
+}
 
 /// A step that failed: a verb phrase naming its object, and the causes, outermost first.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]

@@ -3,13 +3,14 @@
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use oci_spec::runtime::{LinuxIdMapping, LinuxIdMappingBuilder, Spec};
+use oci_spec::runtime::Spec;
 
 use crate::cgroup::Cgroup;
 use crate::error::{During, Result};
+use crate::idmap;
 use crate::init;
 use crate::landlock::Rules;
-use crate::mounts::{self, IdMap, Operation};
+use crate::mounts::{IdMap, Operation};
 use crate::program::Program;
 use crate::rootfs::Root;
 use crate::seccomp::Filter;
@@ -87,60 +88,9 @@ impl Launch<'_> {
             secrets: self.secrets,
             cgroup: self.cgroup,
             maps: &self.maps,
-            lower: lower_map(self.spec),
+            lower: idmap::lower_map(self.spec),
         }
     }
-}
-
-/// Every id map that the spec's mounts need, each once.
-pub(crate) fn id_maps(spec: &Spec, operations: &[Operation]) -> Vec<IdMap> {
-    let mut maps: Vec<IdMap> = Vec::new();
-    let mut lower = None;
-    for operation in operations {
-        let map = match &operation.what {
-            mounts::What::Bind { map: Some(map), .. } => map,
-            mounts::What::Overlay(overlay) => match &overlay.map {
-                Some(map) => {
-                    lower = lower_map(spec);
-                    map
-                }
-                None => continue,
-            },
-            _ => continue,
-        };
-        if !maps.contains(map) {
-            maps.push(map.clone());
-        }
-    }
-    maps.extend(lower);
-    maps
-}
-
-/// Lower layers belong to root on disk and to the process's user inside.
-fn lower_map(spec: &Spec) -> Option<IdMap> {
-    let linux = spec.linux().as_ref()?;
-    let user = spec.process().as_ref()?.user();
-    let one = |map: &Option<Vec<LinuxIdMapping>>, inside: u32| {
-        let host = host_id(map, inside)?;
-        LinuxIdMappingBuilder::default()
-            .container_id(0_u32)
-            .host_id(host)
-            .size(1_u32)
-            .build()
-            .ok()
-    };
-    Some(IdMap {
-        uids: vec![one(linux.uid_mappings(), user.uid())?],
-        gids: vec![one(linux.gid_mappings(), user.gid())?],
-    })
-}
-
-/// The host's number of an id inside.
-pub(crate) fn host_id(map: &Option<Vec<LinuxIdMapping>>, inside: u32) -> Option<u32> {
-    map.iter().flatten().find_map(|m| {
-        let offset = inside.checked_sub(m.container_id())?;
-        (offset < m.size()).then(|| m.host_id() + offset)
-    })
 }
 
 /// Start time of a process in clock ticks since boot: `/proc/<pid>/stat`, field 22 (proc_pid_stat(5)).

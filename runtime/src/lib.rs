@@ -11,6 +11,7 @@ mod beneath;
 pub mod cgroup;
 pub mod client;
 mod cri;
+mod detached;
 mod devices;
 pub mod disk;
 mod enter;
@@ -18,6 +19,7 @@ pub mod error;
 pub mod failpoint;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod idmap;
 mod init;
 pub mod keeper;
 pub mod landlock;

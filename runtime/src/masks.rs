@@ -8,9 +8,9 @@ use rustix::fs::{FileType, Mode, OFlags};
 use rustix::mount::OpenTreeFlags;
 
 use crate::beneath;
+use crate::detached::{QUIET, RDONLY, attach_at};
 use crate::error::{During, Result};
 use crate::layer::Layer;
-use crate::rootfs::{QUIET, RDONLY, attach_at};
 use crate::stage::Stage;
 use crate::sys;
 

@@ -17,8 +17,7 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{LinuxIdMapping, Mount, Spec};
 
-use crate::error::{Failure, Result};
-use crate::protocol::FailureKind;
+use crate::error::{Failure, FailureKind, Result};
 
 /// A uid and gid map of a mount.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,10 +13,9 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::{Gid, Uid};
 use oci_spec::runtime::{PosixRlimit, PosixRlimitType, Process};
 
-use crate::error::{During, Failure, Result};
+use crate::error::{During, Failure, FailureKind, Result};
 use crate::landlock::Rules;
 use crate::layer::Layer;
-use crate::protocol::FailureKind;
 use crate::seccomp::Filter;
 use crate::sys;
 

@@ -25,6 +25,7 @@ use oci_spec::runtime::Process;
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::Usage;
+use crate::error::FailureKind;
 
 /// The largest packet, in bytes, that either side sends.
 pub const MAX_PACKET: usize = 128 * 1024;
@@ -209,20 +210,6 @@ pub enum What {
         /// In order of creation.
         sandboxes: Vec<Listed>,
     },
-}
-
-/// Why a call failed, in the terms that exit codes need.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FailureKind {
-    /// The program does not exist inside the sandbox (exit code 127).
-    NotFound,
-    /// The program exists but cannot be executed (exit code 126).
-    NotExecutable,
-    /// The kernel or the host lacks something or refused it (exit code 3).
-    Environment,
-    /// The request made no sense: unknown id, id in use, damaged bundle (exit code 125).
-    Request,
 }
 
 /// How a process ended.

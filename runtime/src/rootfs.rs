@@ -11,22 +11,19 @@ use std::path::{Path, PathBuf};
 use nix::mount::{MntFlags, MsFlags};
 use oci_spec::runtime::Spec;
 use rustix::fs::{CWD, FileType, Mode, OFlags};
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};
+use rustix::mount::{MoveMountFlags, OpenTreeFlags};
 
 use crate::beneath;
 use crate::cgroup::Cgroup;
+use crate::detached::{self, QUIET, RDONLY, attach, attach_at, filesystem};
 use crate::devices;
-use crate::error::{During, Failure, Result};
+use crate::error::{During, Failure, FailureKind, Result};
 use crate::layer::Layer;
 use crate::masks;
 use crate::mounts::{self, IdMap, Operation, Overlay, What};
-use crate::protocol::FailureKind;
 use crate::secrets;
 use crate::stage::Stage;
 use crate::sys;
-
-pub(crate) const RDONLY: u64 = libc::MOUNT_ATTR_RDONLY;
-pub(crate) const QUIET: u64 = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
 
 /// What [`build`] needs besides the operations.
 pub(crate) struct Root<'a> {
@@ -231,39 +228,6 @@ fn clone_tree(
     Ok(tree)
 }
 
-/// A new, detached instance of a kernel file system.
-pub(crate) fn filesystem(kind: &str, options: &[(String, String)], attributes: u64) -> Result<OwnedFd> {
-    let context = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)
-        .during(|| format!("open file system `{kind}`"))?;
-    for (key, value) in options {
-        let set = match value.is_empty() {
-            true => rustix::mount::fsconfig_set_flag(&context, key.as_str()),
-            false => rustix::mount::fsconfig_set_string(&context, key.as_str(), value.as_str()),
-        };
-        set.during(|| format!("set `{key}={value}` of `{kind}`"))?;
-    }
-    rustix::mount::fsconfig_create(&context).during(|| format!("create file system `{kind}`"))?;
-    let attributes = MountAttrFlags::from_bits_retain(u32::try_from(attributes).unwrap_or(u32::MAX));
-    rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
-        .during(|| format!("mount file system `{kind}`"))
-}
-
-/// Attaches a detached tree at `target`, making the mount point: a directory for a directory, else a file.
-pub(crate) fn attach(new_root: BorrowedFd, tree: &OwnedFd, target: &Path) -> Result<()> {
-    let kind = rustix::fs::fstat(tree).during(|| "look at the tree".to_owned())?;
-    let point = match FileType::from_raw_mode(kind.st_mode) {
-        FileType::Directory => beneath::directory(new_root, target),
-        _ => beneath::file(new_root, target),
-    };
-    let point = point.during(|| format!("make the mount point `{}`", target.display()))?;
-    attach_at(tree, &point)
-}
-
-pub(crate) fn attach_at(tree: &OwnedFd, point: &OwnedFd) -> Result<()> {
-    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    rustix::mount::move_mount(tree, "", point, "", flags).during(|| "attach".to_owned())
-}
-
 fn symlink(new_root: BorrowedFd, target: &Path, text: &Path) -> Result<()> {
     let (parent, name) = beneath::parent(new_root, target).during(|| "make its directory".to_owned())?;
     rustix::fs::symlinkat(text, &parent, name).during(|| format!("link to `{}`", text.display()))
@@ -344,7 +308,7 @@ fn mount_overlay(
     }
     rustix::process::fchdir(stage).during(|| "enter the stage".to_owned())?;
     let inside = |path: &PathBuf| format!("u/{}", path.display());
-    let tree = self::overlay(
+    let tree = detached::overlay(
         &lower.join(":"),
         &inside(&overlay.upper),
         &inside(&overlay.work),
@@ -352,19 +316,6 @@ fn mount_overlay(
     )?;
     rustix::process::chdir("/").during(|| "leave the stage".to_owned())?;
     attach_at(&tree, &point)
-}
-
-/// A new, detached overlay of these layers; their paths are taken from the working directory.
-pub(crate) fn overlay(lower: &str, upper: &str, work: &str, attributes: u64) -> Result<OwnedFd> {
-    let setting = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-    let off = ["index", "metacopy", "redirect_dir", "xino"].map(|key| setting(key, "off"));
-    let mut settings = vec![
-        setting("lowerdir", lower),
-        setting("upperdir", upper),
-        setting("workdir", work),
-    ];
-    settings.extend(off);
-    filesystem("overlay", &settings, attributes)
 }
 
 /// Makes the new root the root, and lets go of the old one. `pivot_root(".", ".")` stacks the old root over the new

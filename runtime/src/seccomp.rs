@@ -14,9 +14,8 @@ use oci_spec::runtime::{
 };
 use syscalls::Sysno;
 
-use crate::error::{Failure, Result};
+use crate::error::{Failure, FailureKind, Result};
 use crate::layer::Layer;
-use crate::protocol::FailureKind;
 use crate::sys;
 use bpf::{Condition, Rule, Test};
 

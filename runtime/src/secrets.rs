@@ -18,9 +18,8 @@ use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
 use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::process::DumpableBehavior;
 
-use crate::error::{During, Failure, Result};
-use crate::protocol::FailureKind;
-use crate::rootfs::{QUIET, RDONLY, attach, filesystem};
+use crate::detached::{QUIET, RDONLY, attach, filesystem};
+use crate::error::{During, Failure, FailureKind, Result};
 use crate::sys;
 
 /// Name → content.

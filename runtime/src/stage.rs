@@ -8,8 +8,8 @@ use std::path::Path;
 use nix::mount::MntFlags;
 
 use crate::beneath;
+use crate::detached::{QUIET, attach, filesystem};
 use crate::error::{During, Result};
-use crate::rootfs::{QUIET, attach, filesystem};
 
 /// Where it is, below the new root.
 const PLACE: &str = "/.stage";

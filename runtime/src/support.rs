@@ -21,9 +21,8 @@ use serde_json::json;
 
 use crate::beneath;
 use crate::cgroup::Cgroup;
-use crate::error::{During, Failure, Result};
-use crate::protocol::FailureKind;
-use crate::rootfs;
+use crate::detached;
+use crate::error::{During, Failure, FailureKind, Result};
 use crate::seccomp::Filter;
 use crate::sys::{self, Cloned};
 use crate::userns;
@@ -210,14 +209,14 @@ fn overlay(layer: Option<&OwnedFd>) -> Result<()> {
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     nix::mount::mount(None::<&str>, "/", None::<&str>, private, None::<&str>)
         .during(|| "make all mounts private".to_owned())?;
-    let stage = rootfs::filesystem("tmpfs", &[], rootfs::QUIET)?;
+    let stage = detached::filesystem("tmpfs", &[], detached::QUIET)?;
     place(&stage, "/proc")?;
     rustix::process::fchdir(&stage).during(|| "enter the stage".to_owned())?;
     for name in ["l0", "u", "w"] {
         fs::create_dir(name).during(|| format!("create `{name}`"))?;
     }
     layer.map_or(Ok(()), |layer| place(layer, "l0"))?;
-    rootfs::overlay("l0", "u", "w", rootfs::QUIET).map(drop)
+    detached::overlay("l0", "u", "w", detached::QUIET).map(drop)
 }
 
 fn place(tree: &OwnedFd, at: &str) -> Result<()> {

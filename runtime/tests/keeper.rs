@@ -10,7 +10,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use oci_spec::runtime::Process;
 use pactown_runtime::client::Client;
-use pactown_runtime::protocol::{Call, ExitStatus, FailureKind, LogFile, What};
+use pactown_runtime::error::FailureKind;
+use pactown_runtime::protocol::{Call, ExitStatus, LogFile, What};
 
 use crate::house::{House, eventually, has_ended};
 

@@ -4,7 +4,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-use pactown_runtime::protocol::{Call, ExitStatus, FailureKind};
+use pactown_runtime::error::FailureKind;
+use pactown_runtime::protocol::{Call, ExitStatus};
 
 use crate::house::{House, eventually};
 

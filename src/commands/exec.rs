@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{Process, ProcessBuilder};
 use pactown_runtime::client::Client;
-use pactown_runtime::protocol::{Call, ExitStatus, FailureKind, What};
+use pactown_runtime::error::FailureKind;
+use pactown_runtime::protocol::{Call, ExitStatus, What};
 
 use super::terminal::RawTerminal;
 use super::{Context, privilege, run, wish};

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pactown_runtime::cgroup::Usage;
-use pactown_runtime::protocol::{Call, FailureKind, LogFile, What};
+use pactown_runtime::error::FailureKind;
+use pactown_runtime::protocol::{Call, LogFile, What};
 
 use super::agenda::Appointment;
 use super::engine::{Engine, Message};

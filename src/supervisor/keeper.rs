@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use pactown_runtime::client::Client;
 use pactown_runtime::error::Failure;
-use pactown_runtime::protocol::{Call, FailureKind, Listed, What};
+use pactown_runtime::error::FailureKind;
+use pactown_runtime::protocol::{Call, Listed, What};
 use tokio::sync::{mpsc, oneshot};
 
 use super::engine::Message;

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::error::{During, Failure, Result};
-use crate::protocol::FailureKind;
+use crate::error::{During, Failure, FailureKind, Result};
 
 /// The controllers that are used: those with limits, the clock, and nothing else (each join costs on v1). `blkio` is
 /// what v1 calls `io`.

@@ -15,8 +15,7 @@ use cgroups_rs::fs::pid::PidController;
 use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxResources, LinuxThrottleDevice};
 
 use super::Cgroup;
-use crate::error::{During, Failure, Result};
-use crate::protocol::FailureKind;
+use crate::error::{During, Failure, FailureKind, Result};
 
 /// OCI: no limit.
 const NONE: i64 = -1;

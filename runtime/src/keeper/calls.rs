@@ -12,11 +12,11 @@ use super::sandbox::{Sandbox, failed};
 use super::{Keeper, Source};
 use crate::cgroup::Cgroup;
 use crate::cri::Cutter;
-use crate::error::{During, Failure, Result};
+use crate::error::{During, Failure, FailureKind, Result};
 use crate::failpoint;
 use crate::launch::{self, Launch};
 use crate::mask::{self, Masker};
-use crate::protocol::{Call, FailureKind, Listed, LogFile, Request, What};
+use crate::protocol::{Call, Listed, LogFile, Request, What};
 use crate::secrets;
 
 /// Capacity of the output pipes in bytes: what a service may write while the keeper is busy elsewhere.

@@ -9,11 +9,10 @@ use super::prepare::{process as service, read_spec};
 use super::sandbox::Exec;
 use super::{Keeper, Source};
 use crate::enter::{self, Enter};
-use crate::error::{During, Failure, Result};
+use crate::error::{During, Failure, FailureKind, Result};
 use crate::landlock::Rules;
 use crate::mounts;
 use crate::program::Program;
-use crate::protocol::FailureKind;
 
 impl Keeper {
     pub(super) fn exec(

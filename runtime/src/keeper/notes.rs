@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use super::Keeper;
 use super::sandbox::failed;
 use crate::error::Failure;
-use crate::protocol::{FailureKind, LogFile, What};
+use crate::error::FailureKind;
+use crate::protocol::{LogFile, What};
 
 /// The logs that are open, and who waits for an answer.
 #[derive(Debug, Default)]

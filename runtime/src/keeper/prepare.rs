@@ -8,13 +8,13 @@ use std::rc::Rc;
 use oci_spec::runtime::{LinuxIdMapping, Process, Spec};
 
 use super::Keeper;
-use crate::error::{During, Failure, Result};
+use crate::error::{During, Failure, FailureKind, Result};
 use crate::failpoint;
+use crate::idmap;
 use crate::landlock::Rules;
-use crate::launch;
 use crate::mounts::{self, IdMap, Operation};
 use crate::program::Program;
-use crate::protocol::{FailureKind, What};
+use crate::protocol::What;
 use crate::rootfs;
 use crate::seccomp::Filter;
 use crate::userns;
@@ -108,7 +108,7 @@ impl Keeper {
         let Some(namespace) = self.namespaces.get_mut(id) else {
             return Ok(());
         };
-        let wanted = launch::id_maps(spec, operations);
+        let wanted = idmap::needed(spec, operations);
         namespace.mounts.retain(|(map, _)| wanted.contains(map));
         for map in wanted {
             if !namespace.mounts.iter().any(|(known, _)| *known == map) {

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use super::calls::Outputs;
 use super::{Keeper, Source};
 use crate::cgroup::{Cgroup, Usage};
-use crate::error::{Failure, Result};
+use crate::error::{Failure, FailureKind, Result};
 use crate::failpoint;
 use crate::mask;
-use crate::protocol::{ExitRecord, ExitStatus, FailureKind, What};
+use crate::protocol::{ExitRecord, ExitStatus, What};
 use crate::report::Report;
 
 /// A sandbox, from its clone until it is forgotten.
