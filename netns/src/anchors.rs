@@ -7,8 +7,8 @@ use crate::error::{During, Result};
 use crate::failpoint;
 use crate::link::Links;
 use crate::namespace::{self, sysctl};
-use crate::network;
 use crate::nft::Session;
+use crate::removal;
 use crate::request::NetworkSpec;
 
 /// The namespace file of the router; no node can have this name.
@@ -58,7 +58,7 @@ impl Anchors {
 
     /// Removes the network that hangs on them.
     pub fn remove(self, spec: &NetworkSpec) -> Result<()> {
-        network::remove(spec, &self.host_rules)
+        removal::remove(spec, &self.host_rules)
     }
 
     /// Duplicates, for another process to hold.

@@ -20,6 +20,7 @@ mod netlink;
 mod network;
 mod nft;
 pub mod port;
+mod removal;
 pub mod request;
 pub mod resolver;
 pub mod ruleset;

@@ -7,13 +7,13 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use crate::anchors::{Anchors, ROUTER};
-use crate::error::{Collected, During, Result};
+use crate::error::{During, Result};
 use crate::link::{EVERYTHING, Links};
 use crate::namespace::{self, sysctl};
 use crate::nft::Session;
 use crate::request::{Egress, NetworkSpec, Node, Policy, Subnet};
 use crate::ruleset::{self, INSIDE, UPLINK_INSIDE};
-use crate::{failpoint, foreign, forwarding};
+use crate::{failpoint, foreign, forwarding, removal};
 
 /// A network that exists. Dropping it removes nothing: [`Network::remove`] does.
 pub struct Network {
@@ -225,25 +225,8 @@ impl Network {
     /// Removes everything of the instance, from the kernel's own lists: works after a crash, half-done, and twice. Whoever
     /// held its [`Anchors`] must have ended, or be just ending.
     pub fn delete(spec: &NetworkSpec) -> Result<()> {
-        remove(spec, &Session::open()?)
+        removal::remove(spec, &Session::open()?)
     }
-}
-
-/// Removes everything that `rules` may.
-pub(crate) fn remove(spec: &NetworkSpec, rules: &Session) -> Result<()> {
-    let mut done = Collected::default();
-    done.step(foreign::close(rules, &spec.uplink()));
-    done.step(Links::open().and_then(|host| host.delete(&spec.uplink())));
-    done.step(failpoint::hit("uplink-deleted").during(|| "delete the uplink".to_owned()));
-    if rules.tables().is_ok_and(|tables| tables.contains(&spec.table())) {
-        done.step(rules.delete(&spec.table()));
-    }
-    done.step(failpoint::hit("host-table-deleted").during(|| "delete the host's table".to_owned()));
-    done.step(forwarding::release(spec));
-    for entry in fs::read_dir(&spec.directory).into_iter().flatten().flatten() {
-        done.step(namespace::delete(&entry.path()));
-    }
-    done.finish()
 }
 
 /// Inside a new node: settings first, so that the link is never up with others.

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use super::prepare::Prepared;
-use super::sandbox::{Sandbox, failed};
+use super::sandbox::{Outputs, Sandbox, failed};
 use super::{Keeper, Source};
 use crate::cgroup::Cgroup;
 use crate::cri::Cutter;
@@ -21,9 +21,6 @@ use crate::secrets;
 
 /// Capacity of the output pipes in bytes: what a service may write while the keeper is busy elsewhere.
 const PIPE: usize = 256 * 1024;
-
-/// stdout and stderr of a sandbox, until they end.
-pub(super) type Outputs = [Option<(OwnedFd, Cutter)>; 2];
 
 impl Keeper {
     pub(super) fn call(&mut self, connection: u64, request: Request, descriptors: Vec<OwnedFd>) {

@@ -5,14 +5,17 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use super::calls::Outputs;
 use super::{Keeper, Source};
 use crate::cgroup::{Cgroup, Usage};
+use crate::cri::Cutter;
 use crate::error::{Failure, FailureKind, Result};
 use crate::failpoint;
 use crate::mask;
 use crate::protocol::{ExitRecord, ExitStatus, What};
 use crate::report::Report;
+
+/// stdout and stderr of a sandbox, until they end.
+pub(super) type Outputs = [Option<(OwnedFd, Cutter)>; 2];
 
 /// A sandbox, from its clone until it is forgotten.
 pub(super) struct Sandbox {
