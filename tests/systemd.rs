@@ -1,7 +1,7 @@
 //! Where systemd is pid 1: an instance is a scope, as systemd itself and the kernel see it. `vagrant/qemu.sh` runs these.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -81,6 +81,46 @@ fn up_in_a_session_that_ends(town: &Town) {
             "-d",
         ],
     );
+}
+
+/// logind as on hosts that end what a session leaves behind, also of root, whom it spares unless others are named; as before
+/// on drop (logind.conf(5)). A user's own manager ends with the last session, not ten seconds later.
+struct StrictLogind;
+
+impl StrictLogind {
+    const FILE: &str = "/run/systemd/logind.conf.d/pactown-test.conf";
+
+    fn set() -> Self {
+        let directory = Path::new(Self::FILE).parent().expect("directory");
+        fs::create_dir_all(directory).expect("directory");
+        let text = "[Login]\nKillUserProcesses=yes\nKillExcludeUsers=nobody\nUserStopDelaySec=0\n";
+        fs::write(Self::FILE, text).expect("file");
+        let strict = Self;
+        run("systemctl", &["restart", "systemd-logind"]);
+        strict
+    }
+}
+
+impl Drop for StrictLogind {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(Self::FILE);
+        let _ = Command::new("systemctl")
+            .args(["restart", "systemd-logind"])
+            .status();
+    }
+}
+
+/// A login as PAM and logind know it, in which `script` runs, and the logout.
+fn log_in(town: &Town, script: &str) {
+    let directory = format!("--working-directory={}", town.path().display());
+    let session = ["--property=PAMName=login", "--property=User=root", &directory];
+    let quiet = ["--wait", "--collect", "--quiet", "--pipe"];
+    let words: Vec<&str> = quiet
+        .into_iter()
+        .chain(session)
+        .chain(["sh", "-c", script])
+        .collect();
+    run("systemd-run", &words);
 }
 
 /// Who depends ends first, though it takes two seconds and the other none.
@@ -205,6 +245,48 @@ fn an_instance_is_a_delegated_scope_that_outlives_the_session() {
     assert!(tree.contains(&unit) && tree.contains("web"), "{tree}");
     town.ok(&["down"]);
     assert!(!directory.exists(), "the scope is gone when `down` says so");
+    machine.assert_clean();
+}
+
+/// What else was left in the background ends with the session.
+#[test]
+#[ignore = "needs systemd as pid 1: vagrant/qemu.sh"]
+fn a_logout_that_ends_all_of_the_session_leaves_it_running() {
+    let machine = Machine::take();
+    let had_sessions = Path::new("/run/user/0").exists();
+    let logind = StrictLogind::set();
+    let town = town();
+    let left = "setsid sleep 4242 </dev/null >/dev/null 2>&1 & echo $! >left";
+    let program = env!("CARGO_BIN_EXE_pactown");
+    log_in(
+        &town,
+        &format!("cat /proc/self/cgroup >group; {left}; {program} up -d"),
+    );
+    let read = |name: &str| fs::read_to_string(town.path().join(name)).expect("file");
+    let group = read("group");
+    assert!(group.contains("/session-"), "it was a session: {group}");
+    let left = Path::new("/proc").join(read("left").trim());
+    eventually("what else was left is ended", Duration::from_secs(10), || {
+        !left.exists()
+    });
+    eventually("the user is gone", Duration::from_secs(10), || {
+        had_sessions || !Path::new("/run/user/0").exists()
+    });
+    let rows = town.services();
+    assert!(
+        rows.len() == 2 && rows.iter().all(|row| row["state"] == "running"),
+        "{rows:?}"
+    );
+    for name in ["store", "web"] {
+        let pid = town.pid(name);
+        assert!(Path::new("/proc").join(pid.to_string()).exists(), "{name}");
+    }
+    let tree = run("systemd-cgls", &["--no-pager", "--unit", "pactown.slice"]);
+    assert!(tree.contains(&scope().0), "{tree}");
+    drop(logind);
+    run("systemctl", &["stop", &scope().0]);
+    assert_ended_in_order(&town);
+    assert_eq!(town.ok(&["down"]).trim(), "nothing to stop");
     machine.assert_clean();
 }
 
