@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::support::observe::{children, eventually};
+use crate::support::observe::{children, eventually, patient};
 use crate::support::town::{Machine, Town};
 
 const YAML: &str = "
@@ -215,7 +215,7 @@ impl Console {
     /// Waits until the text stands on the screen.
     #[track_caller]
     fn shows(&self, text: &str) {
-        let deadline = Instant::now() + Duration::from_secs(15);
+        let deadline = Instant::now() + patient(Duration::from_secs(15));
         while !screen(&self.shown()).iter().any(|line| line.contains(text)) {
             let lines = screen(&self.shown()).join("\n");
             assert!(Instant::now() < deadline, "no {text:?} on\n{lines}");

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::observe::{eventually, http_get};
+use crate::support::observe::{eventually, http_get, patient};
 use crate::support::town::{Machine, Town};
 
 /// Answers its number; is sick while `/tmp/sick` is there; on SIGTERM it finishes what it has accepted, and ends.
@@ -175,10 +175,10 @@ fn output(program: &str, arguments: &[&str]) -> String {
 fn refused(address: &str) {
     let address: SocketAddr = address.parse().expect("an address");
     let started = Instant::now();
-    let error = TcpStream::connect_timeout(&address, Duration::from_secs(3)).expect_err("refused");
+    let error = TcpStream::connect_timeout(&address, patient(Duration::from_secs(3))).expect_err("refused");
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused, "{address}");
     assert!(
-        started.elapsed() < Duration::from_millis(200),
+        started.elapsed() < patient(Duration::from_millis(200)),
         "{:?}",
         started.elapsed()
     );

@@ -197,7 +197,7 @@ fn told_to_stop_it_ends_what_was_begun() {
     });
     let status = server.child.wait().expect("an end");
     assert!(
-        status.success() && start.elapsed() < Duration::from_secs(6),
+        status.success() && start.elapsed() < crate::support::observe::patient(Duration::from_secs(6)),
         "{status:?}"
     );
     let server = Server::start(folder.path(), &[]);
