@@ -6,6 +6,8 @@ mod command;
 mod crash;
 #[path = "registry/hostile.rs"]
 mod hostile;
+#[path = "registry/oci.rs"]
+mod oci;
 #[path = "registry/outside.rs"]
 mod outside;
 #[path = "registry/rest.rs"]

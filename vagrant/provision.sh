@@ -8,7 +8,7 @@ apt-get update -q
 apt-get install -q -y --no-install-recommends \
     ca-certificates curl gcc iproute2 libc6-dev nftables nodejs npm procps \
     python3 python3-venv rsync strace util-linux \
-    crun docker.io golang-github-opencontainers-specs-dev iptables python3-jsonschema runc
+    crun docker-registry docker.io golang-github-opencontainers-specs-dev iptables python3-jsonschema runc
 
 if ! command -v cargo >/dev/null; then
     if apt-get install -q -y --no-install-recommends rustup; then

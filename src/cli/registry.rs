@@ -12,21 +12,25 @@ use crate::registry::server::Anonymous;
 /// Which registry is meant.
 #[derive(Debug, Clone, Default, Args)]
 pub struct RegistryOptions {
-    /// https://HOST[:PORT], a path to a store, or local
+    /// https://HOST[:PORT], oci://HOST[:PORT]/PATH, a path to a store, or local
     #[arg(short, long, value_name = "URL|PATH")]
     pub registry: Option<String>,
     /// Namespace of names without one [default: default]
     #[arg(long, value_name = "NAME")]
     pub namespace: Option<String>,
+    /// Reach an OCI registry on another machine without TLS
+    #[arg(long)]
+    pub plain_http: bool,
 }
 
 /// Arguments of `publish`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  pactown publish\n  pactown publish examples/hello -n\n  pactown publish README.md --name greeter --version 1.2.0"
+    after_help = "Examples:\n  pactown publish\n  pactown publish examples/hello -n\n  pactown publish README.md --name greeter --version 1.2.0\n  pactown publish README.md oci://127.0.0.1:5000/acme/greeter:1.2.0"
 )]
 pub struct PublishArguments {
-    /// An ecosystem file or its folder and services of it (default: all), or a README
+    /// An ecosystem file or its folder and services of it (default: all), or a README, which may go to
+    /// oci://HOST[:PORT]/REPOSITORY[:VERSION]
     #[arg(value_name = "CONFIG|SERVICE|README")]
     pub targets: Vec<String>,
     /// Name of the artifact, of a README [default: its folder]
@@ -52,10 +56,11 @@ pub struct PublishArguments {
 /// Arguments of `pull`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  pactown pull greeter\n  pactown pull acme/auth@^1.2\n  pactown pull -o services greeter@1.0.0"
+    after_help = "Examples:\n  pactown pull greeter\n  pactown pull acme/auth@^1.2\n  pactown pull -o services greeter@1.0.0\n  pactown pull oci://127.0.0.1:5000/acme/greeter@^1"
 )]
 pub struct PullArguments {
-    /// What to fetch; without a range the latest release
+    /// What to fetch; without a range the latest release. Also oci://HOST[:PORT]/REPOSITORY, with :TAG, @RANGE or
+    /// @sha256:DIGEST
     #[arg(required = true, value_name = "[NAMESPACE/]NAME[@RANGE]")]
     pub references: Vec<String>,
     /// Folder that gets a folder for each
@@ -95,7 +100,9 @@ pub enum RegistryVerb {
     )]
     Serve(ServeArguments),
     /// Keep a token for a registry, and make it the default
-    #[command(after_help = "Examples:\n  pactown registry login https://registry.example.org < token.txt")]
+    #[command(
+        after_help = "Examples:\n  pactown registry login https://registry.example.org < token.txt\n  pactown registry login oci://registry.example.org -u ann < password.txt"
+    )]
     Login(LoginArguments),
     /// Forget the token for a registry
     Logout(LogoutArguments),
@@ -166,6 +173,9 @@ pub struct ServeArguments {
 pub struct LoginArguments {
     /// Its address
     pub url: String,
+    /// Of an OCI registry; the password is asked for
+    #[arg(short, long, value_name = "NAME")]
+    pub username: Option<String>,
 }
 
 /// Arguments of `registry logout`.

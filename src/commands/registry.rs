@@ -56,7 +56,7 @@ pub(super) fn as_older_program(command: &mut Command) {
 fn only(registry: &Option<String>) -> RegistryOptions {
     RegistryOptions {
         registry: registry.clone(),
-        namespace: None,
+        ..RegistryOptions::default()
     }
 }
 

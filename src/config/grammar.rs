@@ -111,7 +111,7 @@ pub(crate) const REGISTRY: &[Key] = &[
     key(
         "url",
         Shape::Text,
-        "The registry: https://HOST[:PORT], a path to a store, or local; without it the one logged in to, or your own store.",
+        "The registry: https://HOST[:PORT], oci://HOST[:PORT]/PATH, a path to a store, or local; without it the one logged in to, or your own store.",
     ),
     key("namespace", Shape::Text, "Namespace in the registry.").or("\"default\""),
     key(

@@ -2,15 +2,17 @@
 //! back is checked; nothing is believed that can be computed.
 
 mod login;
+pub mod oci;
 mod place;
 mod transport;
+mod wire;
 
-use axum::http::{Method, StatusCode};
+use axum::http::Method;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 pub use login::Logins;
-pub use place::{Place, Sources, address, own_store};
+pub use place::{OciPlace, Place, Sources, address, own_store};
 pub use transport::{ClientError, Transport};
 
 use super::api;
@@ -20,7 +22,33 @@ use super::version::{self, Selector};
 
 /// A registry, as a command sees it.
 pub struct Client {
-    transport: Transport,
+    way: Way,
+}
+
+/// How a registry is asked.
+enum Way {
+    /// As a server of this program answers.
+    Rest(Transport),
+    /// As an OCI registry answers.
+    Oci(Box<oci::Remote>),
+}
+
+/// What a registry has now that something was published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// SHA-256 of the README, in hexadecimal digits.
+    pub checksum: String,
+    /// In an OCI registry, the digest of the manifest.
+    pub manifest: Option<Digest>,
+}
+
+impl Receipt {
+    fn new(checksum: &Digest, manifest: Option<Digest>) -> Self {
+        Self {
+            checksum: checksum.as_str().to_owned(),
+            manifest,
+        }
+    }
 }
 
 /// A README that was fetched, and is what the registry says it is.
@@ -36,19 +64,35 @@ pub struct Fetched {
     pub digest: Digest,
     /// When it was published.
     pub published_at: String,
+    /// What the publisher added.
+    pub metadata: Map<String, Value>,
+    /// In an OCI registry, the digest of its manifest.
+    pub manifest: Option<Digest>,
 }
 
 impl Client {
     /// Over this transport.
     pub fn new(transport: Transport) -> Self {
-        Self { transport }
+        Self {
+            way: Way::Rest(transport),
+        }
+    }
+
+    /// Of an OCI registry.
+    pub fn oci(remote: oci::Remote) -> Self {
+        Self {
+            way: Way::Oci(Box::new(remote)),
+        }
     }
 
     /// Publishes a version; again with the same content is no change.
     ///
     /// # Errors
     /// The registry refuses or cannot be reached, or does not have what was sent.
-    pub fn publish(&self, publish: &api::Publish) -> Result<api::Published, ClientError> {
+    pub fn publish(&self, publish: &api::Publish) -> Result<Receipt, ClientError> {
+        if let Way::Oci(remote) = &self.way {
+            return remote.publish(publish);
+        }
         let published: api::Published = self.send(Method::POST, "/v1/publish", Some(&json!(publish)))?;
         let sent = Digest::of(publish.readme_content.as_bytes());
         if published.checksum != sent.as_str() {
@@ -57,7 +101,7 @@ impl Client {
                 published.checksum
             )));
         }
-        Ok(published)
+        Ok(Receipt::new(&sent, None))
     }
 
     /// The version that is meant, checked against its digest.
@@ -65,6 +109,9 @@ impl Client {
     /// # Errors
     /// There is none, or what came is not what was asked for.
     pub fn fetch(&self, reference: &Reference, namespace: &str) -> Result<Fetched, ClientError> {
+        if let Way::Oci(remote) = &self.way {
+            return remote.fetch(reference, namespace);
+        }
         let artifact = reference.artifact(namespace).map_err(ClientError::Mismatch)?;
         let path = version_path(&artifact, &reference.selector.to_string());
         let answer: api::Version = self.send(Method::GET, &path, None)?;
@@ -92,6 +139,8 @@ impl Client {
             readme: answer.readme_content,
             digest,
             published_at: answer.published_at,
+            metadata: answer.metadata,
+            manifest: None,
         })
     }
 
@@ -115,7 +164,7 @@ impl Client {
         let mut path = format!("/v1/artifacts?{}", query.finish());
         let mut found: Vec<api::Artifact> = Vec::new();
         loop {
-            let (page, next) = self.transport.page(&path)?;
+            let (page, next) = self.rest()?.page(&path)?;
             let page: Vec<api::Artifact> = read(&page)?;
             found.extend(page);
             match next {
@@ -132,6 +181,9 @@ impl Client {
     /// # Errors
     /// There is none.
     pub fn artifact(&self, artifact: &ArtifactId) -> Result<api::Artifact, ClientError> {
+        if let Way::Oci(remote) = &self.way {
+            return remote.artifact(artifact);
+        }
         self.send(Method::GET, &artifact_path(artifact), None)
     }
 
@@ -140,6 +192,9 @@ impl Client {
     /// # Errors
     /// There is no such artifact.
     pub fn versions(&self, artifact: &ArtifactId) -> Result<api::Versions, ClientError> {
+        if let Way::Oci(remote) = &self.way {
+            return remote.versions(artifact);
+        }
         self.send(
             Method::GET,
             &format!("{}/versions", artifact_path(artifact)),
@@ -228,7 +283,16 @@ impl Client {
         path: &str,
         body: Option<&Value>,
     ) -> Result<T, ClientError> {
-        read(&self.transport.send(method, path, body)?)
+        read(&self.rest()?.send(method, path, body)?)
+    }
+
+    fn rest(&self) -> Result<&Transport, ClientError> {
+        match &self.way {
+            Way::Rest(transport) => Ok(transport),
+            Way::Oci(_) => Err(ClientError::Mismatch(
+                "an OCI registry cannot do this: it publishes, fetches and lists versions".to_owned(),
+            )),
+        }
     }
 }
 
@@ -255,9 +319,4 @@ fn encoded(text: &str) -> String {
             false => format!("%{byte:02X}"),
         })
         .collect()
-}
-
-/// Whether an answer of this status may be different next time.
-pub(crate) fn is_passing(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 429 | 502 | 503 | 504)
 }

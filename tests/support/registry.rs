@@ -171,23 +171,8 @@ impl Server {
 
     /// Bytes as they are, and what comes back until the other end closes.
     pub(crate) fn raw(&self, bytes: &[u8]) -> std::io::Result<Answer> {
-        let mut stream = TcpStream::connect(self.address)?;
-        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-        // A server that has seen enough may close before all is sent, and its answer still counts.
-        let sent = stream.write_all(bytes);
-        let mut answer = Vec::new();
-        let mut buffer = [0; 65536];
-        loop {
-            match stream.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(count) => answer.extend_from_slice(&buffer[..count]),
-                Err(error) if answer.is_empty() => return Err(sent.err().unwrap_or(error)),
-                Err(_) => break,
-            }
-        }
-        Answer::parse(&answer).ok_or_else(|| std::io::ErrorKind::UnexpectedEof.into())
+        raw(self.address, bytes)
     }
-
     pub(crate) fn publish(&self, name: &str, version: &str, readme: &str) -> Answer {
         let body = json!({"name": name, "version": version, "readme_content": readme});
         self.send("POST", "/v1/publish", &[], Some(&body))
@@ -244,6 +229,32 @@ impl Answer {
             own.eq_ignore_ascii_case(name).then(|| value.trim())
         })
     }
+}
+
+/// Bytes as they are to anybody, and what comes back until the other end closes.
+fn raw(address: SocketAddr, bytes: &[u8]) -> std::io::Result<Answer> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+    // A server that has seen enough may close before all is sent, and its answer still counts.
+    let sent = stream.write_all(bytes);
+    let mut answer = Vec::new();
+    let mut buffer = [0; 65536];
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => answer.extend_from_slice(&buffer[..count]),
+            Err(error) if answer.is_empty() => return Err(sent.err().unwrap_or(error)),
+            Err(_) => break,
+        }
+    }
+    Answer::parse(&answer).ok_or_else(|| std::io::ErrorKind::UnexpectedEof.into())
+}
+
+/// What somebody answers to a plain GET.
+pub(crate) fn get(address: SocketAddr, path: &str, headers: &[&str]) -> Answer {
+    let headers = headers.join("\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}\r\n\r\n");
+    raw(address, request.as_bytes()).expect("an answer")
 }
 
 /// SHA-256 by another hand.

@@ -10,7 +10,7 @@ use crate::commands::{Context, wish};
 use crate::config::{self, Ecosystem};
 use crate::error::{Error, chain};
 use crate::registry::api::DEFAULT_NAMESPACE;
-use crate::registry::client::{Client, ClientError, Logins, Place, Sources, own_store};
+use crate::registry::client::{Client, ClientError, Logins, OciPlace, Place, Sources, oci, own_store};
 
 /// A registry that was found, and how names are read there.
 pub(super) struct Connection {
@@ -40,16 +40,32 @@ pub(super) fn connect_for(
     if !matches!(&place, Place::Store(path) if *path != sources.store) {
         act_as(&caller)?;
     }
+    let client = place.open().map_err(failed)?;
     let written = ecosystem.map(|ecosystem| ecosystem.registry.namespace.clone());
     let namespace = [options.namespace.clone(), written]
         .into_iter()
         .flatten()
         .find(|name| !name.is_empty());
     Ok(Connection {
-        client: Client::new(place.open().map_err(failed)?),
+        client,
         place,
         namespace: namespace.unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned()),
     })
+}
+
+/// One repository of an OCI registry, whatever registry is meant otherwise.
+///
+/// # Errors
+/// A login would travel in the clear, or a file with logins cannot be read.
+pub(super) fn repository(options: &RegistryOptions, address: &oci::Address) -> Result<OciPlace, Error> {
+    let caller = Caller::detect();
+    let sources = sources(&caller, options, None)?;
+    act_as(&caller)?;
+    let address = oci::Address {
+        wanted: None,
+        ..address.clone()
+    };
+    Ok(OciPlace::new(address, true, &sources))
 }
 
 fn sources(
@@ -66,6 +82,8 @@ fn sources(
         token_variable: variable("PACTOWN_REGISTRY_TOKEN"),
         token_file: registry.and_then(|registry| registry.token.clone()),
         logins: logins(&login_file(caller))?,
+        docker: docker_logins(caller)?,
+        plain_http: options.plain_http,
         store: default_store(caller),
     })
 }
@@ -91,6 +109,18 @@ pub(super) fn logins(file: &Path) -> Result<Logins, Error> {
     Logins::read(file).map_err(|error| Error::Environment {
         message: format!("{} cannot be read: {error}", file.display()),
         hint: Some("remove it, and log in again".to_owned()),
+    })
+}
+
+/// What `docker login` kept for whoever calls.
+fn docker_logins(caller: &Caller) -> Result<oci::DockerLogins, Error> {
+    let folder = own_variable(caller, "DOCKER_CONFIG").map(PathBuf::from);
+    let file = folder
+        .unwrap_or_else(|| caller.home.join(".docker"))
+        .join("config.json");
+    oci::DockerLogins::read(&file).map_err(|error| Error::Environment {
+        message: format!("{} cannot be read: {error}", file.display()),
+        hint: Some("mend it, or set DOCKER_CONFIG to another folder".to_owned()),
     })
 }
 

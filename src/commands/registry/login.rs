@@ -6,38 +6,78 @@ use crate::cli::{LoginArguments, LogoutArguments};
 use crate::commands::Context;
 use crate::error::Error;
 use crate::output;
-use crate::registry::client::{Client, Place, address};
+use crate::registry::client::{Place, address, oci};
 use crate::registry::text::plain;
 
 pub(super) fn login(context: &Context, arguments: &LoginArguments) -> Result<(), Error> {
-    let url = address(&arguments.url).map_err(|message| Error::Usage { message, hint: None })?;
+    let oci = oci_address(&arguments.url)?;
+    let url = match &oci {
+        Some(address) => address.to_string(),
+        None => address(&arguments.url).map_err(usage)?,
+    };
     let caller = Caller::detect();
     act_as(&caller)?;
     let file = login_file(&caller);
     let mut known = logins(&file)?;
-    // Not an argument: those are seen by everybody on this machine.
-    let token = match caller.env.get("PACTOWN_REGISTRY_TOKEN") {
-        Some(token) if !token.is_empty() => token.clone(),
-        _ => output::ask("token: ").unwrap_or_default(),
+    let token = match (&oci, &arguments.username) {
+        (None, Some(_)) => return Err(usage("only OCI registries have users".to_owned())),
+        (_, Some(user)) => format!("{user}:{}", secret(&caller, "password")?),
+        (_, None) => secret(&caller, "token")?,
     };
-    if token.is_empty() {
-        return Err(Error::Usage {
-            message: "there is no token".to_owned(),
-            hint: Some("type it, send it to standard input, or set PACTOWN_REGISTRY_TOKEN".to_owned()),
-        });
-    }
-    let place = Place::Server {
-        url: url.clone(),
-        token: Some(token.clone()),
+    let told = match oci {
+        Some(address) => {
+            let login = address.login();
+            let client = oci::Remote::new(&address, true, false, Some(oci::Credentials::parse(&token)));
+            client.and_then(|client| client.greet()).map_err(failed)?;
+            known.tokens.insert(login, token);
+            String::new()
+        }
+        None => {
+            let place = Place::Server {
+                url: url.clone(),
+                token: Some(token.clone()),
+            };
+            let own = place
+                .open()
+                .and_then(|client| client.own_token())
+                .map_err(failed)?;
+            known.tokens.insert(url.clone(), token);
+            format!(": {}", plain(&own.scopes.join(", ")))
+        }
     };
-    let client = Client::new(place.open().map_err(failed)?);
-    let own = client.own_token().map_err(failed)?;
-    known.tokens.insert(url.clone(), token);
     known.default = Some(url.clone());
     keep(&known, &file)?;
-    let scopes = plain(&own.scopes.join(", "));
-    context.output.line(&format!("logged in to {url}: {scopes}"));
+    context.output.line(&format!("logged in to {url}{told}"));
     Ok(())
+}
+
+/// Not an argument: those are seen by everybody on this machine.
+fn secret(caller: &Caller, what: &str) -> Result<String, Error> {
+    let told = caller
+        .env
+        .get("PACTOWN_REGISTRY_TOKEN")
+        .filter(|told| !told.is_empty());
+    let secret = told
+        .cloned()
+        .unwrap_or_else(|| output::ask(&format!("{what}: ")).unwrap_or_default());
+    match secret.is_empty() {
+        true => Err(Error::Usage {
+            message: format!("there is no {what}"),
+            hint: Some("type it, send it to standard input, or set PACTOWN_REGISTRY_TOKEN".to_owned()),
+        }),
+        false => Ok(secret),
+    }
+}
+
+fn oci_address(text: &str) -> Result<Option<oci::Address>, Error> {
+    match text.starts_with(oci::SCHEME) {
+        true => text.parse().map(Some).map_err(usage),
+        false => Ok(None),
+    }
+}
+
+fn usage(message: String) -> Error {
+    Error::Usage { message, hint: None }
 }
 
 pub(super) fn logout(context: &Context, arguments: &LogoutArguments) -> Result<(), Error> {
@@ -45,15 +85,24 @@ pub(super) fn logout(context: &Context, arguments: &LogoutArguments) -> Result<(
     act_as(&caller)?;
     let file = login_file(&caller);
     let mut known = logins(&file)?;
-    let url = match &arguments.url {
-        Some(url) => address(url).map_err(|message| Error::Usage { message, hint: None })?,
-        None => known
-            .default
-            .clone()
-            .ok_or_else(|| Error::Failed("there is no login".to_owned()))?,
+    let url = match (&arguments.url, &known.default) {
+        (Some(url), _) if oci_address(url)?.is_some() => url.clone(),
+        (Some(url), _) => address(url).map_err(usage)?,
+        (None, Some(default)) => default.clone(),
+        (None, None) => return Err(Error::Failed("there is no login".to_owned())),
     };
-    let was_known = known.tokens.remove(&url).is_some();
-    if known.default.as_ref() == Some(&url) {
+    // One login is for all of an OCI registry.
+    let login = |url: &str| match oci_address(url) {
+        Ok(Some(address)) => address.login(),
+        _ => url.to_owned(),
+    };
+    let name = login(&url);
+    let was_known = known.tokens.remove(&name).is_some();
+    if known
+        .default
+        .as_deref()
+        .is_some_and(|default| login(default) == name)
+    {
         known.default = None;
     }
     keep(&known, &file)?;

@@ -4,14 +4,15 @@ use std::path::Path;
 
 use serde_json::{Map, json};
 
-use super::connect::{Connection, connect, connect_for, failed};
+use super::connect::{Connection, connect, connect_for, failed, repository};
 use crate::cli::{self, PublishArguments};
 use crate::commands::{Context, wish};
 use crate::error::Error;
 use crate::markpact::{self, Recipe};
 use crate::registry::api;
+use crate::registry::client::{Client, Place, oci};
 use crate::registry::name::ArtifactId;
-use crate::registry::version;
+use crate::registry::version::{self, Selector};
 
 /// Longest description.
 const MAX_DESCRIPTION: usize = 1024;
@@ -22,6 +23,9 @@ pub(in crate::commands) fn run(context: &Context, arguments: &PublishArguments) 
             let connection = connect(context, &arguments.registry)?;
             let wish = of_readme(Path::new(readme), arguments, &connection.namespace)?;
             (connection, vec![wish])
+        }
+        [readme, address] if is_readme(readme) && address.starts_with(oci::SCHEME) => {
+            to_repository(Path::new(readme), address, arguments)?
         }
         targets => of_ecosystem(context, targets, arguments)?,
     };
@@ -37,16 +41,20 @@ pub(in crate::commands) fn run(context: &Context, arguments: &PublishArguments) 
                 "artifact": format!("{}/{}", wish.namespace, wish.name),
                 "version": wish.version,
                 "checksum": published.as_ref().map(|published| &published.checksum),
+                "manifest": published.as_ref().and_then(|published| published.manifest.as_ref()).map(ToString::to_string),
                 "published": published.is_some(),
             }));
         } else {
-            context.output.line(&match published {
+            context.output.line(&match &published {
                 Some(published) => format!(
                     "published {told} sha256:{} to {}",
                     published.checksum, connection.place
                 ),
                 None => format!("would publish {told} to {}", connection.place),
             });
+            if let Some(digest) = published.and_then(|published| published.manifest) {
+                context.output.line(&format!("manifest {digest}"));
+            }
         }
     }
     if context.json {
@@ -103,8 +111,49 @@ fn of_ecosystem(
     Ok((connection, wishes))
 }
 
+/// A README to the repository that is named, whose last two names are namespace and name.
+fn to_repository(
+    readme: &Path,
+    address: &str,
+    arguments: &PublishArguments,
+) -> Result<(Connection, Vec<api::Publish>), Error> {
+    let wrong = |message: String| Error::Usage {
+        message,
+        hint: Some("pactown publish README.md oci://HOST[:PORT]/NAMESPACE/NAME:1.0.0".to_owned()),
+    };
+    let address: oci::Address = address.parse().map_err(wrong)?;
+    let artifact = address.artifact().map_err(wrong)?;
+    if arguments
+        .name
+        .as_deref()
+        .is_some_and(|name| name != artifact.name())
+    {
+        return Err(wrong(format!(
+            "--name is another one than that of {address}: leave it out"
+        )));
+    }
+    let tagged = match &address.wanted {
+        None => None,
+        Some(oci::Wanted::Version(Selector::Exact(version))) => Some(version.to_string()),
+        Some(_) => return Err(wrong(format!("{address} names no version"))),
+    };
+    let number = arguments.version.clone().or(tagged);
+    let wish = of_readme_as(
+        readme,
+        arguments,
+        (artifact.namespace(), artifact.name()),
+        number.as_deref(),
+    )?;
+    let place = repository(&arguments.registry, &address)?;
+    let connection = Connection {
+        client: Client::oci(place.open().map_err(failed)?),
+        namespace: artifact.namespace().to_owned(),
+        place: Place::Oci(place),
+    };
+    Ok((connection, vec![wish]))
+}
+
 fn of_readme(readme: &Path, arguments: &PublishArguments, namespace: &str) -> Result<api::Publish, Error> {
-    let recipe = markpact::read(readme)?;
     let folder = std::path::absolute(readme)
         .ok()
         .and_then(|path| Some(path.parent()?.file_name()?.to_owned()));
@@ -112,13 +161,28 @@ fn of_readme(readme: &Path, arguments: &PublishArguments, namespace: &str) -> Re
         .and_then(|folder| folder.into_string().ok())
         .unwrap_or_default();
     let name = arguments.name.clone().unwrap_or(folder);
-    let Some(number) = &arguments.version else {
+    of_readme_as(
+        readme,
+        arguments,
+        (namespace, &name),
+        arguments.version.as_deref(),
+    )
+}
+
+fn of_readme_as(
+    readme: &Path,
+    arguments: &PublishArguments,
+    (namespace, name): (&str, &str),
+    number: Option<&str>,
+) -> Result<api::Publish, Error> {
+    let recipe = markpact::read(readme)?;
+    let Some(number) = number else {
         return Err(Error::Usage {
             message: "a README has no version of its own".to_owned(),
             hint: Some(format!("pactown publish {} --version 1.0.0", readme.display())),
         });
     };
-    let mut wish = composed(readme, &name, number, arguments, namespace)?;
+    let mut wish = composed(readme, name, number, arguments, namespace)?;
     wish.description = description(arguments, Some(&recipe));
     Ok(wish)
 }

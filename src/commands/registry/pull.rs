@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::connect::connect;
-use super::{not_found, reference};
+use super::connect::{connect, repository};
+use super::{not_found, reference, usage};
 use crate::cli::PullArguments;
 use crate::commands::Context;
 use crate::error::Error;
-use crate::registry::client::Fetched;
+use crate::registry::client::{Fetched, oci};
+use crate::registry::name::{ArtifactId, Reference};
+use crate::registry::version::Selector;
 
 /// What became of a README.
 enum Placed {
@@ -21,18 +23,8 @@ enum Placed {
 }
 
 pub(in crate::commands) fn run(context: &Context, arguments: &PullArguments) -> Result<(), Error> {
-    let references: Vec<_> = arguments
-        .references
-        .iter()
-        .map(|text| reference(text))
-        .collect::<Result<_, _>>()?;
-    let connection = connect(context, &arguments.registry)?;
     // Everything is fetched and checked before anything is written.
-    let mut fetched = Vec::new();
-    for (reference, text) in references.iter().zip(&arguments.references) {
-        let found = connection.client.fetch(reference, &connection.namespace);
-        fetched.push(found.map_err(|error| not_found(text, error))?);
-    }
+    let fetched = fetch(context, arguments)?;
     let places: Vec<PathBuf> = fetched
         .iter()
         .map(|found| place(&arguments.output, found))
@@ -50,6 +42,7 @@ pub(in crate::commands) fn run(context: &Context, arguments: &PullArguments) -> 
             "artifact": found.artifact.to_string(),
             "version": found.version.to_string(),
             "sha256": found.digest.as_str(),
+            "manifest": found.manifest.as_ref().map(ToString::to_string),
             "path": place,
         }));
         if !context.json {
@@ -61,6 +54,52 @@ pub(in crate::commands) fn run(context: &Context, arguments: &PullArguments) -> 
     } else {
         Ok(())
     }
+}
+
+/// What one argument means.
+enum Source {
+    /// The registry that is meant.
+    Registry(Reference),
+    /// A repository of an OCI registry.
+    Oci(oci::Address, ArtifactId),
+}
+
+fn fetch(context: &Context, arguments: &PullArguments) -> Result<Vec<Fetched>, Error> {
+    let texts = &arguments.references;
+    let sources: Vec<Source> = texts.iter().map(|text| source(text)).collect::<Result<_, _>>()?;
+    let named = sources.iter().any(|source| matches!(source, Source::Registry(_)));
+    let connection = match named {
+        true => Some(connect(context, &arguments.registry)?),
+        false => None,
+    };
+    let mut fetched = Vec::new();
+    for (source, text) in sources.iter().zip(texts) {
+        let found = match (source, &connection) {
+            (Source::Oci(address, artifact), _) => {
+                let place = repository(&arguments.registry, address)?;
+                let latest = oci::Wanted::Version(Selector::Latest);
+                let wanted = address.wanted.as_ref().unwrap_or(&latest);
+                place
+                    .open()
+                    .and_then(|remote| remote.fetch_wanted(artifact, wanted))
+            }
+            (Source::Registry(reference), Some(connection)) => {
+                connection.client.fetch(reference, &connection.namespace)
+            }
+            (Source::Registry(_), None) => continue,
+        };
+        fetched.push(found.map_err(|error| not_found(text, error))?);
+    }
+    Ok(fetched)
+}
+
+fn source(text: &str) -> Result<Source, Error> {
+    if !text.starts_with(oci::SCHEME) {
+        return reference(text).map(Source::Registry);
+    }
+    let address: oci::Address = text.parse().map_err(usage)?;
+    let artifact = address.artifact().map_err(usage)?;
+    Ok(Source::Oci(address, artifact))
 }
 
 fn tell(context: &Context, found: &Fetched, place: &Path, placed: &Placed) {

@@ -8,11 +8,12 @@
 //! | 4 | the last `registry login` | the token of a `registry login` to that registry |
 //! | 5 | the user's own store | none is needed |
 
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use super::login::Logins;
 use super::transport::{ClientError, Transport};
+use super::wire::is_private;
+use super::{Client, oci};
 
 /// A registry that was named.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +27,21 @@ pub enum Place {
     },
     /// A store on this machine.
     Store(PathBuf),
+    /// An OCI registry.
+    Oci(OciPlace),
+}
+
+/// An OCI registry, and what goes there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OciPlace {
+    /// Where it is.
+    pub address: oci::Address,
+    /// Whether the address is the repository of the artifact, not what artifacts are below.
+    pub exact: bool,
+    /// Without TLS, also to another machine.
+    pub plain_http: bool,
+    /// Who asks.
+    pub credentials: Option<oci::Credentials>,
 }
 
 /// Who may say which registry is meant.
@@ -43,6 +59,10 @@ pub struct Sources {
     pub token_file: Option<String>,
     /// What `login` kept.
     pub logins: Logins,
+    /// What `docker login` kept, for OCI registries.
+    pub docker: oci::DockerLogins,
+    /// `--plain-http`.
+    pub plain_http: bool,
     /// The user's own store.
     pub store: PathBuf,
 }
@@ -68,17 +88,15 @@ impl Place {
         if text.starts_with(['/', '.']) {
             return Ok(Self::Store(PathBuf::from(text)));
         }
+        if text.starts_with(oci::SCHEME) {
+            let address: oci::Address = text.parse()?;
+            if address.wanted.is_some() {
+                return Err(format!("'{address}' names a version, not a registry"));
+            }
+            return Ok(Self::Oci(OciPlace::new(address, false, sources)));
+        }
         let url = address(text)?;
-        let tokens = [
-            sources.token_variable.as_ref(),
-            sources.token_file.as_ref(),
-            sources.logins.tokens.get(&url),
-        ];
-        let token = tokens
-            .into_iter()
-            .flatten()
-            .find(|token| !token.is_empty())
-            .cloned();
+        let token = token(&url, sources);
         Ok(Self::Server { url, token })
     }
 
@@ -86,13 +104,14 @@ impl Place {
     ///
     /// # Errors
     /// The store cannot be opened; or a token would travel in the clear.
-    pub fn open(&self) -> Result<Transport, ClientError> {
+    pub fn open(&self) -> Result<Client, ClientError> {
         match self {
-            Self::Store(directory) => Transport::local(directory),
+            Self::Store(directory) => Ok(Client::new(Transport::local(directory)?)),
+            Self::Oci(place) => Ok(Client::oci(place.open()?)),
             Self::Server { url, token: Some(_) } if !is_private(url) => Err(ClientError::Unreachable(
                 format!("the token for {url} would travel in the clear: use https"),
             )),
-            Self::Server { url, token } => Ok(Transport::http(url, token.clone())),
+            Self::Server { url, token } => Ok(Client::new(Transport::http(url, token.clone())?)),
         }
     }
 }
@@ -102,8 +121,48 @@ impl std::fmt::Display for Place {
         match self {
             Self::Server { url, .. } => out.write_str(url),
             Self::Store(directory) => directory.display().fmt(out),
+            Self::Oci(place) => place.address.fmt(out),
         }
     }
+}
+
+impl OciPlace {
+    /// With what these sources know of that registry.
+    pub fn new(address: oci::Address, exact: bool, sources: &Sources) -> Self {
+        let own = token(&address.login(), sources);
+        let own = own.as_deref().map(oci::Credentials::parse);
+        let credentials = own.or_else(|| sources.docker.of(&address.host).cloned());
+        Self {
+            address,
+            exact,
+            plain_http: sources.plain_http,
+            credentials,
+        }
+    }
+
+    /// The way there, for what only OCI registries know.
+    ///
+    /// # Errors
+    /// A login would travel in the clear; or no certificates can be read.
+    pub fn open(&self) -> Result<oci::Remote, ClientError> {
+        oci::Remote::new(
+            &self.address,
+            self.exact,
+            self.plain_http,
+            self.credentials.clone(),
+        )
+    }
+}
+
+/// The token for a registry: the first that says something.
+fn token(url: &str, sources: &Sources) -> Option<String> {
+    let tokens = [
+        sources.token_variable.as_ref(),
+        sources.token_file.as_ref(),
+        sources.logins.tokens.get(url),
+    ];
+    let mut tokens = tokens.into_iter().flatten();
+    tokens.find(|token| !token.is_empty()).cloned()
 }
 
 /// An address of a server in its one spelling.
@@ -113,7 +172,9 @@ impl std::fmt::Display for Place {
 pub fn address(text: &str) -> Result<String, String> {
     let wrong = || {
         let shown = crate::registry::text::plain(text);
-        format!("'{shown}' is no registry: write https://HOST[:PORT], a path to a store, or local")
+        format!(
+            "'{shown}' is no registry: write https://HOST[:PORT], oci://HOST[:PORT]/PATH, a path to a store, or local"
+        )
     };
     let uri: axum::http::Uri = text.parse().map_err(|_| wrong())?;
     let (scheme, authority) = (
@@ -129,20 +190,6 @@ pub fn address(text: &str) -> Result<String, String> {
         }
         _ => Err(wrong()),
     }
-}
-
-/// Nobody on the way can read along: TLS, or no way at all.
-fn is_private(url: &str) -> bool {
-    let Some(rest) = url.strip_prefix("http://") else {
-        return true;
-    };
-    let host = rest.split('/').next().unwrap_or(rest);
-    let host = match host.rsplit_once(':') {
-        Some((host, port)) if !port.contains(']') => host,
-        _ => host,
-    };
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// The store of a user with this home and environment.
@@ -178,7 +225,7 @@ mod tests {
         all.logins.tokens.insert("https://d.test".into(), "t3".into());
         let chosen = |sources: &Sources| match Place::choose(sources).unwrap() {
             Place::Server { url, token } => (url, token.unwrap_or_default()),
-            Place::Store(path) => (path.display().to_string(), String::new()),
+            other => (other.to_string(), String::new()),
         };
         assert_eq!(chosen(&all), ("https://a.test".into(), "t1".into()));
         all.option = None;
@@ -194,18 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_travels_in_private_only() {
-        for (url, private) in [
-            ("https://a.test", true),
-            ("http://localhost:8800", true),
-            ("http://127.0.0.1:8800", true),
-            ("http://[::1]:8800", true),
-            ("http://a.test", false),
-            ("http://10.0.0.1:8800", false),
-            ("http://localhost.a.test", false),
-        ] {
-            assert_eq!(is_private(url), private, "{url}");
-        }
+    fn an_address_has_one_spelling() {
         for bad in [
             "ftp://a",
             "a.test:80",

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::path::Path;
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -11,19 +10,11 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use tower::ServiceExt;
 
-use super::{api, is_passing};
+use super::api;
+use super::wire::{Answer, agent, persistently};
 use crate::registry::server;
 use crate::registry::store::{Store, StoreError};
 use crate::registry::text::plain;
-
-/// Tries until a registry that cannot be reached is given up.
-const TRIES: u32 = 4;
-
-/// Pause before the second try; doubled for each further one.
-const PAUSE: Duration = Duration::from_millis(200);
-
-/// Longest pause, whatever the server says.
-const LONGEST: Duration = Duration::from_secs(10);
 
 /// Bytes of an answer that are taken.
 const MAX_ANSWER: u64 = 64 << 20;
@@ -80,25 +71,17 @@ pub struct Local {
     runtime: tokio::runtime::Runtime,
 }
 
-type Answer = Response<Vec<u8>>;
-
 impl Transport {
     /// To the server at `base`, such as `https://host:8800`.
-    pub fn http(base: &str, token: Option<String>) -> Self {
-        // Redirects are refused: a token must not be carried to where its owner did not send it.
-        let config = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .timeout_connect(Some(Duration::from_secs(5)))
-            .timeout_global(Some(Duration::from_secs(60)))
-            .user_agent(concat!("pactown/", env!("CARGO_PKG_VERSION")))
-            .build();
-        Self::Http(Box::new(Http {
-            agent: config.into(),
+    ///
+    /// # Errors
+    /// `SSL_CERT_FILE` names no certificates.
+    pub fn http(base: &str, token: Option<String>) -> Result<Self, ClientError> {
+        Ok(Self::Http(Box::new(Http {
+            agent: agent()?,
             base: base.trim_end_matches('/').to_owned(),
             token,
-        }))
+        })))
     }
 
     /// To the store in `directory`, made when there is none.
@@ -145,27 +128,12 @@ impl Transport {
 
     fn answer(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Answer, ClientError> {
         let body = body.map(|body| body.to_string().into_bytes());
-        let mut pause = PAUSE;
-        let mut attempt = 0;
-        loop {
-            attempt += 1;
-            let answer = match self {
-                Self::Http(server) => server.once(&method, path, body.as_deref()),
-                Self::Local(store) => store.once(&method, path, body.as_deref()),
-            };
-            let again = match &answer {
-                Ok(answer) => is_passing(answer.status()),
-                Err(ClientError::Unreachable(_)) => true,
-                Err(_) => false,
-            };
-            if !again || attempt == TRIES {
-                return answer.and_then(success);
-            }
-            // Every request may be sent twice: publishing the same again changes nothing.
-            let asked = answer.ok().and_then(|answer| retry_after(&answer));
-            std::thread::sleep(asked.unwrap_or_else(|| scattered(pause)).min(LONGEST));
-            pause *= 2;
-        }
+        // Every request may be sent twice: publishing the same again changes nothing.
+        let answer = persistently(|| match self {
+            Self::Http(server) => server.once(&method, path, body.as_deref()),
+            Self::Local(store) => store.once(&method, path, body.as_deref()),
+        });
+        answer.and_then(success)
     }
 }
 
@@ -250,26 +218,4 @@ fn detail(detail: &api::Detail) -> String {
             lines.collect::<Vec<_>>().join("; ")
         }
     }
-}
-
-fn retry_after(answer: &Answer) -> Option<Duration> {
-    let seconds = answer
-        .headers()
-        .get(header::RETRY_AFTER)?
-        .to_str()
-        .ok()?
-        .parse()
-        .ok()?;
-    Some(Duration::from_secs(seconds))
-}
-
-/// Between half of it and all of it, so that many clients do not come back together.
-fn scattered(pause: Duration) -> Duration {
-    let mut byte = [0_u8; 1];
-    // Without randomness it is the whole pause.
-    let part = match rustix::rand::getrandom(&mut byte[..], rustix::rand::GetRandomFlags::empty()) {
-        Ok(1) => 0.5 + f64::from(byte[0]) / 510.0,
-        _ => 1.0,
-    };
-    pause.mul_f64(part)
 }
