@@ -5,8 +5,10 @@
 
 pub mod api;
 pub mod client;
+pub mod evidence;
 pub mod name;
 pub mod server;
+pub mod signing;
 pub mod store;
 pub mod text;
 pub mod version;

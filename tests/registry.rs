@@ -6,6 +6,8 @@ mod command;
 mod crash;
 #[path = "registry/hostile.rs"]
 mod hostile;
+#[path = "registry/mirror.rs"]
+mod mirror;
 #[path = "registry/oci.rs"]
 mod oci;
 #[path = "registry/outside.rs"]
@@ -14,3 +16,5 @@ mod outside;
 mod rest;
 #[path = "registry/rules.rs"]
 mod rules;
+#[path = "registry/signed.rs"]
+mod signed;

@@ -45,6 +45,12 @@ pub struct PublishArguments {
     /// A word to find it by; may be repeated
     #[arg(long = "tag", value_name = "WORD")]
     pub tags: Vec<String>,
+    /// Run the tests of the READMEs first, as `pactown test` does; publish, with the result, when none fails
+    #[arg(long)]
+    pub test: bool,
+    /// Sign with this private key, as `registry keygen` makes it
+    #[arg(long, value_name = "KEYFILE")]
+    pub sign: Option<PathBuf>,
     /// Check everything and publish nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
@@ -75,6 +81,9 @@ pub struct PullArguments {
     /// Replace a README that is different
     #[arg(long)]
     pub force: bool,
+    /// Take only what this public key has signed: a file, or the line that `registry keygen` prints
+    #[arg(long, value_name = "KEY|FILE")]
+    pub require_signature: Option<String>,
     /// Where from.
     #[command(flatten)]
     pub registry: RegistryOptions,
@@ -121,6 +130,11 @@ pub enum RegistryVerb {
     Delete(DeleteArguments),
     /// Make, list and revoke tokens
     Token(TokenArguments),
+    /// Make a key pair that signs what is published
+    #[command(
+        after_help = "Examples:\n  pactown registry keygen release.key\n  pactown publish --sign release.key\n  pactown pull greeter --require-signature release.key.pub"
+    )]
+    Keygen(KeygenArguments),
     /// Compare contents with their checksums
     Verify(VerifyArguments),
     /// Remove contents that no version names any more
@@ -145,6 +159,9 @@ pub struct ServeArguments {
     /// What may be done without a token: none, read or publish
     #[arg(long, value_name = "WHAT", hide_possible_values = true)]
     pub anonymous: Option<Anonymous>,
+    /// Another registry: what is not here is fetched from there, checked, and kept
+    #[arg(long, value_name = "URL")]
+    pub upstream: Option<String>,
     /// A name by which clients call this server; may be repeated
     #[arg(long = "allow-host", value_name = "NAME")]
     pub hosts: Vec<String>,
@@ -299,6 +316,13 @@ pub struct TokenRevokeArguments {
     /// https://HOST[:PORT], a path to a store, or local
     #[arg(short, long, value_name = "URL|PATH")]
     pub registry: Option<String>,
+}
+
+/// Arguments of `registry keygen`.
+#[derive(Debug, Args)]
+pub struct KeygenArguments {
+    /// Gets the private key, readable by you alone; the public one goes beside it, with `.pub` behind its name
+    pub file: PathBuf,
 }
 
 /// Arguments of `registry verify`.

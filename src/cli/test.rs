@@ -41,3 +41,20 @@ pub struct TestArguments {
     #[command(flatten)]
     pub supply: SupplyArguments,
 }
+
+impl TestArguments {
+    /// All tests of these targets.
+    pub fn of(targets: Vec<String>) -> Self {
+        Self {
+            targets,
+            filter: Vec::new(),
+            jobs: 1,
+            timeout: None,
+            junit: None,
+            github: false,
+            watch: false,
+            coverage: false,
+            supply: SupplyArguments::default(),
+        }
+    }
+}

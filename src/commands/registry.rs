@@ -2,7 +2,9 @@
 
 mod connect;
 mod import;
+mod keys;
 mod login;
+mod proof;
 mod publish;
 mod pull;
 mod serve;
@@ -17,7 +19,9 @@ use crate::cli::{
 };
 use crate::error::Error;
 use crate::output;
+use crate::registry::evidence::Evidence;
 use crate::registry::name::{ArtifactId, Reference};
+use crate::registry::signing::Envelope;
 use crate::registry::text::plain;
 use crate::registry::version::Selector;
 use connect::{Connection, connect, failed};
@@ -37,6 +41,7 @@ pub(super) fn run(context: &Context, arguments: &RegistryArguments) -> Result<()
         RegistryVerb::Yank(arguments) => yank(context, arguments),
         RegistryVerb::Delete(arguments) => delete(context, arguments),
         RegistryVerb::Token(arguments) => token::run(context, &arguments.verb),
+        RegistryVerb::Keygen(arguments) => keys::generate(context, arguments),
         RegistryVerb::Verify(arguments) => verify(context, arguments),
         RegistryVerb::Gc(arguments) => sweep(context, arguments),
         RegistryVerb::ImportPython(arguments) => import::run(context, arguments),
@@ -95,8 +100,12 @@ fn info(context: &Context, arguments: &ArtifactArguments) -> Result<(), Error> {
         .client
         .artifact(&artifact)
         .map_err(|error| not_found(&artifact.to_string(), error))?;
+    let latest = latest(&connection, &artifact, &found)?;
     if context.json {
-        return context.output.json(&found);
+        let mut told = json!(found);
+        told["evidence"] = json!(latest.evidence);
+        told["signed_by"] = json!(latest.signed_by);
+        return context.output.json(&told);
     }
     let lines = [
         ("name", artifact.to_string()),
@@ -104,12 +113,45 @@ fn info(context: &Context, arguments: &ArtifactArguments) -> Result<(), Error> {
         ("latest", found.latest_version.unwrap_or_default()),
         ("versions", found.versions.join(", ")),
         ("tags", found.tags.join(", ")),
+        (
+            "tests",
+            latest
+                .evidence
+                .map(|evidence| evidence.to_string())
+                .unwrap_or_default(),
+        ),
+        ("signed by", latest.signed_by.join(", ")),
         ("registry", connection.place.to_string()),
     ];
     for (name, value) in lines.iter().filter(|(_, value)| !value.is_empty()) {
         context.output.line(&format!("{name:<12} {}", plain(value)));
     }
     Ok(())
+}
+
+/// What the latest version says of itself. Who has signed it is proved by `pull --require-signature`.
+#[derive(Default)]
+struct Latest {
+    evidence: Option<Evidence>,
+    signed_by: Vec<String>,
+}
+
+fn latest(
+    connection: &Connection,
+    artifact: &ArtifactId,
+    found: &crate::registry::api::Artifact,
+) -> Result<Latest, Error> {
+    let Some(number) = found.latest_version.as_deref().and_then(|text| text.parse().ok()) else {
+        return Ok(Latest::default());
+    };
+    let client = &connection.client;
+    let fetched = client.fetch_exact(artifact, &number).map_err(failed)?;
+    let signatures = client.signatures(&fetched).map_err(failed)?;
+    let ids = signatures.iter().flat_map(Envelope::key_ids);
+    Ok(Latest {
+        evidence: fetched.evidence(),
+        signed_by: ids.map(plain).collect(),
+    })
 }
 
 fn versions(context: &Context, arguments: &ArtifactArguments) -> Result<(), Error> {
@@ -191,6 +233,9 @@ fn verify(context: &Context, arguments: &VerifyArguments) -> Result<(), Error> {
             "ok: {}@{} {}",
             fetched.artifact, fetched.version, fetched.digest
         ));
+        if let Some(evidence) = fetched.evidence() {
+            context.output.line(&format!("tests {evidence}"));
+        }
         return Ok(());
     }
     let checked = connection.client.check().map_err(failed)?;

@@ -5,6 +5,7 @@ mod suites;
 mod town;
 mod watch;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -33,11 +34,45 @@ pub(super) fn run(context: &Context, arguments: &cli::TestArguments) -> Result<(
     if arguments.watch {
         return follow::block_on(watch::stay(context, arguments, plan));
     }
-    follow::block_on(once(context, arguments, &plan))
+    let tell = |outcomes: &[Outcome], time| report(context, arguments, &plan, outcomes, time);
+    follow::block_on(once(context, arguments, &plan, &tell)).map(drop)
 }
 
+/// Tests that passed, and the READMEs that they stand in.
+pub(super) struct Proved {
+    pub(super) outcomes: Vec<Outcome>,
+    /// As they were before the first test began.
+    pub(super) readmes: BTreeMap<PathBuf, String>,
+}
+
+/// The tests of an ecosystem or of a README, run as `test` runs them; each one's end is told.
+///
+/// # Errors
+/// As [`run`]; a test failed.
+pub(super) fn prove(context: &Context, targets: &[String]) -> Result<Proved, Error> {
+    let arguments = cli::TestArguments::of(targets.to_vec());
+    let mut plan = suites::load(context, &arguments)?;
+    plan.refuse_nothing(&arguments)?;
+    let files = plan.suites.iter().map(|suite| suite.readme.clone());
+    let readmes = files.filter_map(|file| Some((file.clone(), std::fs::read_to_string(file).ok()?)));
+    let readmes = readmes.collect();
+    privilege::require_root()?;
+    wish::unlock(context, &mut plan.desired, &plan.services)?;
+    let quiet = |_: &[Outcome], _| Ok(());
+    let outcomes = follow::block_on(once(context, &arguments, &plan, &quiet))?;
+    Ok(Proved { outcomes, readmes })
+}
+
+/// Is told what the tests said, and how long they took.
+type Reporter<'a> = dyn Fn(&[Outcome], Duration) -> Result<(), Error> + 'a;
+
 /// Everything from the first namespace to the last.
-async fn once(context: &Context, arguments: &cli::TestArguments, plan: &Plan) -> Result<(), Error> {
+async fn once(
+    context: &Context,
+    arguments: &cli::TestArguments,
+    plan: &Plan,
+    report: &Reporter<'_>,
+) -> Result<Vec<Outcome>, Error> {
     // Caught before anything exists: an early Ctrl-C must be followed by an end in order too.
     let mut signals = Signals::catch()?;
     let started = Instant::now();
@@ -49,15 +84,16 @@ async fn once(context: &Context, arguments: &cli::TestArguments, plan: &Plan) ->
     let mut town = Town::enter(context, plan, &mut signals, arguments.timeout).await?;
     let result = ask(context, arguments, plan, &mut town, &mut signals, left()).await;
     let reported = match &result {
-        Ok(outcomes) => report(context, arguments, plan, outcomes, started.elapsed()),
+        Ok(outcomes) => report(outcomes, started.elapsed()),
         Err(_) => Ok(()),
     };
     town.leave(&mut signals).await?;
     reported?;
-    match result?.iter().any(Outcome::has_failed) {
+    let outcomes = result?;
+    match outcomes.iter().any(Outcome::has_failed) {
         // Everything worth saying was said.
         true => Err(Error::Failed(String::new())),
-        false => Ok(()),
+        false => Ok(outcomes),
     }
 }
 

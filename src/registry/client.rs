@@ -1,22 +1,28 @@
 //! Asks a registry: a server over HTTP, or the answering code in this process over the user's own store. What comes
 //! back is checked; nothing is believed that can be computed.
 
+mod administer;
+mod fetched;
 mod login;
 pub mod oci;
 mod place;
 mod transport;
+mod upstream;
 mod wire;
 
 use axum::http::Method;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
+pub use fetched::Fetched;
 pub use login::Logins;
 pub use place::{OciPlace, Place, Sources, address, own_store};
 pub use transport::{ClientError, Transport};
+pub use upstream::Original;
 
 use super::api;
 use super::name::{ArtifactId, Reference};
+use super::signing::{self, Envelope};
 use super::store::Digest;
 use super::version::{self, Selector};
 
@@ -51,25 +57,6 @@ impl Receipt {
     }
 }
 
-/// A README that was fetched, and is what the registry says it is.
-#[derive(Debug, Clone)]
-pub struct Fetched {
-    /// The artifact.
-    pub artifact: ArtifactId,
-    /// Its version.
-    pub version: semver::Version,
-    /// The README.
-    pub readme: String,
-    /// Its digest.
-    pub digest: Digest,
-    /// When it was published.
-    pub published_at: String,
-    /// What the publisher added.
-    pub metadata: Map<String, Value>,
-    /// In an OCI registry, the digest of its manifest.
-    pub manifest: Option<Digest>,
-}
-
 impl Client {
     /// Over this transport.
     pub fn new(transport: Transport) -> Self {
@@ -85,13 +72,29 @@ impl Client {
         }
     }
 
-    /// Publishes a version; again with the same content is no change.
+    /// Publishes a version; again with the same content is no change. A server keeps what it was published with first:
+    /// a later signature, or later evidence, is an error. In an OCI registry signatures are attached at any time.
     ///
     /// # Errors
     /// The registry refuses or cannot be reached, or does not have what was sent.
-    pub fn publish(&self, publish: &api::Publish) -> Result<Receipt, ClientError> {
+    pub fn publish(
+        &self,
+        publish: &api::Publish,
+        signature: Option<&Envelope>,
+    ) -> Result<Receipt, ClientError> {
+        let artifact = ArtifactId::new(&publish.namespace, &publish.name).map_err(ClientError::Mismatch)?;
+        let number = version::parse(&publish.version).map_err(ClientError::Mismatch)?;
         if let Way::Oci(remote) = &self.way {
-            return remote.publish(publish);
+            let receipt = remote.publish(publish)?;
+            if let Some(envelope) = signature {
+                remote.sign(&artifact, &number, envelope)?;
+            }
+            return Ok(receipt);
+        }
+        let mut publish = publish.clone();
+        if let Some(envelope) = signature {
+            let list = json!([envelope]);
+            publish.metadata.insert(signing::SIGNATURES.to_owned(), list);
         }
         let published: api::Published = self.send(Method::POST, "/v1/publish", Some(&json!(publish)))?;
         let sent = Digest::of(publish.readme_content.as_bytes());
@@ -101,7 +104,55 @@ impl Client {
                 published.checksum
             )));
         }
+        if publish.metadata.contains_key(signing::SIGNATURES) {
+            self.must_have(&artifact, &number, &publish.metadata)?;
+        }
         Ok(Receipt::new(&sent, None))
+    }
+
+    /// That a version has been published with this signature.
+    fn must_have(
+        &self,
+        artifact: &ArtifactId,
+        number: &semver::Version,
+        metadata: &Map<String, Value>,
+    ) -> Result<(), ClientError> {
+        let there = self.fetch_exact(artifact, number)?;
+        match there.metadata.get(signing::SIGNATURES) == metadata.get(signing::SIGNATURES) {
+            true => Ok(()),
+            false => Err(ClientError::Mismatch(format!(
+                "{artifact} {number} was published before, without this signature; versions never change: \
+                 publish another one"
+            ))),
+        }
+    }
+
+    /// One version, checked against its digest.
+    ///
+    /// # Errors
+    /// There is none, or what came is not what was asked for.
+    pub fn fetch_exact(
+        &self,
+        artifact: &ArtifactId,
+        number: &semver::Version,
+    ) -> Result<Fetched, ClientError> {
+        let reference = Reference {
+            namespace: Some(artifact.namespace().to_owned()),
+            name: artifact.name().to_owned(),
+            selector: Selector::Exact(number.clone()),
+        };
+        self.fetch(&reference, artifact.namespace())
+    }
+
+    /// The signatures of what was fetched; nothing is proved yet.
+    ///
+    /// # Errors
+    /// An OCI registry cannot be reached.
+    pub fn signatures(&self, fetched: &Fetched) -> Result<Vec<Envelope>, ClientError> {
+        match &self.way {
+            Way::Oci(remote) => remote.signatures(fetched),
+            Way::Rest(_) => Ok(Envelope::within(&fetched.metadata)),
+        }
     }
 
     /// The version that is meant, checked against its digest.
@@ -200,81 +251,6 @@ impl Client {
             &format!("{}/versions", artifact_path(artifact)),
             None,
         )
-    }
-
-    /// Hides a version from new resolutions, or shows it again.
-    ///
-    /// # Errors
-    /// There is none, or the token does not allow it.
-    pub fn yank(
-        &self,
-        artifact: &ArtifactId,
-        version: &semver::Version,
-        yanked: bool,
-    ) -> Result<(), ClientError> {
-        let path = format!("{}/yank", version_path(artifact, &version.to_string()));
-        let _: api::Done = self.send(Method::POST, &path, Some(&json!(api::Yank { yanked })))?;
-        Ok(())
-    }
-
-    /// Takes an artifact away.
-    ///
-    /// # Errors
-    /// There is none, or the token does not allow it.
-    pub fn delete(&self, artifact: &ArtifactId) -> Result<(), ClientError> {
-        let _: api::Done = self.send(Method::DELETE, &artifact_path(artifact), None)?;
-        Ok(())
-    }
-
-    /// Makes a token.
-    ///
-    /// # Errors
-    /// A scope is none, or the caller is no administrator.
-    pub fn create_token(&self, wish: &api::NewToken) -> Result<api::TokenMade, ClientError> {
-        self.send(Method::POST, "/v1/tokens", Some(&json!(wish)))
-    }
-
-    /// All tokens.
-    ///
-    /// # Errors
-    /// The caller is no administrator.
-    pub fn tokens(&self) -> Result<Vec<api::Token>, ClientError> {
-        let tokens: api::Tokens = self.send(Method::GET, "/v1/tokens", None)?;
-        Ok(tokens.tokens)
-    }
-
-    /// Ends a token.
-    ///
-    /// # Errors
-    /// There is none, or the caller is no administrator.
-    pub fn revoke_token(&self, id: &str) -> Result<(), ClientError> {
-        let path = format!("/v1/tokens/{}", encoded(id));
-        let _: api::Done = self.send(Method::DELETE, &path, None)?;
-        Ok(())
-    }
-
-    /// The token that this client carries.
-    ///
-    /// # Errors
-    /// It does not work.
-    pub fn own_token(&self) -> Result<api::Token, ClientError> {
-        self.send(Method::GET, "/v1/token", None)
-    }
-
-    /// Lets the registry check all it has.
-    ///
-    /// # Errors
-    /// The caller is no administrator.
-    pub fn check(&self) -> Result<api::Checked, ClientError> {
-        self.send(Method::POST, "/v1/admin/check", None)
-    }
-
-    /// Lets the registry remove what nothing names.
-    ///
-    /// # Errors
-    /// The caller is no administrator.
-    pub fn sweep(&self) -> Result<api::Swept, ClientError> {
-        self.send(Method::POST, "/v1/admin/sweep", None)
     }
 
     fn send<T: DeserializeOwned>(

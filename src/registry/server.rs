@@ -10,12 +10,14 @@ mod fault;
 mod guard;
 mod listen;
 mod measure;
+mod mirror;
 mod pages;
 mod publish;
 mod readme;
 mod reads;
 mod routes;
 mod token;
+mod upstream;
 
 use std::sync::Arc;
 
@@ -25,10 +27,12 @@ use tokio::sync::Semaphore;
 pub use access::Anonymous;
 pub use listen::{Listening, Tls};
 pub use measure::LogLine;
+pub use upstream::{Away, Listed, Upstream};
 
 use super::store::{Store, StoreError};
 use access::Guesses;
 use measure::Metrics;
+use mirror::Mirror;
 
 /// KiB of request bodies that are held in memory at the same time, of all requests together.
 const BODIES_KIB: usize = 32 * 1024;
@@ -46,6 +50,8 @@ pub struct Settings {
     pub max_body: usize,
     /// Requests per second and address; none: no limit.
     pub rate: Option<u32>,
+    /// Another registry, asked for what is not here.
+    pub upstream: Option<Arc<dyn Upstream>>,
 }
 
 impl Default for Settings {
@@ -56,6 +62,7 @@ impl Default for Settings {
             origins: Vec::new(),
             max_body: 4 << 20,
             rate: None,
+            upstream: None,
         }
     }
 }
@@ -70,6 +77,7 @@ pub(crate) struct Inner {
     metrics: Metrics,
     guesses: Guesses,
     bodies: Arc<Semaphore>,
+    mirror: Option<Arc<Mirror>>,
 }
 
 impl std::ops::Deref for App {
@@ -82,7 +90,10 @@ impl std::ops::Deref for App {
 
 impl App {
     pub(crate) fn new(store: Store, settings: Settings) -> Self {
+        let mirror = settings.upstream.clone();
+        let mirror = mirror.map(|upstream| Arc::new(Mirror::new(upstream, settings.max_body)));
         Self(Arc::new(Inner {
+            mirror,
             store,
             settings,
             metrics: Metrics::new(),

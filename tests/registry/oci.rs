@@ -18,14 +18,14 @@ const README: &str = "# Greeter\n\nSays hello.\n\n```sh markpact:run\nexec sleep
 const USERS: &str = "ann:$2y$05$abcdefghijklmnopqrstuurbSequnG1gzxxhK4UV/3MoClne322iS\n";
 
 /// A running `docker-registry`.
-struct OciRegistry {
+pub(super) struct OciRegistry {
     child: Child,
-    host: String,
+    pub(super) host: String,
     storage: PathBuf,
 }
 
 impl OciRegistry {
-    fn start(folder: &Path, auth: &str) -> Self {
+    pub(super) fn start(folder: &Path, auth: &str) -> Self {
         // Free a moment ago; nobody else on this machine of its own takes ports.
         let port = TcpListener::bind("127.0.0.1:0")
             .and_then(|listener| listener.local_addr())
@@ -55,18 +55,18 @@ impl OciRegistry {
     }
 
     /// As somebody without this program asks.
-    fn get(&self, path: &str, accept: &str) -> Answer {
+    pub(super) fn get(&self, path: &str, accept: &str) -> Answer {
         let address = self.host.parse().expect("an address");
         get(address, path, &[&format!("Accept: {accept}")])
     }
 
-    fn manifest(&self, repository: &str, reference: &str) -> Answer {
+    pub(super) fn manifest(&self, repository: &str, reference: &str) -> Answer {
         let kind = "application/vnd.oci.image.manifest.v1+json";
         self.get(&format!("/v2/{repository}/manifests/{reference}"), kind)
     }
 
     /// The file in which it stores a content.
-    fn blob(&self, digits: &str) -> PathBuf {
+    pub(super) fn blob(&self, digits: &str) -> PathBuf {
         let blobs = self.storage.join("docker/registry/v2/blobs/sha256");
         blobs.join(&digits[..2]).join(digits).join("data")
     }

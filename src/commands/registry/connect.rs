@@ -93,6 +93,19 @@ pub(super) fn default_store(caller: &Caller) -> PathBuf {
     own_store(&caller.home, own_variable(caller, "XDG_DATA_HOME"))
 }
 
+/// The token for a registry that is named: the variable's, else that of a login to it.
+///
+/// # Errors
+/// The login file cannot be read.
+pub(super) fn token_for(caller: &Caller, url: &str) -> Result<Option<String>, Error> {
+    let told = caller
+        .env
+        .get("PACTOWN_REGISTRY_TOKEN")
+        .filter(|told| !told.is_empty());
+    let known = logins(&login_file(caller))?;
+    Ok(told.or_else(|| known.tokens.get(url)).cloned())
+}
+
 /// Where `login` keeps what it knows.
 pub(super) fn login_file(caller: &Caller) -> PathBuf {
     Logins::path(&caller.home, own_variable(caller, "XDG_CONFIG_HOME"))

@@ -59,7 +59,7 @@ pub(super) fn run(context: &Context, arguments: &ImportArguments) -> Result<(), 
     let (mut taken, mut refused) = (0_usize, Vec::new());
     for artifact in index.artifacts.values() {
         for version in artifact.versions.values() {
-            match connection.client.publish(&wish(artifact, version)) {
+            match connection.client.publish(&wish(artifact, version), None) {
                 Ok(_) => taken += 1,
                 // One bad name is no reason to lose the others.
                 Err(error) => {

@@ -1,66 +1,137 @@
 //! `publish`: READMEs are checked first, all of them, and only then sent.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 
 use super::connect::{Connection, connect, connect_for, failed, repository};
+use super::keys;
+use super::proof::Proof;
 use crate::cli::{self, PublishArguments};
 use crate::commands::{Context, wish};
 use crate::error::Error;
 use crate::markpact::{self, Recipe};
 use crate::registry::api;
-use crate::registry::client::{Client, Place, oci};
+use crate::registry::client::{Client, Place, Receipt, oci};
+use crate::registry::evidence::Evidence;
 use crate::registry::name::ArtifactId;
+use crate::registry::signing::{Claim, Envelope, SigningKey};
+use crate::registry::store::Digest;
 use crate::registry::version::{self, Selector};
 
 /// Longest description.
 const MAX_DESCRIPTION: usize = 1024;
 
 pub(in crate::commands) fn run(context: &Context, arguments: &PublishArguments) -> Result<(), Error> {
-    let (connection, wishes) = match arguments.targets.as_slice() {
+    let key = arguments.sign.as_deref().map(keys::signing).transpose()?;
+    // While this is still the user that may make sandboxes.
+    let proof = match arguments.test {
+        true => Some(Proof::of(context, &tested(&arguments.targets))?),
+        false => None,
+    };
+    let (connection, mut wishes) = wishes(context, arguments)?;
+    for wish in &mut wishes {
+        if let Some(proof) = &proof {
+            proof.attach(context, &wish.readme, &mut wish.publish)?;
+        }
+    }
+    let mut results = Vec::new();
+    for Wish { publish, .. } in &wishes {
+        let signature = key.as_ref().map(|key| sign(key, publish)).transpose()?;
+        let receipt = match arguments.dry_run {
+            true => None,
+            false => {
+                let sent = connection.client.publish(publish, signature.as_ref());
+                Some(sent.map_err(failed)?)
+            }
+        };
+        match context.json {
+            true => results.push(result(publish, receipt.as_ref(), key.as_ref())),
+            false => tell(context, &connection, publish, receipt.as_ref(), key.as_ref()),
+        }
+    }
+    match context.json {
+        true => context.output.json(&results),
+        false => Ok(()),
+    }
+}
+
+/// A README, and what is published of it.
+struct Wish {
+    readme: PathBuf,
+    publish: api::Publish,
+}
+
+fn wishes(context: &Context, arguments: &PublishArguments) -> Result<(Connection, Vec<Wish>), Error> {
+    match arguments.targets.as_slice() {
         [readme] if is_readme(readme) => {
             let connection = connect(context, &arguments.registry)?;
             let wish = of_readme(Path::new(readme), arguments, &connection.namespace)?;
-            (connection, vec![wish])
+            Ok((connection, vec![wish]))
         }
         [readme, address] if is_readme(readme) && address.starts_with(oci::SCHEME) => {
-            to_repository(Path::new(readme), address, arguments)?
+            to_repository(Path::new(readme), address, arguments)
         }
-        targets => of_ecosystem(context, targets, arguments)?,
-    };
-    let mut results = Vec::new();
-    for wish in &wishes {
-        let published = match arguments.dry_run {
-            true => None,
-            false => Some(connection.client.publish(wish).map_err(failed)?),
-        };
-        let told = format!("{}/{}@{}", wish.namespace, wish.name, wish.version);
-        if context.json {
-            results.push(json!({
-                "artifact": format!("{}/{}", wish.namespace, wish.name),
-                "version": wish.version,
-                "checksum": published.as_ref().map(|published| &published.checksum),
-                "manifest": published.as_ref().and_then(|published| published.manifest.as_ref()).map(ToString::to_string),
-                "published": published.is_some(),
-            }));
-        } else {
-            context.output.line(&match &published {
-                Some(published) => format!(
-                    "published {told} sha256:{} to {}",
-                    published.checksum, connection.place
-                ),
-                None => format!("would publish {told} to {}", connection.place),
-            });
-            if let Some(digest) = published.and_then(|published| published.manifest) {
-                context.output.line(&format!("manifest {digest}"));
-            }
-        }
+        targets => of_ecosystem(context, targets, arguments),
     }
-    if context.json {
-        context.output.json(&results)
-    } else {
-        Ok(())
+}
+
+/// What is tested: the same without where it goes.
+fn tested(targets: &[String]) -> Vec<String> {
+    let mut targets = targets.to_vec();
+    targets.retain(|target| !target.starts_with(oci::SCHEME));
+    targets
+}
+
+fn sign(key: &SigningKey, publish: &api::Publish) -> Result<Envelope, Error> {
+    let wrong = |message: String| Error::Usage { message, hint: None };
+    let artifact = ArtifactId::new(&publish.namespace, &publish.name).map_err(wrong)?;
+    let digest = Digest::of(publish.readme_content.as_bytes());
+    let claim = Claim {
+        artifact: &artifact,
+        version: &version::parse(&publish.version).map_err(wrong)?,
+        digest: &digest,
+    };
+    Ok(key.sign(claim, Evidence::within(&publish.metadata, &digest)))
+}
+
+fn result(publish: &api::Publish, receipt: Option<&Receipt>, key: Option<&SigningKey>) -> Value {
+    let digest = Digest::of(publish.readme_content.as_bytes());
+    let manifest = receipt.and_then(|receipt| receipt.manifest.as_ref());
+    json!({
+        "artifact": format!("{}/{}", publish.namespace, publish.name),
+        "version": publish.version,
+        "checksum": receipt.map(|receipt| &receipt.checksum),
+        "manifest": manifest.map(ToString::to_string),
+        "evidence": Evidence::within(&publish.metadata, &digest),
+        "signed_by": key.map(|key| key.public().id()),
+        "published": receipt.is_some(),
+    })
+}
+
+fn tell(
+    context: &Context,
+    connection: &Connection,
+    publish: &api::Publish,
+    receipt: Option<&Receipt>,
+    key: Option<&SigningKey>,
+) {
+    let (namespace, name, number) = (&publish.namespace, &publish.name, &publish.version);
+    let told = format!("{namespace}/{name}@{number}");
+    let place = &connection.place;
+    context.output.line(&match receipt {
+        Some(receipt) => format!("published {told} sha256:{} to {place}", receipt.checksum),
+        None => format!("would publish {told} to {place}"),
+    });
+    let digest = Digest::of(publish.readme_content.as_bytes());
+    let manifest = receipt.and_then(|receipt| receipt.manifest.as_ref());
+    let lines = [
+        manifest.map(|digest| format!("manifest {digest}")),
+        Evidence::within(&publish.metadata, &digest).map(|evidence| format!("tests {evidence}")),
+        key.map(|key| format!("signed by {}", key.public().id())),
+    ];
+    for line in lines.into_iter().flatten() {
+        context.output.line(&line);
     }
 }
 
@@ -74,7 +145,7 @@ fn of_ecosystem(
     context: &Context,
     targets: &[String],
     arguments: &PublishArguments,
-) -> Result<(Connection, Vec<api::Publish>), Error> {
+) -> Result<(Connection, Vec<Wish>), Error> {
     let (config, services) = cli::split_config(targets);
     let wish = wish::load(context, config.as_deref())?;
     let ecosystem = &wish.desired.ecosystem;
@@ -104,8 +175,8 @@ fn of_ecosystem(
             arguments,
             &connection.namespace,
         )?;
-        wish.description = description(arguments, recipe);
-        wish.metadata = Map::from_iter([("ecosystem".to_owned(), json!(ecosystem.name))]);
+        wish.publish.description = description(arguments, recipe);
+        wish.publish.metadata = Map::from_iter([("ecosystem".to_owned(), json!(ecosystem.name))]);
         wishes.push(wish);
     }
     Ok((connection, wishes))
@@ -116,7 +187,7 @@ fn to_repository(
     readme: &Path,
     address: &str,
     arguments: &PublishArguments,
-) -> Result<(Connection, Vec<api::Publish>), Error> {
+) -> Result<(Connection, Vec<Wish>), Error> {
     let wrong = |message: String| Error::Usage {
         message,
         hint: Some("pactown publish README.md oci://HOST[:PORT]/NAMESPACE/NAME:1.0.0".to_owned()),
@@ -153,7 +224,7 @@ fn to_repository(
     Ok((connection, vec![wish]))
 }
 
-fn of_readme(readme: &Path, arguments: &PublishArguments, namespace: &str) -> Result<api::Publish, Error> {
+fn of_readme(readme: &Path, arguments: &PublishArguments, namespace: &str) -> Result<Wish, Error> {
     let folder = std::path::absolute(readme)
         .ok()
         .and_then(|path| Some(path.parent()?.file_name()?.to_owned()));
@@ -174,7 +245,7 @@ fn of_readme_as(
     arguments: &PublishArguments,
     (namespace, name): (&str, &str),
     number: Option<&str>,
-) -> Result<api::Publish, Error> {
+) -> Result<Wish, Error> {
     let recipe = markpact::read(readme)?;
     let Some(number) = number else {
         return Err(Error::Usage {
@@ -183,7 +254,7 @@ fn of_readme_as(
         });
     };
     let mut wish = composed(readme, name, number, arguments, namespace)?;
-    wish.description = description(arguments, Some(&recipe));
+    wish.publish.description = description(arguments, Some(&recipe));
     Ok(wish)
 }
 
@@ -193,7 +264,7 @@ fn composed(
     number: &str,
     arguments: &PublishArguments,
     namespace: &str,
-) -> Result<api::Publish, Error> {
+) -> Result<Wish, Error> {
     let wrong = |message: String, hint: &str| Error::Usage {
         message,
         hint: Some(hint.to_owned()),
@@ -205,7 +276,7 @@ fn composed(
         message: format!("{} cannot be read: {error}", readme.display()),
         hint: None,
     })?;
-    Ok(api::Publish {
+    let publish = api::Publish {
         name: name.to_owned(),
         version: number.to_owned(),
         readme_content,
@@ -213,6 +284,10 @@ fn composed(
         description: String::new(),
         tags: arguments.tags.clone(),
         metadata: Map::new(),
+    };
+    Ok(Wish {
+        readme: readme.to_owned(),
+        publish,
     })
 }
 

@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::connect::{connect, repository};
+use super::connect::{connect, failed, repository};
+use super::keys;
 use super::{not_found, reference, usage};
 use crate::cli::PullArguments;
 use crate::commands::Context;
 use crate::error::Error;
-use crate::registry::client::{Fetched, oci};
+use crate::registry::client::{Client, ClientError, Fetched, oci};
 use crate::registry::name::{ArtifactId, Reference};
+use crate::registry::signing::PublicKey;
 use crate::registry::version::Selector;
 
 /// What became of a README.
@@ -23,8 +25,13 @@ enum Placed {
 }
 
 pub(in crate::commands) fn run(context: &Context, arguments: &PullArguments) -> Result<(), Error> {
+    let key = arguments
+        .require_signature
+        .as_deref()
+        .map(keys::required)
+        .transpose()?;
     // Everything is fetched and checked before anything is written.
-    let fetched = fetch(context, arguments)?;
+    let fetched = fetch(context, arguments, key.as_ref())?;
     let places: Vec<PathBuf> = fetched
         .iter()
         .map(|found| place(&arguments.output, found))
@@ -43,10 +50,12 @@ pub(in crate::commands) fn run(context: &Context, arguments: &PullArguments) -> 
             "version": found.version.to_string(),
             "sha256": found.digest.as_str(),
             "manifest": found.manifest.as_ref().map(ToString::to_string),
+            "evidence": found.evidence(),
+            "signed_by": key.as_ref().map(PublicKey::id),
             "path": place,
         }));
         if !context.json {
-            tell(context, found, place, &placed);
+            tell(context, found, place, &placed, key.as_ref());
         }
     }
     if context.json {
@@ -64,7 +73,11 @@ enum Source {
     Oci(oci::Address, ArtifactId),
 }
 
-fn fetch(context: &Context, arguments: &PullArguments) -> Result<Vec<Fetched>, Error> {
+fn fetch(
+    context: &Context,
+    arguments: &PullArguments,
+    key: Option<&PublicKey>,
+) -> Result<Vec<Fetched>, Error> {
     let texts = &arguments.references;
     let sources: Vec<Source> = texts.iter().map(|text| source(text)).collect::<Result<_, _>>()?;
     let named = sources.iter().any(|source| matches!(source, Source::Registry(_)));
@@ -76,21 +89,34 @@ fn fetch(context: &Context, arguments: &PullArguments) -> Result<Vec<Fetched>, E
     for (source, text) in sources.iter().zip(texts) {
         let found = match (source, &connection) {
             (Source::Oci(address, artifact), _) => {
-                let place = repository(&arguments.registry, address)?;
+                let remote = repository(&arguments.registry, address)?.open().map_err(failed)?;
                 let latest = oci::Wanted::Version(Selector::Latest);
                 let wanted = address.wanted.as_ref().unwrap_or(&latest);
-                place
-                    .open()
-                    .and_then(|remote| remote.fetch_wanted(artifact, wanted))
+                let found = remote.fetch_wanted(artifact, wanted);
+                checked(&Client::oci(remote), found, key)
             }
             (Source::Registry(reference), Some(connection)) => {
-                connection.client.fetch(reference, &connection.namespace)
+                let found = connection.client.fetch(reference, &connection.namespace);
+                checked(&connection.client, found, key)
             }
             (Source::Registry(_), None) => continue,
         };
         fetched.push(found.map_err(|error| not_found(text, error))?);
     }
     Ok(fetched)
+}
+
+/// What was fetched, when the key that is required has signed it.
+fn checked(
+    client: &Client,
+    found: Result<Fetched, ClientError>,
+    key: Option<&PublicKey>,
+) -> Result<Fetched, ClientError> {
+    let found = found?;
+    if let Some(key) = key {
+        found.signed_by(key, &client.signatures(&found)?)?;
+    }
+    Ok(found)
 }
 
 fn source(text: &str) -> Result<Source, Error> {
@@ -102,7 +128,7 @@ fn source(text: &str) -> Result<Source, Error> {
     Ok(Source::Oci(address, artifact))
 }
 
-fn tell(context: &Context, found: &Fetched, place: &Path, placed: &Placed) {
+fn tell(context: &Context, found: &Fetched, place: &Path, placed: &Placed, key: Option<&PublicKey>) {
     let what = match placed {
         Placed::New => "pulled",
         Placed::Replaced => "replaced",
@@ -113,6 +139,12 @@ fn tell(context: &Context, found: &Fetched, place: &Path, placed: &Placed) {
         "{what} {artifact}@{version} {} {digest}",
         place.display()
     ));
+    if let Some(evidence) = found.evidence() {
+        context.output.line(&format!("tests {evidence}"));
+    }
+    if let Some(key) = key {
+        context.output.line(&format!("signed by {}", key.id()));
+    }
 }
 
 /// Names are checked: they cannot lead out of the folder.

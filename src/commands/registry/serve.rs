@@ -1,8 +1,8 @@
 //! `registry serve`: a store over HTTP, until it is told to stop.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::path::PathBuf;
+use std::sync::{Arc, mpsc};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
@@ -13,7 +13,8 @@ use crate::cli::ServeArguments;
 use crate::commands::Context;
 use crate::error::{Error, chain};
 use crate::output::Output;
-use crate::registry::server::{Anonymous, Listening, LogLine, Settings, Tls};
+use crate::registry::client::{Original, address};
+use crate::registry::server::{Anonymous, Listening, LogLine, Settings, Tls, Upstream};
 use crate::registry::store::Store;
 
 /// Descriptors beyond those of connections: the store's, and what the process has anyway.
@@ -39,6 +40,7 @@ pub(super) fn run(context: &Context, arguments: &ServeArguments) -> Result<(), E
         }
     };
     let tls = tls(arguments)?;
+    let upstream = upstream(&caller, arguments)?;
     let store = Store::open(&storage).map_err(|error| Error::Environment {
         message: format!(
             "the store in {} cannot be used: {}",
@@ -52,19 +54,23 @@ pub(super) fn run(context: &Context, arguments: &ServeArguments) -> Result<(), E
         .max_blocking_threads(64)
         .build()
         .map_err(|error| failed(&error.to_string()))?;
-    runtime.block_on(serve(context, arguments, &storage, store, tls))
+    let settings = Settings {
+        upstream,
+        ..settings(arguments)
+    };
+    runtime.block_on(serve(context, arguments, settings, store, tls))
 }
 
 async fn serve(
     context: &Context,
     arguments: &ServeArguments,
-    storage: &Path,
+    settings: Settings,
     store: Store,
     tls: Option<Tls>,
 ) -> Result<(), Error> {
     let address = SocketAddr::new(arguments.host, arguments.port);
     let scheme = if tls.is_some() { "https" } else { "http" };
-    let settings = settings(arguments);
+    let storage = store.directory().display().to_string();
     announce_risks(context, arguments, &settings);
     let connections = connections(arguments.max_connections);
     let listening = Listening::bind(address, store, settings, connections, tls).await;
@@ -75,7 +81,7 @@ async fn serve(
     }
     context
         .output
-        .notice(&format!("{scheme}://{bound} serves {}", storage.display()));
+        .notice(&format!("{scheme}://{bound} serves {storage}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| failed(&error.to_string()))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| failed(&error.to_string()))?;
     let stop = async {
@@ -109,7 +115,22 @@ fn settings(arguments: &ServeArguments) -> Settings {
             .collect(),
         max_body: usize::try_from(arguments.max_body.as_u64()).unwrap_or(usize::MAX),
         rate: arguments.rate,
+        upstream: None,
     }
+}
+
+/// The registry that is mirrored, with the token that there is for it.
+fn upstream(caller: &Caller, arguments: &ServeArguments) -> Result<Option<Arc<dyn Upstream>>, Error> {
+    let Some(text) = &arguments.upstream else {
+        return Ok(None);
+    };
+    let url = address(text).map_err(|message| Error::Usage {
+        message,
+        hint: Some("--upstream https://HOST[:PORT], a registry of pactown".to_owned()),
+    })?;
+    let token = connect::token_for(caller, &url)?;
+    let original = Original::new(&url, token).map_err(connect::failed)?;
+    Ok(Some(Arc::new(original)))
 }
 
 fn announce_risks(context: &Context, arguments: &ServeArguments, settings: &Settings) {

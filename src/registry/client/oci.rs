@@ -3,6 +3,7 @@
 mod address;
 mod credentials;
 mod manifest;
+mod referrers;
 mod repository;
 mod session;
 
@@ -16,6 +17,7 @@ use super::transport::ClientError;
 use super::{Fetched, Receipt};
 use crate::registry::api;
 use crate::registry::name::{ArtifactId, Reference};
+use crate::registry::signing::{self, Envelope};
 use crate::registry::store::Digest;
 use crate::registry::text::plain;
 use crate::registry::version::Selector;
@@ -118,6 +120,40 @@ impl Remote {
             metadata: config.metadata,
             manifest: Some(read.digest),
         })
+    }
+
+    /// Attaches a signature to a version that was published.
+    ///
+    /// # Errors
+    /// The registry refuses, or does not have the version.
+    pub fn sign(
+        &self,
+        artifact: &ArtifactId,
+        version: &Version,
+        envelope: &Envelope,
+    ) -> Result<(), ClientError> {
+        let repository = self.repository(artifact);
+        let read = repository
+            .manifest(&address::tag(version))?
+            .ok_or_else(|| not_found("Version"))?;
+        let content = serde_json::to_vec(envelope).map_err(std::io::Error::from)?;
+        repository.attach(&read, signing::ENVELOPE, &content)
+    }
+
+    /// The signatures that are attached to what was fetched. What cannot be read is none.
+    ///
+    /// # Errors
+    /// The registry cannot be reached.
+    pub fn signatures(&self, fetched: &Fetched) -> Result<Vec<Envelope>, ClientError> {
+        let Some(manifest) = &fetched.manifest else {
+            return Ok(Vec::new());
+        };
+        let repository = self.repository(&fetched.artifact);
+        let contents = repository.attachments(manifest, signing::ENVELOPE)?;
+        let envelopes = contents
+            .iter()
+            .filter_map(|bytes| serde_json::from_slice(bytes).ok());
+        Ok(envelopes.collect())
     }
 
     /// The artifact, as its latest release describes it.

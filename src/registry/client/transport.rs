@@ -77,11 +77,7 @@ impl Transport {
     /// # Errors
     /// `SSL_CERT_FILE` names no certificates.
     pub fn http(base: &str, token: Option<String>) -> Result<Self, ClientError> {
-        Ok(Self::Http(Box::new(Http {
-            agent: agent()?,
-            base: base.trim_end_matches('/').to_owned(),
-            token,
-        })))
+        Ok(Self::Http(Box::new(Http::new(base, token)?)))
     }
 
     /// To the store in `directory`, made when there is none.
@@ -138,7 +134,42 @@ impl Transport {
 }
 
 impl Http {
+    /// The server at `base`.
+    ///
+    /// # Errors
+    /// `SSL_CERT_FILE` names no certificates.
+    pub(super) fn new(base: &str, token: Option<String>) -> Result<Self, ClientError> {
+        Ok(Self {
+            agent: agent()?,
+            base: base.trim_end_matches('/').to_owned(),
+            token,
+        })
+    }
+
+    /// Its address.
+    pub(super) fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// What it answers to one question, whatever that is; nothing new when `tag` still stands for it.
+    ///
+    /// # Errors
+    /// It cannot be reached.
+    pub(super) fn get(&self, path: &str, tag: Option<&str>) -> Result<Answer, ClientError> {
+        self.send(&Method::GET, path, None, tag)
+    }
+
     fn once(&self, method: &Method, path: &str, body: Option<&[u8]>) -> Result<Answer, ClientError> {
+        self.send(method, path, body, None)
+    }
+
+    fn send(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Option<&[u8]>,
+        tag: Option<&str>,
+    ) -> Result<Answer, ClientError> {
         let mut request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.base));
@@ -147,6 +178,9 @@ impl Http {
         }
         if body.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        if let Some(tag) = tag {
+            request = request.header(header::IF_NONE_MATCH, tag);
         }
         let told = |error: &dyn std::fmt::Display| {
             ClientError::Unreachable(format!(
@@ -184,7 +218,11 @@ impl Local {
     }
 }
 
-fn success(answer: Answer) -> Result<Answer, ClientError> {
+/// The answer, when it is a success.
+///
+/// # Errors
+/// What the registry says instead.
+pub(super) fn success(answer: Answer) -> Result<Answer, ClientError> {
     if answer.status() == StatusCode::OK {
         return Ok(answer);
     }

@@ -3,12 +3,15 @@
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use maud::{DOCTYPE, Markup, html};
+use serde_json::{Map, Value};
 
 use super::answer::Answer;
 use super::fault::Fault;
 use super::routes::Call;
-use super::{readme, reads};
-use crate::registry::store::{Artifact, Page, Version};
+use super::{mirror, readme, reads};
+use crate::registry::evidence::Evidence;
+use crate::registry::signing::Envelope;
+use crate::registry::store::{Artifact, Page, Store, Version};
 use crate::registry::version::Selector;
 
 /// Artifacts on a page.
@@ -141,8 +144,9 @@ fn plain(text: &str) -> String {
 async fn about(call: &Call) -> Result<Markup, Fault> {
     let id = call.artifact()?;
     call.caller.must_read(id.namespace())?;
-    let artifact = call.app.store.artifact(&id)?;
-    let versions = call.app.store.versions(&id)?;
+    let own = id.clone();
+    let both = move |store: &Store| Ok((store.artifact(&own)?, store.versions(&own)?));
+    let (artifact, versions) = mirror::found(call, &id, None, both).await?;
     let selector = match (
         call.captured("version"),
         artifact.latest.as_deref(),
@@ -173,6 +177,7 @@ fn page_of(artifact: &Artifact, versions: &[Version], version: &Version, readme:
         @if version.yanked { p { strong { "This version is yanked: " } "new resolutions do not choose it." } }
         pre { code { "pactown pull " (artifact.namespace) "/" (artifact.name) "@" (version.number) } }
         p.faint { "sha256 " code { (version.digest.as_str()) } br; (version.size) " bytes, published " (version.published_at) }
+        (proofs(version))
         details {
             summary { (versions.len()) @if versions.len() == 1 { " version" } @else { " versions" } }
             table {
@@ -181,6 +186,19 @@ fn page_of(artifact: &Artifact, versions: &[Version], version: &Version, readme:
             }
         }
         article { (maud::PreEscaped(readme)) }
+    }
+}
+
+/// What the publisher attached. Nothing here proves a signature: `pull --require-signature` does.
+fn proofs(version: &Version) -> Markup {
+    let metadata: Map<String, Value> = serde_json::from_str(&version.metadata).unwrap_or_default();
+    let evidence = Evidence::within(&metadata, &version.digest);
+    let envelopes = Envelope::within(&metadata);
+    html! {
+        @if let Some(evidence) = evidence { p { "Tests: " (evidence) } }
+        @for id in envelopes.iter().flat_map(Envelope::key_ids) {
+            p.faint { "signed with the key " code { (plain(id)) } ", to be proved by " code { "pactown pull --require-signature" } }
+        }
     }
 }
 

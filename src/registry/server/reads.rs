@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::answer::Answer;
 use super::body;
 use super::fault::Fault;
+use super::mirror;
 use super::routes::Call;
 use crate::registry::api;
 use crate::registry::name::checked;
@@ -131,7 +132,8 @@ fn artifact_view(artifact: store::Artifact) -> api::Artifact {
 pub(crate) async fn artifact(call: Call) -> Result<Response<Body>, Fault> {
     let id = call.artifact()?;
     call.caller.must_read(id.namespace())?;
-    let artifact = call.app.store.artifact(&id)?;
+    let own = id.clone();
+    let artifact = mirror::found(&call, &id, None, move |store| store.artifact(&own)).await?;
     Ok(Answer::json(&artifact_view(artifact))?.to(call.headers()))
 }
 
@@ -146,7 +148,9 @@ pub(crate) async fn versions(call: Call) -> Result<Response<Body>, Fault> {
         published_at: version.published_at,
         yanked: version.yanked,
     };
-    let versions = call.app.store.versions(&id)?.into_iter().map(row).collect();
+    let own = id.clone();
+    let versions = mirror::found(&call, &id, None, move |store| store.versions(&own)).await?;
+    let versions = versions.into_iter().map(row).collect();
     Ok(Answer::json(&api::Versions { versions })?.to(call.headers()))
 }
 
@@ -154,7 +158,9 @@ pub(crate) async fn versions(call: Call) -> Result<Response<Body>, Fault> {
 pub(crate) async fn content(call: &Call, selector: &Selector) -> Result<(store::Version, String), Fault> {
     let id = call.artifact()?;
     call.caller.must_read(id.namespace())?;
-    let version = call.app.store.version(&id, selector)?;
+    let (own, wanted) = (id.clone(), selector.clone());
+    let ask = move |store: &store::Store| store.version(&own, &wanted);
+    let version = mirror::found(call, &id, Some(selector), ask).await?;
     let digest = version.digest.clone();
     let bytes = call.app.ask(move |store| store.blobs().read(&digest)).await?;
     // What was published was text.

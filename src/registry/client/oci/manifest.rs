@@ -10,6 +10,9 @@ use crate::registry::store::Digest;
 /// Of a manifest.
 pub(super) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
+/// Of a list of manifests.
+pub(super) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+
 /// What this program's artifacts are.
 pub(super) const ARTIFACT: &str = "application/vnd.pactown.readme.v1";
 
@@ -118,6 +121,25 @@ pub(super) fn compose(wish: &api::Publish, published_at: &str) -> Composed {
     }
 }
 
+/// A manifest that belongs to another one: `artifact_type` says as what, `content` is its only layer.
+pub(super) fn attached(artifact_type: &str, subject: &Descriptor, content: &[u8]) -> Composed {
+    let empty = b"{}";
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "artifactType": artifact_type,
+        "config": Descriptor::of("application/vnd.oci.empty.v1+json", empty),
+        "layers": [Descriptor::of(artifact_type, content)],
+        "subject": subject,
+    });
+    Composed {
+        manifest: manifest.to_string().into_bytes(),
+        blobs: [empty.to_vec(), content.to_vec()]
+            .map(|bytes| (Digest::of(&bytes), bytes))
+            .into(),
+    }
+}
+
 impl Manifest {
     /// # Errors
     /// It is no manifest.
@@ -141,6 +163,14 @@ impl Manifest {
                 Found::new(layer, MAX_README)?,
             )),
             _ => Err("the manifest has another layer than a README".to_owned()),
+        }
+    }
+
+    /// The only layer, when it is of this type.
+    pub(super) fn layer(&self, media_type: &str) -> Option<Found> {
+        match self.layers.as_slice() {
+            [layer] if layer.media_type == media_type => Found::new(layer, MAX_CONFIG).ok(),
+            _ => None,
         }
     }
 }

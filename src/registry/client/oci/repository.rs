@@ -65,14 +65,17 @@ impl Repository<'_> {
         Ok(versions)
     }
 
+    /// Something of this repository.
+    pub(super) fn ask(&self, method: Method, what: &str, accept: &str) -> Result<Answer, ClientError> {
+        self.session.send(&Ask {
+            accept,
+            ..ask(method, &format!("/v2/{}/{what}", self.name), &self.pull())
+        })
+    }
+
     /// A manifest by tag or digest; `None` when there is none.
     pub(super) fn manifest(&self, reference: &str) -> Result<Option<Read>, ClientError> {
-        let target = format!("/v2/{}/manifests/{reference}", self.name);
-        let scope = self.pull();
-        let answer = self.session.send(&Ask {
-            accept: MANIFEST,
-            ..ask(Method::GET, &target, &scope)
-        })?;
+        let answer = self.ask(Method::GET, &format!("manifests/{reference}"), MANIFEST)?;
         if answer.status() == StatusCode::NOT_FOUND {
             return Ok(None);
         }
@@ -145,7 +148,7 @@ impl Repository<'_> {
         }
     }
 
-    fn upload(&self, digest: &Digest, bytes: &[u8]) -> Result<(), ClientError> {
+    pub(super) fn upload(&self, digest: &Digest, bytes: &[u8]) -> Result<(), ClientError> {
         let scope = self.both();
         let there = ask(Method::HEAD, &format!("/v2/{}/blobs/{digest}", self.name), &scope);
         if self.session.send(&there)?.status() == StatusCode::OK {
