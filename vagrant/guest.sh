@@ -19,7 +19,7 @@ run() {
 # What differs by kernel, cgroup version and init.
 short() {
     run runtime
-    run suite --skip oci:: systemd:: isolation::limits hello who_exceeds_its_memory
+    run suite --skip oci::hello systemd:: isolation::limits hello who_exceeds_its_memory oci::shared a_bundle_holds
 }
 
 # Those that need npm, Docker or the Internet, or hold a stopwatch.

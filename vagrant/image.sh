@@ -5,10 +5,8 @@ set -euo pipefail
 directory=$1
 root=$directory/root
 
-packages=netbase,systemd,systemd-sysv,libpam-systemd,udev,dbus,iproute2,nftables,procps,kmod,curl,ca-certificates
-packages+=,python3,python3-venv,util-linux,strace,busybox-static
-# Witnesses of the tests: other runtimes, and the OCI's own schema.
-packages+=,runc,crun,python3-jsonschema,golang-github-opencontainers-specs-dev
+packages=netbase,systemd,systemd-sysv,libpam-systemd,udev,dbus,kmod,busybox-static
+packages+=,$("$(dirname "$0")/provision.sh" tests | paste -sd ,)
 
 # The host's own mirror where it is one of Debian, else mmdebstrap's choice.
 mirror() {
