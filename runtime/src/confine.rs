@@ -7,9 +7,8 @@ pub use caps::Capability;
 use caps::{CapSet, CapsHashSet};
 use oci_spec::runtime::{LinuxSeccompAction, LinuxSeccompBuilder, LinuxSyscallBuilder};
 
-use crate::error::{During, Failure, Result};
+use crate::error::{During, Failure, FailureKind, Result};
 use crate::landlock::Rules;
-use crate::protocol::FailureKind;
 use crate::seccomp::Filter;
 use crate::sys;
 
