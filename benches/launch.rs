@@ -29,7 +29,8 @@ fn main() -> ExitCode {
     match arguments.get(1).and_then(|word| word.to_str()) {
         // The keeper is this program, started from a sealed copy as the product does.
         Some("__keeper") => {
-            return pactown_runtime::keeper::run(Path::new(&arguments[2]), vec!["__idle".into()]);
+            let directory = Path::new(&arguments[2]);
+            return pactown_runtime::keeper::run(directory, vec!["__idle".into()], directory);
         }
         Some("__idle") => loop {
             std::thread::park();

@@ -37,6 +37,7 @@ pub mod registry;
 pub mod remains;
 pub mod report;
 pub mod resolver;
+pub mod root_only;
 pub mod roster;
 pub mod secrets;
 pub mod session;

@@ -21,7 +21,8 @@ fn main() -> ExitCode {
 fn keeper(arguments: &[OsString]) -> ExitCode {
     match arguments.split_first() {
         Some((directory, supervisor)) => {
-            pactown_runtime::keeper::run(Path::new(directory), supervisor.to_vec())
+            let logs = Path::new(pactown::instance::LOG_ROOT);
+            pactown_runtime::keeper::run(Path::new(directory), supervisor.to_vec(), logs)
         }
         None => ExitCode::FAILURE,
     }
@@ -42,7 +43,9 @@ fn with_the_keeper(helper: impl FnOnce() -> ExitCode) -> ExitCode {
     let armed = set_parent_process_death_signal(Some(Signal::KILL));
     // It may have ended before.
     let orphaned = getppid().is_none_or(|parent| parent.is_init());
-    match armed.is_ok() && !orphaned {
+    // What it needs of files is open already, but for what names are resolved by, which it may read.
+    let confined = pactown_runtime::confine::confine(&[], &[]);
+    match armed.is_ok() && !orphaned && confined.is_ok() {
         true => helper(),
         false => ExitCode::FAILURE,
     }

@@ -20,6 +20,10 @@ use crate::roster::{Member, Roster};
 const FIRST: u32 = 32;
 /// Addresses for build sandboxes that run at the same time.
 const BUILDS: std::ops::Range<u32> = 3..FIRST;
+/// Connections that a service may have open to others at the same time, and flows of other protocols: a fraction of what
+/// the kernel's table holds on a small machine (`nf_conntrack_max`, 65536 with 1 GiB; nf_conntrack-sysctl.rst), many for an
+/// ordinary server.
+const FLOWS: u32 = 4096;
 /// The name of the host, for services with `host_access`.
 const HOST_NAME: &str = "host.pactown.internal";
 
@@ -304,6 +308,8 @@ pub fn policy(now: &Moment) -> Policy {
             policy.edges.extend(now.edges(service, address));
             policy.probes.extend(probes(service, address));
             policy.egress.push((address, reach(&service.egress)));
+            let flows = service.limits.connections.unwrap_or(FLOWS);
+            policy.flows.push((address, flows));
             let ports = service.host_access.iter();
             policy.host_access.extend(ports.map(|port| (address, tcp(*port))));
         }

@@ -19,6 +19,7 @@ use crate::desired::Desired;
 use crate::error::Error;
 use crate::instance::{Instance, RUN_ROOT};
 use crate::remains;
+use crate::root_only;
 use crate::state::{self, InstanceRecord};
 use crate::systemd::{self, SystemdError};
 
@@ -166,6 +167,7 @@ fn end_keeper(instance: &Instance) -> Result<(), Error> {
 fn start_unless_alive(desired: &Desired) -> Result<bool, Error> {
     let instance = &desired.instance;
     let directory = instance.run_dir();
+    root_only::check()?;
     make_directory(Path::new(RUN_ROOT))?;
     // Held until the keeper listens: of several commands one starts it.
     let _lock = state::lock().map_err(|error| internal("lock the machine's instances", error))?;

@@ -5,6 +5,8 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::support::observe::{children, processes, status_field};
+use crate::support::registry::{Folder, Server};
 use crate::support::town::{Machine, Town};
 
 const YAML: &str = "
@@ -105,5 +107,156 @@ fn nobody_else_steers_an_instance_or_reads_what_it_has_written() {
         assert_eq!(through, "0", "{service}");
     }
     town.ok(&["down"]);
+    machine.assert_clean();
+}
+
+/// What strangers may have put where pactown's own directories belong, as scripts; and what is said of it.
+const IN_THE_WAY: &[(&str, &str)] = &[
+    (
+        "ln -s \"$CANARY\" /run/pactown && chown -h 65534 /run/pactown",
+        "`/run/pactown` belongs to uid 65534",
+    ),
+    (
+        "chown 65534 \"$CANARY\" && ln -s \"$CANARY\" /run/pactown",
+        "`/run/pactown` belongs to uid 65534",
+    ),
+    (
+        "mkdir /run/pactown && chown 65534 /run/pactown",
+        "`/run/pactown` belongs to uid 65534",
+    ),
+    (
+        "mkdir -m 1777 /run/pactown",
+        "`/run/pactown` can be written by others",
+    ),
+    ("touch /run/pactown", "`/run/pactown` is no directory"),
+    (
+        "ln -s /nowhere /run/pactown",
+        "`/run/pactown` is a link that leads nowhere",
+    ),
+    (
+        "mount -t tmpfs none /var/log && ln -s \"$CANARY\" /var/log/pactown && chown -h 65534 /var/log/pactown",
+        "`/var/log/pactown` belongs to uid 65534",
+    ),
+];
+
+#[test]
+fn what_strangers_put_where_its_directories_belong_is_refused_and_led_nowhere() {
+    let machine = Machine::take();
+    let town = Town::new(
+        "steered",
+        YAML,
+        &[("s.md", README), ("canary/keeper.lock", "kept\n")],
+    );
+    let canary = town.path().join("canary");
+    for (script, said) in IN_THE_WAY {
+        let script = format!(
+            "CANARY={}; mount -t tmpfs -o mode=755 none /run && {script}",
+            canary.display()
+        );
+        let output = town.up_on_another_host(&script);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(3), "{script}: {told}");
+        assert!(told.contains(said) && told.contains("hint"), "{script}: {told}");
+        std::os::unix::fs::chown(&canary, Some(0), None).expect("chown");
+        assert_eq!(below(&canary), [canary.join("keeper.lock")], "{script}");
+        assert_eq!(fs::metadata(&canary).expect("a directory").mode() & 0o777, 0o755);
+    }
+    let output = town.up_on_another_host("true");
+    assert!(
+        output.status.success(),
+        "with nothing in the way it comes up: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    town.ok(&["down"]);
+    machine.assert_clean();
+}
+
+#[test]
+fn what_a_dead_instance_left_is_replaced_and_no_link_in_it_followed() {
+    let machine = Machine::take();
+    let town = Town::new("steered", YAML, &[("s.md", README), ("canary/file", "kept\n")]);
+    town.ok(&["up", "-d"]);
+    let run = directory_of("/run/pactown");
+    town.ok(&["down"]);
+    let canary = town.path().join("canary");
+    let file = canary.join("file");
+    fs::create_dir(&run).expect("a directory");
+    for name in [
+        "control.sock",
+        "control.new",
+        "keeper.lock",
+        "instance.tmp",
+        "keeper.log",
+    ] {
+        std::os::unix::fs::symlink(&file, run.join(name)).expect("a link");
+    }
+    for name in ["keeper.sock", "instance.json"] {
+        fs::write(run.join(name), "no socket and no record\n").expect("a file");
+    }
+    for name in ["netns", "bundles", "services", "disks"] {
+        std::os::unix::fs::symlink(&canary, run.join(name)).expect("a link");
+    }
+    town.ok(&["up", "-d"]);
+    assert_eq!(town.inside("s", "echo it runs"), "it runs");
+    let control = fs::symlink_metadata(run.join("control.sock")).expect("a socket");
+    assert!(control.file_type().is_socket());
+    town.ok(&["down"]);
+    assert_eq!(below(&canary), [&*file]);
+    assert_eq!(fs::read_to_string(&file).expect("a file"), "kept\n");
+    machine.assert_clean();
+}
+
+/// No capability in any set, no way to gain one, calls filtered.
+#[track_caller]
+fn holds_nothing(what: &str, pid: i32) {
+    for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+        assert_eq!(status_field(pid, set), "0000000000000000", "{what}: {set}");
+    }
+    assert_eq!(status_field(pid, "NoNewPrivs"), "1", "{what}");
+    assert_eq!(status_field(pid, "Seccomp"), "2", "{what}");
+}
+
+#[test]
+fn helpers_and_the_registry_hold_no_privilege() {
+    let machine = Machine::take();
+    let town = Town::new(
+        "steered",
+        YAML,
+        &[("s.md", README), ("resolv", "nameserver 127.0.0.1\n")],
+    );
+    // The host asks a resolver on its own loopback: a forwarder stands in.
+    let script = format!(
+        "mount --bind {} /etc/resolv.conf",
+        town.path().join("resolv").display()
+    );
+    let output = town.up_on_another_host(&script);
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let instance = town.instance();
+    let keeper = processes("pactown:keeper", &instance)[0];
+    let command = |pid: i32| fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let forwarder = children(keeper)
+        .into_iter()
+        .find(|pid| command(*pid).contains("__forwarder"));
+    holds_nothing("the forwarder", forwarder.expect("a forwarder"));
+    let writer = processes("pactown:logs", &instance)[0];
+    holds_nothing("the log writer", writer);
+    assert_eq!(status_field(writer, "CapBnd"), "0000000000000000");
+    assert!(town.ok(&["logs", "s"]).contains("said"), "and it writes");
+    assert_ne!(
+        status_field(keeper, "CapEff"),
+        "0000000000000000",
+        "as its parent does not"
+    );
+    town.ok(&["down"]);
+    let folder = Folder::new("steered");
+    let server = Server::start(&folder.path().join("store"), &["--anonymous", "publish"]);
+    let pid = server.child.id().cast_signed();
+    holds_nothing("the registry", pid);
+    assert_eq!(server.publish("s", "1.0.0", README).status, 200, "and it serves");
+    drop(server);
     machine.assert_clean();
 }

@@ -6,6 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::support::observe::{children, namespace, status_field};
+use crate::support::skips::skipped;
 use crate::support::town::{Machine, Town};
 
 const YAML: &str = "
@@ -205,13 +206,13 @@ fn what_is_in_force_is_read_from_the_kernel_and_scored_as_systemd_does() {
         table.contains("Landlock") && table.contains("/proc/sys"),
         "{table}"
     );
-    for (service, most) in [("open", 0.8), ("closed", 0.6)] {
+    for (service, most) in [("open", 0.6), ("closed", 0.6)] {
         let score = looked_at(&town, &["inspect", service, "--score", "--json"]);
         let exposure = score["exposure"].as_f64().expect("a number");
         assert!(exposure <= most, "{service}: {exposure}");
         match systemd(&town, service) {
             Some((ours, theirs)) => assert_eq!(ours, theirs, "{service}"),
-            None => println!("systemd-analyze is not installed: its number is not compared"),
+            None => skipped("systemd's own number", "systemd-analyze is not installed"),
         }
     }
     town.ok(&["down"]);

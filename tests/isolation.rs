@@ -1,5 +1,7 @@
 //! What a service can see and do: asked of the kernel from outside, and by probes that run inside.
 
+mod siblings;
+
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 

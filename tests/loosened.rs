@@ -4,6 +4,7 @@
 use std::fs;
 
 use crate::support::observe::{children, status_field};
+use crate::support::skips::skipped;
 use crate::support::town::{Machine, Town};
 
 const YAML: &str = "
@@ -152,7 +153,10 @@ fn a_device_is_a_node_of_the_services_own() {
         .iter()
         .find(|path| fs::symlink_metadata(path).is_ok())
     else {
-        println!("this host has no device that could be given");
+        skipped(
+            "a device of a service's own",
+            "this host has none that could be given",
+        );
         return;
     };
     let yaml = format!(

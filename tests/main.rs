@@ -44,5 +44,6 @@ mod storm;
 mod supervision;
 mod systemd;
 mod tidy;
+mod untrusted;
 mod why;
 mod workloads;

@@ -1,15 +1,18 @@
 //! What neighbours can do to a service and it to them: other sandboxes, one that has somehow got raw sockets, the host, a
 //! machine on the same network, and the world. Each attempt also succeeds somewhere, or it shows nothing.
 
+mod flows;
+mod ports;
 mod raw;
 mod street;
 
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use crate::support::netns::{Netns, ip};
 use crate::support::observe::eventually;
 use crate::support::town::{Machine, Town};
 
@@ -67,41 +70,40 @@ print(*found)
 
 /// A machine on a network of the host's: a namespace at the other end of a veth pair. It also plays the world, with an
 /// address there and the one of a cloud's metadata service.
-struct Lan(Vec<Child>);
+struct Lan {
+    /// Its server.
+    server: Option<Child>,
+    /// The link's end on the host, gone with the machine.
+    link: String,
+    machine: Netns,
+}
 
-const LAN: &str = "pt-neighbour";
 const HOST_ON_LAN: &str = "198.18.77.1";
+const LAN: &str = "198.18.77.2";
 const WORLD: &str = "203.0.113.9";
 const METADATA: &str = "169.254.169.254";
 
-fn shell(script: &str) {
-    let output = Command::new("sh").args(["-ec", script]).output().expect("sh");
-    assert!(
-        output.status.success(),
-        "{script}\n{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-}
-
 impl Lan {
     fn new() -> Self {
-        remove_lan();
-        shell(&format!(
-            "ip netns add {LAN}
-             ip link add nb-host type veth peer name nb-lan netns {LAN}
-             ip addr add {HOST_ON_LAN}/24 dev nb-host
-             ip link set nb-host up
-             ip -n {LAN} link set lo up
-             ip -n {LAN} addr add 198.18.77.2/24 dev nb-lan
-             ip -n {LAN} addr add {WORLD}/32 dev lo
-             ip -n {LAN} addr add {METADATA}/32 dev lo
-             ip -n {LAN} link set nb-lan up
-             ip route add {WORLD}/32 via 198.18.77.2
-             ip route add {METADATA}/32 via 198.18.77.2"
+        let mut lan = Self {
+            server: None,
+            link: format!("nb{}", std::process::id()),
+            machine: Netns::new("neighbour"),
+        };
+        let (link, machine) = (&lan.link, &lan.machine);
+        ip(&format!(
+            "link add {link} type veth peer name lan0 netns {}",
+            machine.name()
         ));
-        let server = ["python3", "-m", "http.server", "80"];
-        let mut lan = Self(Vec::new());
-        lan.0.push(spawn(&netns(LAN), &server));
+        ip(&format!("addr add {HOST_ON_LAN}/24 dev {link}"));
+        ip(&format!("link set {link} up"));
+        machine.ip(&format!("addr add {LAN}/24 dev lan0"));
+        machine.ip("link set lan0 up");
+        for outside in [WORLD, METADATA] {
+            machine.ip(&format!("addr add {outside}/32 dev lo"));
+            ip(&format!("route replace {outside}/32 via {LAN}"));
+        }
+        lan.server = Some(spawn(&machine.path(), &["python3", "-m", "http.server", "80"]));
         eventually("the world answers", SOON, || {
             connect(None, &[(WORLD, 80)]) == ["ok"]
         });
@@ -109,31 +111,15 @@ impl Lan {
     }
 }
 
-fn remove_lan() {
-    let script = format!(
-        "ip netns pids {LAN} 2>/dev/null | xargs -r kill; ip netns del {LAN}; ip link del nb-host; \
-         ip route del {WORLD}/32; ip route del {METADATA}/32"
-    );
-    let quiet = || Stdio::null();
-    let _ = Command::new("sh")
-        .args(["-c", &script])
-        .stdout(quiet())
-        .stderr(quiet())
-        .status();
-}
-
 impl Drop for Lan {
     fn drop(&mut self) {
-        for child in &mut self.0 {
-            let _ = child.kill();
-            let _ = child.wait();
+        if let Some(server) = &mut self.server {
+            let _ = server.kill();
+            let _ = server.wait();
         }
-        remove_lan();
+        // With it go its routes.
+        let _ = Command::new("ip").args(["link", "delete", &self.link]).status();
     }
-}
-
-fn netns(name: &str) -> PathBuf {
-    Path::new("/run/netns").join(name)
 }
 
 fn within(namespace: &Path, command: &[&str]) -> Command {
@@ -227,6 +213,27 @@ fn all_zero(settings: &[(String, String)]) -> bool {
         .all(|(link, value)| value == "0" || link.starts_with("pt"))
 }
 
+/// The host's own address on the instance's link: what its router sends everything to.
+fn uplink(town: &Town) -> String {
+    let words = ["ip", "route", "show", "default"];
+    let output = within(&town.netns(".router"), &words).output().expect("ip");
+    let route = String::from_utf8_lossy(&output.stdout).into_owned();
+    let gateway = route.split_whitespace().skip_while(|word| *word != "via").nth(1);
+    let gateway = gateway
+        .unwrap_or_else(|| panic!("no gateway: {route}"))
+        .to_owned();
+    let own = Command::new("ip")
+        .args(["-o", "-4", "addr"])
+        .output()
+        .expect("ip");
+    let own = String::from_utf8_lossy(&own.stdout).into_owned();
+    assert!(
+        own.contains(&format!("inet {gateway}/")),
+        "{gateway} is the host's: {own}"
+    );
+    gateway
+}
+
 #[test]
 fn a_service_reaches_what_it_declares_and_the_world_but_neither_the_host_nor_metadata() {
     let machine = Machine::take();
@@ -237,8 +244,7 @@ fn a_service_reaches_what_it_declares_and_the_world_but_neither_the_host_nor_met
     let ports = host
         .each_ref()
         .map(|one| one.local_addr().expect("an address").port());
-    let own: Ipv4Addr = address(&town, "c").parse().expect("an address");
-    let uplink = Ipv4Addr::from(u32::from(own) & 0xffff_ff00 | 1).to_string();
+    let uplink = uplink(&town);
     let targets: Vec<(&str, u16)> = [HOST_ON_LAN, uplink.as_str(), "127.0.0.1", "::1"]
         .into_iter()
         .flat_map(|host| ports.map(|port| (host, port)))

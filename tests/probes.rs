@@ -18,6 +18,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use crate::support::observe::children;
+use crate::support::skips::skipped;
 use crate::support::town::{Machine, Town};
 use table::{ROWS, Row};
 
@@ -389,7 +390,10 @@ fn score(asked: &Asked, verdicts: &[Verdict]) {
     let others = [("plain", Some(&asked.plain)), ("docker", asked.docker.as_ref())];
     for (name, answers) in others {
         let Some(answers) = answers else {
-            println!("SCORE {name}: no engine answers");
+            skipped(
+                &format!("the probes with the defaults of {name}"),
+                "no engine answers",
+            );
             continue;
         };
         let open = of_battery
@@ -409,7 +413,7 @@ fn score(asked: &Asked, verdicts: &[Verdict]) {
     assert_eq!(of_battery.len(), 41);
     // What a release had is what the next one has at least.
     assert_eq!((open, writable, capabilities(app), leaks), (0, 0, 0, 0));
-    assert!(asked.exposure <= 0.8, "{}", asked.exposure);
+    assert!(asked.exposure <= 0.6, "{}", asked.exposure);
     assert!(pactown::spec::seccomp::ALLOWED.len() <= 290 && policy::denied() >= 90);
     assert!(working == works.len() && working >= 31, "{works:?}");
     assert!(held == twice && twice >= 40, "{held} of {twice}");

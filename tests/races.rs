@@ -1,6 +1,9 @@
 //! Files that a stranger has laid out, or changes meanwhile: the program of the host, roots that are full of links, mount
 //! points that are exchanged. What is the host's stays as it is.
 
+mod entered;
+mod traced;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};

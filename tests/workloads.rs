@@ -16,6 +16,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::support::observe::{children, eventually};
+use crate::support::skips::skipped;
 use crate::support::town::{Machine, Town};
 use bare::Bare;
 use denials::{Denials, Traced};
@@ -326,9 +327,10 @@ fn runtimes_see_the_limits_of_their_sandbox() {
 }
 
 fn report_missing(program: &str) {
-    use std::io::Write;
-    let text = format!("workloads: skipped the limits that {program} sees: {program} is not installed\n");
-    let _ = std::io::stderr().write_all(text.as_bytes());
+    skipped(
+        &format!("the limits that {program} sees"),
+        &format!("{program} is not installed"),
+    );
 }
 
 /// What ordinary tools are refused, by which key it is opened, and what no key opens.

@@ -19,7 +19,10 @@ pub(crate) fn remove(spec: &NetworkSpec, rules: &Session) -> Result<()> {
     }
     done.step(failpoint::hit("host-table-deleted").during(|| "delete the host's table".to_owned()));
     done.step(forwarding::release(spec));
-    for entry in fs::read_dir(&spec.directory).into_iter().flatten().flatten() {
+    // A link in its place would lead to files of others.
+    let own = fs::symlink_metadata(&spec.directory).is_ok_and(|it| it.is_dir());
+    let entries = own.then(|| fs::read_dir(&spec.directory));
+    for entry in entries.into_iter().flatten().flatten().flatten() {
         done.step(namespace::delete(&entry.path()));
     }
     done.finish()

@@ -86,6 +86,10 @@ pub struct Policy {
     pub probes: Vec<(Ipv4Addr, HostPort)>,
     /// Who may reach the outside.
     pub egress: Vec<(Ipv4Addr, Egress)>,
+    /// How many connections a sandbox may have open to others at the same time, and how many flows of other protocols: the
+    /// kernel's table of them is one for all.
+    #[serde(default)]
+    pub flows: Vec<(Ipv4Addr, u32)>,
     /// Ports of the host that a sandbox may open, at the uplink's host address.
     pub host_access: Vec<(Ipv4Addr, HostPort)>,
     /// Addresses of services that are spread over several sandboxes.

@@ -82,6 +82,8 @@ pub enum Match {
     Port(HostPort),
     /// `meta l4proto PROTOCOL`.
     Protocol(Transport),
+    /// `meta l4proto != PROTOCOL`.
+    NotProtocol(Transport),
     /// `icmp type echo-request`.
     Ping,
     /// `ct state established,related`.
@@ -90,6 +92,9 @@ pub enum Match {
     Translated,
     /// `fib daddr type local`.
     Local,
+    /// `ct count over N`: so many flows have met this rule before and are still open. Only what is new may come here, and each
+    /// rule counts for itself (linux/netfilter/nf_conntrack_count.h).
+    Beyond(u32),
     /// `numgen inc mod N 0`: every Nth time that it is asked, beginning with the first.
     EveryNth(u32),
 }

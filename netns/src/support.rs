@@ -37,7 +37,7 @@ pub fn features() -> Vec<Feature> {
         ),
         feature(
             "nftables with NAT",
-            "load the kernel modules `nf_tables`, `nft_chain_nat` and `nft_numgen`",
+            "load the kernel modules `nf_tables`, `nft_chain_nat`, `nft_connlimit` and `nft_numgen`",
             inside(tables),
         ),
     ]
@@ -93,7 +93,12 @@ fn tables() -> Result<()> {
     };
     let filter = vec![
         rule(
-            vec![Match::Established, Match::Translated, Match::Source(any)],
+            vec![
+                Match::Established,
+                Match::Translated,
+                Match::Source(any),
+                Match::Beyond(1),
+            ],
             Action::Accept,
         ),
         rule(vec![Match::Protocol(Transport::Tcp)], Action::Reset),

@@ -9,7 +9,8 @@ fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     match (arguments.get(1).and_then(|word| word.to_str()), arguments.get(2)) {
         (Some("__keeper"), Some(directory)) => {
-            pactown_runtime::keeper::run(Path::new(directory), vec![OsString::from("__idle")])
+            let directory = Path::new(directory);
+            pactown_runtime::keeper::run(directory, vec![OsString::from("__idle")], directory)
         }
         (Some("__spawn"), Some(directory)) => {
             match pactown_runtime::seal::spawn_keeper(Path::new(directory), &[OsStr::new("x")], |_| Ok(())) {

@@ -92,10 +92,10 @@ const ENDING: &[Signal] = &[Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Sig
 const DYING: Duration = Duration::from_millis(50);
 
 /// Runs the keeper of the instance in `directory` until its supervisor has finished. The supervisor is this program
-/// with `supervisor` as arguments. Says `ready` on stdout once it listens, and closes it.
-pub fn run(directory: &Path, supervisor: Vec<OsString>) -> ExitCode {
+/// with `supervisor` as arguments. Logs lie in `directory` or below `logs`, which is made. Says `ready` on stdout once it listens, and closes it.
+pub fn run(directory: &Path, supervisor: Vec<OsString>, logs: &Path) -> ExitCode {
     let _ = rustix::thread::set_name(c"pactown:keeper");
-    match start(directory, supervisor) {
+    match start(directory, supervisor, logs) {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
             ExitCode::from(u8::try_from(ALREADY_RUNNING).unwrap_or(1))
         }
@@ -126,7 +126,7 @@ fn wait_for_go() -> io::Result<()> {
     }
 }
 
-fn start(directory: &Path, supervisor: Vec<OsString>) -> io::Result<(Keeper, Flock<File>)> {
+fn start(directory: &Path, supervisor: Vec<OsString>, logs: &Path) -> io::Result<(Keeper, Flock<File>)> {
     wait_for_go()?;
     let _ = nix::unistd::setsid();
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
@@ -136,6 +136,8 @@ fn start(directory: &Path, supervisor: Vec<OsString>) -> io::Result<(Keeper, Flo
     let signals = signals()?;
     let listener = listen(&directory.join("keeper.sock"))?;
     failpoint::hit("keeper-listening")?;
+    // A disk that refuses costs the logs, not the services.
+    let _ = fs::create_dir_all(logs);
     let mut keeper = Keeper {
         epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
         outputs: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
@@ -153,7 +155,7 @@ fn start(directory: &Path, supervisor: Vec<OsString>) -> io::Result<(Keeper, Flo
         execs: BTreeMap::new(),
         helpers: BTreeMap::new(),
         supervisor: Supervisor::new(supervisor),
-        logs: logs::Logs::new()?,
+        logs: logs::Logs::new(vec![directory.to_owned(), logs.to_owned()])?,
         room: pump::Room::default(),
         unwritten: Vec::new(),
         notes: notes::Notes::default(),

@@ -61,6 +61,19 @@ impl Rules {
         rules
     }
 
+    /// Reading everywhere, writing below these places, starting programs nowhere.
+    pub(crate) fn writing_below(places: &[&Path]) -> Self {
+        let everywhere = (PathBuf::from("/"), READ & !EXECUTE);
+        let writable = !(EXECUTE | MAKE_CHAR | MAKE_BLOCK | IOCTL_DEV);
+        // Rules are made for what is behind links.
+        let own = places.iter().filter_map(|place| place.canonicalize().ok());
+        Self(
+            std::iter::once(everywhere)
+                .chain(own.map(|place| (place, writable)))
+                .collect(),
+        )
+    }
+
     /// The ruleset, while every place can still be opened; `None` where the kernel has no Landlock that is of use.
     /// Standard streams go along: files of the caller's that lie outside.
     pub(crate) fn prepare(&self) -> Result<Option<OwnedFd>> {

@@ -10,6 +10,7 @@ pub mod bench;
 mod beneath;
 pub mod cgroup;
 pub mod client;
+pub mod confine;
 mod cri;
 mod detached;
 mod devices;

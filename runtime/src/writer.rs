@@ -8,10 +8,12 @@ use std::collections::btree_map::Entry;
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use serde::{Deserialize, Serialize};
 
+use crate::confine::confine;
 use crate::failpoint;
 use crate::log::{Lines, Log, Standing};
 use crate::protocol::LogFile;
@@ -65,7 +67,8 @@ pub(crate) enum Answer {
 }
 
 /// Starts a log writer: its pid and the way to it, which does not block.
-pub(crate) fn start(memory: &SharedMemory) -> io::Result<(i32, OwnedFd)> {
+/// It can write below `places` alone.
+pub(crate) fn start(memory: &SharedMemory, places: &[PathBuf]) -> io::Result<(i32, OwnedFd)> {
     let (ours, its) = rustix::net::socketpair(
         AddressFamily::UNIX,
         SocketType::SEQPACKET,
@@ -84,7 +87,11 @@ pub(crate) fn start(memory: &SharedMemory) -> io::Result<(i32, OwnedFd)> {
                 let _ = rustix::stdio::dup2_stdin(&null);
                 let _ = rustix::stdio::dup2_stdout(&null);
             }
-            let code = i32::from(serve(&its, memory).is_err());
+            let places: Vec<&Path> = places.iter().map(PathBuf::as_path).collect();
+            let outcome = confine(&places, &[])
+                .map_err(io::Error::other)
+                .and_then(|()| serve(&its, memory));
+            let code = i32::from(outcome.is_err());
             sys::exit_now(code);
         }
         Cloned::Parent(pid, _) => Ok((pid, ours)),

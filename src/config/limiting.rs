@@ -57,6 +57,7 @@ fn read(owner: &Node, table: &[Key], report: &Report) -> Limits {
         io_write: size("io_write", LEAST),
         io_weight: weight("io_weight"),
         open_files: count("open_files").map(u64::from),
+        connections: count("connections"),
         disk: size("disk", LEAST_DISK),
         tmp: size("tmp", LEAST),
     };

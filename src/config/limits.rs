@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// `limits:` of a service; `None` = the default (memory: min(2 GiB, half of RAM); pids 1024; no cap on the others).
+/// `limits:` of a service; `None` = the default (memory: min(2 GiB, half of RAM); pids 1024; connections 4096; no cap on the others).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Limits {
@@ -26,6 +26,8 @@ pub struct Limits {
     pub io_weight: Option<u32>,
     /// `open_files` of each process.
     pub open_files: Option<u64>,
+    /// `connections` that it has open to others at the same time; as many flows of other protocols.
+    pub connections: Option<u32>,
     /// `disk`, bytes of what it writes to `/app` and its home.
     pub disk: Option<u64>,
     /// `tmp`, bytes of `/tmp`, of `/var/tmp` and of `/dev/shm`, each.

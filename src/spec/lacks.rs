@@ -177,6 +177,7 @@ mod tests {
             io_write: Some(1 << 20),
             io_weight: Some(10),
             open_files: Some(1000),
+            connections: Some(10),
             disk: Some(1 << 30),
             tmp: Some(1 << 20),
         }

@@ -6,7 +6,7 @@ use super::*;
 fn a_machine_on_the_network_reaches_nothing_that_is_not_published_there() {
     let machine = Machine::take();
     let lan = Lan::new();
-    let peer = netns(LAN);
+    let peer = lan.machine.path();
     let town = Town::new("street", YAML, &[("s.md", SERVER)]);
     assert!(all_zero(&settings("route_localnet")));
     town.ok(&["up", "-d"]);
@@ -24,7 +24,7 @@ fn a_machine_on_the_network_reaches_nothing_that_is_not_published_there() {
         ["ok", "ECONNREFUSED"],
         "what anybody listens on can be reached, what is published on loopback cannot"
     );
-    shell(&format!("ip -n {LAN} route add {b}/32 via {HOST_ON_LAN}"));
+    lan.machine.ip(&format!("route add {b}/32 via {HOST_ON_LAN}"));
     assert_eq!(connect(None, &[(&b, 8000)]), ["ok"], "the host may");
     assert_ne!(
         connect(Some(&peer), &[(&b, 8000)]),
@@ -33,12 +33,12 @@ fn a_machine_on_the_network_reaches_nothing_that_is_not_published_there() {
     );
 
     // Packets for 127.0.0.1 that arrive by the wire. They only leave where loopback is a network like any other.
-    shell(&format!(
-        "ip netns exec {LAN} sysctl -qw net.ipv4.conf.all.route_localnet=1
-         ip -n {LAN} route del local 127.0.0.0/8 dev lo table local
-         ip -n {LAN} route del local 127.0.0.1 dev lo table local
-         ip -n {LAN} route add 127.0.0.1/32 via {HOST_ON_LAN} src 198.18.77.2"
-    ));
+    let set = ["sysctl", "-qw", "net.ipv4.conf.all.route_localnet=1"];
+    assert!(within(&peer, &set).status().expect("sysctl").success());
+    lan.machine.ip("route del local 127.0.0.0/8 dev lo table local");
+    lan.machine.ip("route del local 127.0.0.1 dev lo table local");
+    lan.machine
+        .ip(&format!("route add 127.0.0.1/32 via {HOST_ON_LAN} src {LAN}"));
     // What arrives is not answered across: one way is enough to see.
     let loopback = UdpSocket::bind("127.0.0.1:0").expect("a socket on loopback");
     loopback
@@ -53,7 +53,8 @@ fn a_machine_on_the_network_reaches_nothing_that_is_not_published_there() {
     };
     assert!(!arrives(), "packets for loopback that come by the wire");
     assert_ne!(connect(Some(&peer), &[("127.0.0.1", port)]), ["ok"]);
-    fs::write("/proc/sys/net/ipv4/conf/nb-host/route_localnet", "1").expect("sysctl");
+    let setting = format!("/proc/sys/net/ipv4/conf/{}/route_localnet", lan.link);
+    fs::write(setting, "1").expect("sysctl");
     assert!(arrives(), "on a host that is set up so, they do");
     assert_ne!(
         connect(Some(&peer), &[("127.0.0.1", port)]),
@@ -68,7 +69,7 @@ fn a_machine_on_the_network_reaches_nothing_that_is_not_published_there() {
         Duration::from_secs(10),
         || {
             let left = settings("route_localnet");
-            left.iter().all(|(link, value)| value == "0" || link == "nb-host")
+            left.iter().all(|(link, value)| value == "0" || *link == lan.link)
         },
     );
     drop(lan);

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::support::registry::{Folder, Server, ends, pactown};
+use crate::support::skips::skipped;
 
 /// The package's other dependencies are not needed for its client.
 const PACKAGES: [&[&str]; 2] = [
@@ -45,7 +46,7 @@ asyncio.run(other())
 #[test]
 fn clients_and_testers_of_others_find_nothing_wrong() {
     if std::env::var_os("PACTOWN_LONG_TESTS").is_none() {
-        println!("not run: PACTOWN_LONG_TESTS is not set");
+        skipped("clients and testers of others", "PACTOWN_LONG_TESTS is not set");
         return;
     }
     let folder = Folder::new("outside");

@@ -16,6 +16,7 @@ pub(super) fn condition(condition: &Match) -> Vec<DefaultNla> {
         Match::Source(network) => address(IP_SOURCE, *network),
         Match::Destination(network) => address(IP_DESTINATION, *network),
         Match::Protocol(transport) => vec![meta(META_L4PROTO), compare(true, &[protocol(*transport)])],
+        Match::NotProtocol(transport) => vec![meta(META_L4PROTO), compare(false, &[protocol(*transport)])],
         Match::Port(port) => vec![
             meta(META_L4PROTO),
             compare(true, &[protocol(port.transport)]),
@@ -42,6 +43,13 @@ pub(super) fn condition(condition: &Match) -> Vec<DefaultNla> {
             ),
             compare(true, &RTN_LOCAL.to_ne_bytes()),
         ],
+        Match::Beyond(count) => vec![expression(
+            "connlimit",
+            &[
+                number(CONNLIMIT_COUNT, *count),
+                number(CONNLIMIT_FLAGS, CONNLIMIT_F_INV),
+            ],
+        )],
         Match::EveryNth(count) => vec![
             expression(
                 "numgen",

@@ -76,6 +76,11 @@ pub(super) const IMMEDIATE_DATA: u16 = 2;
 
 pub(super) const COUNTER_PACKETS: u16 = 2;
 
+pub(super) const CONNLIMIT_COUNT: u16 = 1;
+pub(super) const CONNLIMIT_FLAGS: u16 = 2;
+/// Over, not up to.
+pub(super) const CONNLIMIT_F_INV: u32 = 1;
+
 pub(super) const REJECT_TYPE: u16 = 1;
 pub(super) const REJECT_ICMP_CODE: u16 = 2;
 pub(super) const REJECT_ICMP_UNREACH: u32 = 0;

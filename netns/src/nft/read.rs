@@ -123,6 +123,12 @@ impl Reader {
                 let one = self.compared(number(inner, CMP_OP)? == CMP_EQ, &data(inner, CMP_DATA)?)?;
                 self.found.matches.extend(one);
             }
+            "connlimit" => {
+                self.settle_protocol();
+                let over = number(inner, CONNLIMIT_FLAGS)? == CONNLIMIT_F_INV;
+                let count = number(inner, CONNLIMIT_COUNT)?;
+                self.found.matches.push(over.then_some(Match::Beyond(count))?);
+            }
             "counter" => {
                 let packets = value(inner, COUNTER_PACKETS)?;
                 self.found.packets = Some(u64::from_be_bytes(packets.first_chunk().copied()?));
@@ -175,6 +181,7 @@ impl Reader {
             (Loaded::Payload(NETWORK_HEADER, IP_DESTINATION, 4), true) => {
                 Match::Destination(network(whole()?))
             }
+            (Loaded::Meta(META_L4PROTO), false) => Match::NotProtocol(transport(*bytes.first()?)?),
             (Loaded::Payload(TRANSPORT_HEADER, DESTINATION_PORT, 2), true) => Match::Port(HostPort {
                 transport: self.protocol.take()?,
                 port: u16::from_be_bytes(bytes.first_chunk().copied()?),
@@ -277,6 +284,8 @@ mod tests {
             Match::Port(port(Transport::Udp)),
             Match::Translated,
             Match::Local,
+            Match::NotProtocol(Transport::Tcp),
+            Match::Beyond(4096),
             Match::EveryNth(3),
             Match::Protocol(Transport::Tcp),
         ];

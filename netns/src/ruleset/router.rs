@@ -13,6 +13,13 @@ pub fn router(spec: &NetworkSpec, policy: &Policy) -> Table {
     let up = || Match::From(UPLINK_INSIDE.to_owned());
     let out = || Match::Towards(UPLINK_INSIDE.to_owned());
     let mut forward = vec![rule([Match::Established], Action::Accept)];
+    // What is left is new.
+    forward.extend(
+        policy
+            .flows
+            .iter()
+            .flat_map(|(source, most)| bounded(*source, *most)),
+    );
     for (source, port) in &policy.host_access {
         let host = Match::Destination(one(spec.subnet.uplink()));
         forward.push(rule(
@@ -62,6 +69,20 @@ pub fn router(spec: &NetworkSpec, policy: &Policy) -> Table {
             chain("input", "filter", Hook::Input, 0, to_itself(spec, policy)),
         ],
     }
+}
+
+/// Connections and other flows beyond `most`, each counted for itself: TCP is refused by a reset, since the kernel sends few
+/// ICMP messages a second (`icmp_ratelimit`). What is refused further down leaves the count by itself: it is in no table.
+fn bounded(source: Ipv4Addr, most: u32) -> [Rule; 2] {
+    let beyond = |kind, action| Rule {
+        matches: vec![Match::Source(one(source)), kind, Match::Beyond(most)],
+        counted: true,
+        action,
+    };
+    [
+        beyond(Match::Protocol(Transport::Tcp), Action::Reset),
+        beyond(Match::NotProtocol(Transport::Tcp), Action::Unreachable),
+    ]
 }
 
 /// Whoever may open a connection to a sandbox may ask whether it is there.

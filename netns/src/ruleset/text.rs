@@ -65,10 +65,12 @@ impl fmt::Display for Match {
             Self::Destination(network) => write!(out, "ip daddr {network}"),
             Self::Port(port) => write!(out, "{} dport {}", port.transport, port.port),
             Self::Protocol(transport) => write!(out, "meta l4proto {transport}"),
+            Self::NotProtocol(transport) => write!(out, "meta l4proto != {transport}"),
             Self::Ping => write!(out, "icmp type echo-request"),
             Self::Established => write!(out, "ct state established,related"),
             Self::Translated => write!(out, "ct status dnat"),
             Self::Local => write!(out, "fib daddr type local"),
+            Self::Beyond(count) => write!(out, "ct count over {count}"),
             Self::EveryNth(count) => write!(out, "numgen inc mod {count} 0"),
         }
     }

@@ -9,6 +9,7 @@ mod dispatch;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -42,6 +43,8 @@ const _: () = assert!(OWED + MAX_PACKET <= PAGE, "what waits fits into one page"
 /// All logs.
 pub(super) struct Logs {
     memory: SharedMemory,
+    /// Where they may lie.
+    places: Vec<PathBuf>,
     free: Vec<usize>,
     writer: Option<Writer>,
     /// When the next writer is to be started.
@@ -63,8 +66,9 @@ struct Writer {
 }
 
 impl Logs {
-    pub(super) fn new() -> io::Result<Self> {
+    pub(super) fn new(places: Vec<PathBuf>) -> io::Result<Self> {
         Ok(Self {
+            places,
             memory: SharedMemory::new(PAGE * PAGES)?,
             // The last is taken first, and taken again while it is warm.
             free: (0..PAGES).collect(),
@@ -82,7 +86,7 @@ impl Logs {
     /// Starts the writer; its answers come on what is returned.
     pub(super) fn start_writer(&mut self) -> io::Result<BorrowedFd<'_>> {
         self.due = Some(Instant::now() + PAUSE);
-        let (pid, socket) = writer::start(&self.memory)?;
+        let (pid, socket) = writer::start(&self.memory, &self.places)?;
         self.due = None;
         self.writer = Some(Writer {
             pid,

@@ -1,10 +1,13 @@
 //! `registry serve`: a store over HTTP, until it is told to stop.
 
+use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use pactown_runtime::confine::{self, Capability};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::connect;
@@ -41,6 +44,7 @@ pub(super) fn run(context: &Context, arguments: &ServeArguments) -> Result<(), E
     };
     let tls = tls(arguments)?;
     let upstream = upstream(&caller, arguments)?;
+    confine(&storage, arguments.port)?;
     let store = Store::open(&storage).map_err(|error| Error::Environment {
         message: format!(
             "the store in {} cannot be used: {}",
@@ -59,6 +63,24 @@ pub(super) fn run(context: &Context, arguments: &ServeArguments) -> Result<(), E
         ..settings(arguments)
     };
     runtime.block_on(serve(context, arguments, settings, store, tls))
+}
+
+/// Before there is another thread: what strangers send is read by a process that can write its store, start no program and
+/// has no privilege but what its store and its port take. SQLite sorts what is large in a temporary directory.
+fn confine(storage: &Path, port: u16) -> Result<(), Error> {
+    let refused = |message: String| Error::Environment { message, hint: None };
+    fs::create_dir_all(storage)
+        .map_err(|error| refused(format!("cannot make {}: {error}", storage.display())))?;
+    let strange = fs::metadata(storage).is_ok_and(|it| it.uid() != rustix::process::geteuid().as_raw());
+    let needed = [
+        (Capability::CAP_DAC_OVERRIDE, strange),
+        (Capability::CAP_NET_BIND_SERVICE, (1..1024).contains(&port)),
+    ];
+    let keep = needed.iter().filter(|(_, needed)| *needed);
+    let keep: Vec<Capability> = keep.map(|(capability, _)| *capability).collect();
+    let temporary = std::env::temp_dir();
+    confine::confine(&[storage, &temporary, Path::new("/var/tmp")], &keep)
+        .map_err(|failure| refused(failure.to_string()))
 }
 
 async fn serve(

@@ -20,6 +20,12 @@ pub(crate) const LIMITS: &[Key] = &[
     IO_WEIGHT,
     key("open_files", Shape::Count, "Open files of each process.").or("65536"),
     key(
+        "connections",
+        Shape::Count,
+        "Connections that it has open to others at the same time, and as many flows of other protocols.",
+    )
+    .or("4096"),
+    key(
         "disk",
         Shape::Size,
         "What it writes to /app and its home, kept in an image of this size.",
