@@ -1,13 +1,16 @@
 //! The command line: verbs, flags and their help. Parsing only; nothing is looked up here.
 
+mod author;
 mod insight;
 mod live;
 mod logs;
+mod open;
 mod registry;
 mod scale;
 mod steer;
 mod supply;
 mod test;
+mod up;
 mod wait;
 
 use std::path::{Path, PathBuf};
@@ -16,14 +19,17 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::resolver::Format;
+pub use author::{ForeignArguments, GenerateArguments, InitArguments, ScanArguments};
 pub use insight::{EventsArguments, InspectArguments, ReportArguments, WhyArguments};
 pub use live::{StatsArguments, TopArguments, UiArguments};
 pub use logs::LogsArguments;
+pub use open::{OpenArguments, Part};
 pub use registry::*;
 pub use scale::ScaleArguments;
 pub use steer::{RestartArguments, StartArguments, StopArguments};
 pub use supply::{LockArguments, SupplyArguments};
 pub use test::TestArguments;
+pub use up::UpArguments;
 pub use wait::WaitArguments;
 
 /// Runs ecosystems of executable READMEs, each service in a Linux sandbox of its own.
@@ -119,6 +125,8 @@ pub enum Command {
     Events(EventsArguments),
     /// Show what holds a running service, as the kernel tells
     Inspect(InspectArguments),
+    /// Show what `up` and `test` wrote with --bundle: why a run failed, elsewhere and later
+    Open(OpenArguments),
     /// Show what builds and services reach outside
     #[command(
         after_help = "Examples:\n  pactown audit\n  pactown audit examples/shop\n  pactown audit --json"
@@ -132,6 +140,14 @@ pub enum Command {
     /// List the ecosystems that run on this machine
     #[command(after_help = "Examples:\n  pactown ls\n  pactown ls --json")]
     Ls,
+    /// Write a small ecosystem that runs, to begin with
+    Init(InitArguments),
+    /// List the READMEs below a folder and what they are
+    Scan(ScanArguments),
+    /// Write an ecosystem file for the READMEs below a folder, with what is guessed commented
+    Generate(GenerateArguments),
+    /// Write an ecosystem from a compose file or a Procfile, and say what was left out
+    Import(ForeignArguments),
     /// Check the ecosystem file and its READMEs
     #[command(
         after_help = "Examples:\n  pactown validate\n  pactown validate examples/shop\n  pactown validate --json"
@@ -162,50 +178,6 @@ pub enum Command {
     Doctor(DoctorArguments),
     /// Print completions for a shell
     Completion(CompletionArguments),
-}
-
-/// Arguments of `up`.
-#[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  pactown up\n  pactown up -d examples/hello\n  pactown up -n\n  pactown up -d web"
-)]
-pub struct UpArguments {
-    /// An ecosystem file or its folder, and services (default: all)
-    #[arg(value_name = "CONFIG|SERVICE")]
-    pub targets: Vec<String>,
-    /// Leave it running in the background once everything is ready
-    #[arg(short, long)]
-    pub detach: bool,
-    /// The same as --detach
-    #[arg(long)]
-    pub wait: bool,
-    /// Show what would be done, and do nothing
-    #[arg(short = 'n', long)]
-    pub dry_run: bool,
-    /// Do not wait for health checks
-    #[arg(long)]
-    pub no_health: bool,
-    /// Start one service after another
-    #[arg(short, long)]
-    pub sequential: bool,
-    /// Prepare at most this many services at the same time [default: 4]
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
-    pub workers: Option<u16>,
-    /// Give up when not everything is ready after this time (90, 90s, 2m)
-    #[arg(long, value_name = "TIME", value_parser = duration)]
-    pub timeout: Option<Duration>,
-    /// Fail when a preferred port is taken, instead of using the next free one
-    #[arg(long)]
-    pub strict_ports: bool,
-    /// Stop services that run and are no longer in the file
-    #[arg(long)]
-    pub remove_orphans: bool,
-    /// Start everything anew, also what has not changed
-    #[arg(long)]
-    pub force_recreate: bool,
-    /// Where dependencies come from.
-    #[command(flatten)]
-    pub supply: SupplyArguments,
 }
 
 /// Arguments of `down`.

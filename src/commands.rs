@@ -4,6 +4,7 @@
 mod analyze;
 mod attach;
 mod audit;
+mod author;
 mod bundle;
 mod completion;
 mod control;
@@ -11,12 +12,14 @@ mod doctor;
 mod down;
 mod dry_run;
 mod events;
+mod evidence;
 mod exec;
 mod follow;
 mod inspect;
 mod job;
 mod lock;
 mod logs;
+mod open;
 mod preflight;
 mod privilege;
 mod ps;
@@ -117,10 +120,15 @@ fn dispatch(context: &Context, command: &Command) -> Result<(), Error> {
         Command::Events(arguments) => events::run(context, arguments),
         Command::Why(arguments) => why::run(context, arguments),
         Command::Report(arguments) => report::run(context, arguments),
+        Command::Open(arguments) => open::run(context, arguments),
         Command::Inspect(arguments) => inspect::run(context, arguments),
         Command::Audit(arguments) => audit::run(context, arguments),
         Command::Analyze => analyze::run(context),
         Command::Ls => ps::list(context),
+        Command::Init(arguments) => author::init(context, arguments),
+        Command::Scan(arguments) => author::scan(context, arguments),
+        Command::Generate(arguments) => author::generate(context, arguments),
+        Command::Import(arguments) => author::import(context, arguments),
         Command::Validate(arguments) => validate::run(context, arguments),
         Command::Graph(arguments) => show::graph(context, arguments),
         Command::Config(arguments) => show::config(context, arguments),

@@ -8,6 +8,7 @@
 
 pub mod analyze;
 pub mod audit;
+pub mod author;
 pub mod bundle;
 pub mod caller;
 pub mod cli;
@@ -19,6 +20,7 @@ pub mod diagnostics;
 pub mod drift;
 pub mod error;
 pub mod events;
+pub mod evidence;
 pub(crate) mod health;
 pub(crate) mod hex;
 pub mod host;

@@ -5,13 +5,13 @@ pub mod budget;
 pub mod suggest;
 
 use indexmap::IndexMap;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::ecosystem::{ServiceName, UnitName};
 use crate::events::{Event, Kind, Used};
 
 /// What one sandbox has used, or all together. What the kernel did not tell is `None`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Row {
     /// Name of the sandbox; `all` for all together.
     pub name: UnitName,
@@ -46,7 +46,7 @@ pub struct Row {
 }
 
 /// How often limits were reached.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hits {
     /// Processes that the kernel killed for lack of memory.
     pub oom_kills: u64,
@@ -63,7 +63,7 @@ pub struct Hits {
 }
 
 /// The whole report.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// One row for each sandbox that ran, in the order of their first starts.
     pub services: Vec<Row>,

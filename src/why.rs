@@ -10,7 +10,7 @@ mod witness;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::ecosystem::ServiceName;
 use crate::control::api::{Health, Phase};
@@ -20,7 +20,7 @@ pub use facts::Facts;
 pub use witness::witness;
 
 /// The answer for one service.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Diagnosis {
     /// The service; empty = the ecosystem as a whole.
     pub service: ServiceName,
@@ -35,7 +35,7 @@ pub struct Diagnosis {
 }
 
 /// The catalogue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cause {
     /// Nothing is wrong.

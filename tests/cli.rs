@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
 
-const VERBS: [&str; 36] = [
+const VERBS: [&str; 41] = [
     "up",
     "down",
     "ps",
@@ -29,9 +29,14 @@ const VERBS: [&str; 36] = [
     "report",
     "events",
     "inspect",
+    "open",
     "audit",
     "analyze",
     "ls",
+    "init",
+    "scan",
+    "generate",
+    "import",
     "validate",
     "graph",
     "config",

@@ -3,8 +3,10 @@
 
 mod support;
 
+mod author;
 mod bad_input;
 mod builds;
+mod ci;
 mod cli;
 mod coexistence;
 mod config;

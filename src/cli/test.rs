@@ -28,14 +28,17 @@ pub struct TestArguments {
     /// Also write the results as JUnit XML
     #[arg(long, value_name = "FILE")]
     pub junit: Option<PathBuf>,
+    /// Also write what is needed to understand a failure into one archive, for `pactown open` (FILE.tar.gz)
+    #[arg(long, value_name = "FILE")]
+    pub bundle: Option<PathBuf>,
     /// Also print failures as GitHub annotations [default: when GITHUB_ACTIONS is true]
     #[arg(long)]
     pub github: bool,
     /// Stay, and run the tests again whenever a README or the ecosystem file changes
-    #[arg(long, conflicts_with_all = ["json", "junit", "timeout"])]
+    #[arg(long, conflicts_with_all = ["json", "junit", "timeout", "bundle"])]
     pub watch: bool,
     /// Run nothing: list READMEs and declared endpoints that no test speaks of
-    #[arg(long, conflicts_with_all = ["watch", "junit", "filter"])]
+    #[arg(long, conflicts_with_all = ["watch", "junit", "filter", "bundle"])]
     pub coverage: bool,
     /// Where dependencies come from.
     #[command(flatten)]
@@ -51,6 +54,7 @@ impl TestArguments {
             jobs: 1,
             timeout: None,
             junit: None,
+            bundle: None,
             github: false,
             watch: false,
             coverage: false,

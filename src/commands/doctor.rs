@@ -63,14 +63,15 @@ fn leaks(context: &Context) -> Result<(), Error> {
 
 /// One line of the report.
 #[derive(Debug, Serialize)]
-struct Row {
+pub(super) struct Row {
     name: String,
     present: bool,
     needed: bool,
     detail: String,
 }
 
-fn rows() -> Vec<Row> {
+/// What this machine has and lacks.
+pub(super) fn rows() -> Vec<Row> {
     let mut rows: Vec<Row> = preflight::features()
         .into_iter()
         .map(|(name, missing, remedy)| Row {

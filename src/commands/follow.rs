@@ -37,6 +37,8 @@ pub(super) struct View<'a> {
     output: &'a Output,
     /// The latest row of each service.
     pub(super) rows: BTreeMap<ServiceName, ServiceStatus>,
+    /// The latest plan: one operation with its cause a line.
+    pub(super) plan: Vec<String>,
     /// Plans and states are not shown.
     pub(super) silent: bool,
     /// Logs beside it: those of each sandbox that progress tells of.
@@ -48,6 +50,7 @@ impl<'a> View<'a> {
         Self {
             output,
             rows: BTreeMap::new(),
+            plan: Vec::new(),
             silent: false,
             logs: None,
         }
@@ -56,8 +59,8 @@ impl<'a> View<'a> {
     /// Shows a line of progress; the exit code when it settles the request.
     pub(super) fn take(&mut self, progress: Progress) -> Option<i32> {
         match progress {
-            Progress::Plan { lines } if !self.silent => lines.iter().for_each(|line| self.output.line(line)),
-            Progress::Plan { .. } | Progress::Resolved { .. } => {}
+            Progress::Plan { lines } => self.plan(lines),
+            Progress::Resolved { .. } => {}
             Progress::Service { status } => self.row(*status),
             Progress::Build { service, line } => self.output.build(&service, &line),
             Progress::Notice { text } => self.output.notice(&text),
@@ -70,6 +73,13 @@ impl<'a> View<'a> {
             Progress::Settled { exit_code } => return Some(exit_code),
         }
         None
+    }
+
+    fn plan(&mut self, lines: Vec<String>) {
+        if !self.silent {
+            lines.iter().for_each(|line| self.output.line(line));
+        }
+        self.plan = lines;
     }
 
     fn row(&mut self, status: ServiceStatus) {
@@ -164,6 +174,15 @@ pub(super) async fn next(
         number = signals.next() => Ok(Some(Outcome::Interrupted(number))),
         () = over => Ok(Some(Outcome::TimedOut)),
     }
+}
+
+/// The rows as they are now; those that progress has told, when nobody answers.
+pub(super) async fn rows(session: &Session, view: &View<'_>) -> Vec<ServiceStatus> {
+    let rows = session
+        .client
+        .get_json::<Vec<ServiceStatus>>("/v1/services")
+        .await;
+    rows.unwrap_or_else(|_| view.rows.values().cloned().collect())
 }
 
 /// Brings the instance down in order; a signal meanwhile kills what is left. Returns when everything has ended.

@@ -100,7 +100,7 @@ fn units(
 }
 
 /// The sandboxes that have written a log; beside their directories lie the events of the whole.
-fn logged(instance: &Instance) -> BTreeSet<UnitName> {
+pub(super) fn logged(instance: &Instance) -> BTreeSet<UnitName> {
     let entries = std::fs::read_dir(Path::new(LOG_ROOT).join(&instance.name));
     let directories = entries
         .into_iter()

@@ -23,7 +23,7 @@ pub(super) fn run(context: &Context, arguments: &cli::ReportArguments) -> Result
             Some(config::budget::load(path, &names)?)
         }
     };
-    let report = gather(&instance)?;
+    let report = gather(&instance, &ps::living(&instance)?.unwrap_or_default());
     if report.services.is_empty() {
         let message = "nothing has run yet; `pactown up -d` brings the ecosystem up";
         return Err(Error::Failed(message.to_owned()));
@@ -49,18 +49,13 @@ pub(super) fn run(context: &Context, arguments: &cli::ReportArguments) -> Result
     }
 }
 
-/// From the events, and from the counters of what runs.
-fn gather(instance: &Instance) -> Result<Report, Error> {
-    let rows = ps::living(instance)?.unwrap_or_default();
+/// From the events, and from the counters of what runs, which `rows` tell.
+pub(super) fn gather(instance: &Instance, rows: &[ServiceStatus]) -> Report {
     let living: Vec<Living> = rows.iter().filter_map(|row| look(instance, row)).collect();
     let all = living.first().and_then(|_| Cgroup::open(&instance.group()).ok());
     let all = all.map(|group| Used::of(&group.usage()));
     let events = events::read(instance);
-    Ok(report::report(
-        events::of_this_life(&events),
-        &living,
-        all.as_ref(),
-    ))
+    report::report(events::of_this_life(&events), &living, all.as_ref())
 }
 
 fn look(instance: &Instance, row: &ServiceStatus) -> Option<Living> {

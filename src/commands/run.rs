@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 
 use super::follow::{self, LiveLogs, Outcome, Signals, View};
 use super::{Context, job, preflight, privilege, supply, up};
+use crate::author::service_name;
 use crate::caller::Caller;
 use crate::cli;
 use crate::config::ecosystem::{
@@ -116,7 +117,7 @@ pub(super) fn make_room() -> Result<(), Error> {
 
 /// An ecosystem of this one service.
 fn desired(context: &Context, recipe: Recipe, options: &Options) -> Result<Desired, Error> {
-    let name = name_of(&recipe.readme);
+    let name = service_name(&recipe.readme);
     let instance = Instance::new(&name, &recipe.readme, None);
     let mut env = IndexMap::new();
     for pair in &options.env {
@@ -202,38 +203,6 @@ fn service(name: &str, recipe: &Recipe, port: u16, env: IndexMap<String, String>
         rootfs: None,
         exceptions: Exceptions::default(),
     })
-}
-
-/// The folder's name for a `README.md`, else the file's, as a DNS label.
-fn name_of(readme: &Path) -> String {
-    let stem = readme
-        .file_stem()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .to_lowercase();
-    let parent = readme
-        .parent()
-        .and_then(Path::file_name)
-        .map(|name| name.to_string_lossy());
-    let text = match parent {
-        Some(parent) if stem == "readme" => parent.into_owned(),
-        _ => stem,
-    };
-    let clean: String = text
-        .to_lowercase()
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
-        .collect();
-    let clean = clean.trim_matches('-');
-    let clean = clean
-        .get(..clean.len().min(40))
-        .unwrap_or_default()
-        .trim_end_matches('-');
-    if clean.is_empty() {
-        "readme".to_owned()
-    } else {
-        clean.to_owned()
-    }
 }
 
 async fn attend(context: &Context, desired: &Desired, limit: Option<Duration>) -> Result<(), Error> {

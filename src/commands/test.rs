@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use super::evidence::Recorder;
 use super::follow::{self, Signals};
 use super::{Context, privilege, up, wish};
 use crate::cli;
@@ -30,12 +31,18 @@ pub(super) fn run(context: &Context, arguments: &cli::TestArguments) -> Result<(
     }
     plan.refuse_nothing(arguments)?;
     privilege::require_root()?;
+    super::evidence::check(arguments.bundle.as_deref())?;
     wish::unlock(context, &mut plan.desired, &plan.services)?;
     if arguments.watch {
         return follow::block_on(watch::stay(context, arguments, plan));
     }
-    let tell = |outcomes: &[Outcome], time| report(context, arguments, &plan, outcomes, time);
-    follow::block_on(once(context, arguments, &plan, &tell)).map(drop)
+    let recorder = Recorder::new("test", arguments.bundle.as_deref(), &plan.desired)?;
+    let tell = |outcomes: &[Outcome], time| {
+        recorder.add("tests.json", &outcomes);
+        report(context, arguments, &plan, outcomes, time)
+    };
+    let result = follow::block_on(once(context, arguments, &plan, &recorder, &tell));
+    recorder.finish(context, result.map(drop))
 }
 
 /// Tests that passed, and the READMEs that they stand in.
@@ -58,8 +65,8 @@ pub(super) fn prove(context: &Context, targets: &[String]) -> Result<Proved, Err
     let readmes = readmes.collect();
     privilege::require_root()?;
     wish::unlock(context, &mut plan.desired, &plan.services)?;
-    let quiet = |_: &[Outcome], _| Ok(());
-    let outcomes = follow::block_on(once(context, &arguments, &plan, &quiet))?;
+    let (recorder, quiet) = (Recorder::new("test", None, &plan.desired)?, |_: &[Outcome], _| Ok(()));
+    let outcomes = follow::block_on(once(context, &arguments, &plan, &recorder, &quiet))?;
     Ok(Proved { outcomes, readmes })
 }
 
@@ -71,6 +78,7 @@ async fn once(
     context: &Context,
     arguments: &cli::TestArguments,
     plan: &Plan,
+    recorder: &Recorder<'_>,
     report: &Reporter<'_>,
 ) -> Result<Vec<Outcome>, Error> {
     // Caught before anything exists: an early Ctrl-C must be followed by an end in order too.
@@ -81,8 +89,9 @@ async fn once(
             .timeout
             .map(|limit| limit.saturating_sub(started.elapsed()))
     };
-    let mut town = Town::enter(context, plan, &mut signals, arguments.timeout).await?;
+    let mut town = Town::enter(context, plan, recorder, &mut signals, arguments.timeout).await?;
     let result = ask(context, arguments, plan, &mut town, &mut signals, left()).await;
+    town.record(context, recorder).await;
     let reported = match &result {
         Ok(outcomes) => report(outcomes, started.elapsed()),
         Err(_) => Ok(()),

@@ -2,10 +2,10 @@
 
 use super::{Context, privilege, ps, wish};
 use crate::cli;
-use crate::control::api::ServiceStatus;
+use crate::control::api::{Phase, ServiceStatus};
 use crate::desired::Desired;
 use crate::error::Error;
-use crate::why::{Diagnosis, diagnose, facts};
+use crate::why::{Cause, Diagnosis, diagnose, facts};
 
 pub(super) fn run(context: &Context, arguments: &cli::WhyArguments) -> Result<(), Error> {
     privilege::require_root()?;
@@ -45,6 +45,27 @@ pub(super) fn run(context: &Context, arguments: &cli::WhyArguments) -> Result<()
 pub(super) fn of_failed(desired: &Desired, rows: &[ServiceStatus]) -> Vec<Diagnosis> {
     let facts = facts::gather(&desired.instance, desired, Some(rows));
     let mut found = facts::wrong(&facts);
-    found.retain(|one| !matches!(one.kind, crate::why::Cause::Blocked | crate::why::Cause::Waiting));
+    found.retain(|one| !matches!(one.kind, Cause::Blocked | Cause::Waiting));
+    found
+}
+
+/// For an `up` whose time is over: what `why` says of every service that is not ready, and of jobs that still run.
+pub(super) fn of_late(desired: &Desired, rows: &[ServiceStatus]) -> Vec<Diagnosis> {
+    let facts = facts::gather(&desired.instance, desired, Some(rows));
+    let working = |facts: &&facts::Facts| facts.config.job && facts.row.state == Phase::Running;
+    let mut found = facts::wrong(&facts);
+    found.retain(|one| {
+        !facts
+            .iter()
+            .filter(working)
+            .any(|facts| facts.name == one.service)
+    });
+    found.extend(facts.iter().filter(working).map(|facts| Diagnosis {
+        service: facts.name.clone(),
+        kind: Cause::Waiting,
+        cause: "is a job that runs and has not ended yet".to_owned(),
+        evidence: facts.log.last().cloned().into_iter().collect(),
+        next: vec![format!("pactown logs {}", facts.name)],
+    }));
     found
 }

@@ -1,8 +1,15 @@
 //! Diagnoses and start times as text.
 
-use super::{BOLD, ERROR, FAINT, GOOD, visible};
+use super::{BOLD, ERROR, FAINT, GOOD, Output, to_stderr, visible};
 use crate::analyze::Start;
 use crate::why::Diagnosis;
+
+impl Output {
+    /// Why a service is not ready, with all that shows it: below the failure of a command that has shown no log.
+    pub fn explanation(&self, diagnosis: &Diagnosis) {
+        to_stderr(&render(diagnosis));
+    }
+}
 
 /// Cause, evidence, next steps.
 pub(super) fn render(diagnosis: &Diagnosis) -> String {

@@ -81,10 +81,12 @@ impl Audience {
         }
     }
 
-    /// Tells everybody.
+    /// Tells everybody. Who does not hear it has left: their watcher says so, on which the end of a run may depend, and
+    /// they go then.
     pub(super) fn tell(&mut self, progress: &Progress) {
-        self.listeners
-            .retain(|listener| listener.lines.send(progress.clone()).is_ok());
+        for listener in &self.listeners {
+            let _ = listener.lines.send(progress.clone());
+        }
     }
 
     /// Tells one.
@@ -100,7 +102,7 @@ impl Audience {
         self.listeners.iter().any(due)
     }
 
-    /// Takes leave of those whose wait is over.
+    /// Takes leave of those whose wait is over; not of those who have left, as above.
     pub(super) fn settle(&mut self, state: &State) {
         self.listeners.retain_mut(|listener| {
             let Some((exit_code, why)) = verdict(&listener.awaited, state) else {
@@ -110,8 +112,8 @@ impl Audience {
                 let _ = listener.lines.send(why);
             }
             listener.awaited = Awaited::Nothing;
-            let heard = listener.lines.send(Progress::Settled { exit_code }).is_ok();
-            heard && listener.stays
+            let has_left = listener.lines.send(Progress::Settled { exit_code }).is_err();
+            has_left || listener.stays
         });
     }
 
@@ -161,5 +163,27 @@ fn reached(reach: Reach) -> Option<(i32, Option<Progress>)> {
                 log: Vec::new(),
             }),
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_has_left_is_watched_until_that_was_told() {
+        let mut audience = Audience::default();
+        let (number, read, _lines) = audience.add(Awaited::Nothing, true);
+        let watcher = tokio::spawn(std::future::pending::<()>());
+        audience.watch(number, watcher.abort_handle());
+        drop(read);
+        audience.tell(&Progress::Notice { text: String::new() });
+        tokio::task::yield_now().await;
+        assert!(
+            !watcher.is_finished(),
+            "it would never say that the owner of a run has left"
+        );
+        audience.remove(number);
+        assert!(watcher.await.is_err_and(|error| error.is_cancelled()));
     }
 }

@@ -109,6 +109,11 @@ fn place(
             .unwrap_or_else(|| "a program that cannot be seen".to_owned()),
     };
     let taken = format!("{service}: port {} in use by {holder}", first.port);
+    if wanted.demand {
+        return Err(format!(
+            "{taken}; `port:` instead of `ports:` takes the next free one"
+        ));
+    }
     if demand {
         return Err(taken);
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::suites::{self, Plan};
+use crate::commands::evidence::Recorder;
 use crate::commands::follow::{self, Outcome, Signals, View};
 use crate::commands::{Context, preflight, run, up};
 use crate::config::ecosystem::ServiceName;
@@ -41,6 +42,7 @@ impl<'a> Town<'a> {
     pub(super) async fn enter(
         context: &'a Context,
         plan: &Plan,
+        recorder: &Recorder<'_>,
         signals: &mut Signals,
         limit: Option<Duration>,
     ) -> Result<Self, Error> {
@@ -49,8 +51,8 @@ impl<'a> Town<'a> {
             false => Session::find(&plan.desired.instance)?,
         };
         match running {
-            Some(session) => Self::join(context, plan, session, signals, limit).await,
-            None => Self::found(context, plan, signals, limit).await,
+            Some(session) => Self::join(context, plan, recorder, session, signals, limit).await,
+            None => Self::found(context, plan, recorder, signals, limit).await,
         }
     }
 
@@ -58,6 +60,7 @@ impl<'a> Town<'a> {
     async fn join(
         context: &'a Context,
         plan: &Plan,
+        recorder: &Recorder<'_>,
         session: Session,
         signals: &mut Signals,
         limit: Option<Duration>,
@@ -82,13 +85,19 @@ impl<'a> Town<'a> {
             is_ours: false,
             owner: None,
         };
-        town.wait(plan, signals, limit).await?;
-        Ok(town)
+        match town.wait(context, plan, signals, limit).await {
+            Ok(()) => Ok(town),
+            Err(error) => {
+                town.record(context, recorder).await;
+                Err(error)
+            }
+        }
     }
 
     /// Until those that are asked, and those that ask, are healthy.
     async fn wait(
         &mut self,
+        context: &Context,
         plan: &Plan,
         signals: &mut Signals,
         limit: Option<Duration>,
@@ -107,14 +116,29 @@ impl<'a> Town<'a> {
                 services.join(", ")
             ))),
             Outcome::Interrupted(number) => Err(Error::Child(128 + number)),
-            Outcome::TimedOut => Err(up::late(&self.view, limit)),
+            Outcome::TimedOut => Err(self.late(context, limit).await),
         }
+    }
+
+    /// Takes for `--bundle` what only a running ecosystem tells.
+    pub(super) async fn record(&self, context: &Context, recorder: &Recorder<'_>) {
+        if recorder.is_wanted() {
+            let rows = follow::rows(&self.session, &self.view).await;
+            recorder.take(context, &self.desired, &rows, &self.view.plan);
+        }
+    }
+
+    /// Why each service that is not ready is not.
+    async fn late(&self, context: &Context, limit: Option<Duration>) -> Error {
+        let rows = follow::rows(&self.session, &self.view).await;
+        up::late(context, &self.desired, &rows, limit)
     }
 
     /// A copy of its own. With `--instance` it is that instance, whose data stay.
     async fn found(
         context: &'a Context,
         plan: &Plan,
+        recorder: &Recorder<'_>,
         signals: &mut Signals,
         limit: Option<Duration>,
     ) -> Result<Self, Error> {
@@ -145,6 +169,7 @@ impl<'a> Town<'a> {
         match town.bring_up(context, &plan.services, signals, limit).await {
             Ok(()) => Ok(town),
             Err(error) => {
+                town.record(context, recorder).await;
                 town.leave(signals).await?;
                 Err(error)
             }
@@ -190,7 +215,7 @@ impl<'a> Town<'a> {
         match follow::until_settled(stream, &mut self.view, signals, limit).await? {
             Outcome::Settled(0) => Ok(()),
             Outcome::Settled(code) => Err(up::failed(context, &self.desired, &self.view, code)),
-            Outcome::TimedOut => Err(up::late(&self.view, limit)),
+            Outcome::TimedOut => Err(self.late(context, limit).await),
             Outcome::Interrupted(number) => Err(Error::Child(128 + number)),
             Outcome::Ended => Err(up::gone()),
         }

@@ -16,6 +16,7 @@ use super::suites::{self, Plan};
 use super::town::Town;
 use crate::cli::TestArguments;
 use crate::commands::Context;
+use crate::commands::evidence::Recorder;
 use crate::commands::follow::Signals;
 use crate::error::Error;
 
@@ -25,7 +26,10 @@ const QUIET: u8 = 50;
 /// Stays until a signal comes.
 pub(super) async fn stay(context: &Context, arguments: &TestArguments, mut plan: Plan) -> Result<(), Error> {
     let mut signals = Signals::catch()?;
-    let mut town = Town::enter(context, &plan, &mut signals, None).await?;
+    let recorder = Recorder::new("test", None, &plan.desired)?;
+    let town = Town::enter(context, &plan, &recorder, &mut signals, None).await;
+    drop(recorder);
+    let mut town = town?;
     let result = loop {
         // Before the tests: what changes while they run counts.
         let mut changes = match Changes::of(suites::files(&plan)) {
