@@ -10,7 +10,7 @@ use super::{SupplyArguments, duration};
 /// Arguments of `up`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  pactown up\n  pactown up -d examples/hello\n  pactown up -n\n  pactown up -d web\n  pactown up -d --timeout 60s --bundle failure.tar.gz\n  pactown up --exit-code-from e2e"
+    after_help = "Examples:\n  pactown up\n  pactown up -d examples/hello\n  pactown up -d --timeout 60s --bundle failure.tar.gz\n  pactown up --exit-code-from e2e"
 )]
 pub struct UpArguments {
     /// An ecosystem file or its folder, and services (default: all)
