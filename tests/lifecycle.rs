@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::io::Read;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::observe::{eventually, http_get, patient};
+use crate::support::observe::{eventually, http_get, patient, status_field};
 use crate::support::town::{Machine, Town};
 
 const YAML: &str = "
@@ -104,6 +105,34 @@ fn an_attached_run_ends_with_its_terminal() {
         assert_eq!(town.ok(&["doctor", "--leaks"]).trim(), "none", "after {signal}");
         machine.assert_clean();
     }
+}
+
+#[test]
+fn who_is_to_outlive_its_terminal_does() {
+    let machine = Machine::take();
+    let town = day();
+    let mut child = std::process::Command::new("nohup")
+        .args([env!("CARGO_BIN_EXE_pactown"), "up"])
+        .current_dir(town.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("nohup");
+    let up = Pid::from_raw(child.id().cast_signed());
+    eventually("the page answers", Duration::from_secs(30), || {
+        town.run(&["ps", "--json"]).status.success() && town.all_healthy()
+    });
+    let ignored = u64::from_str_radix(&status_field(up.as_raw(), "SigIgn"), 16).expect("a mask");
+    assert_eq!(ignored & 1, 1, "as it was told");
+    kill(up, Signal::SIGHUP).expect("signal");
+    kill(up, Signal::SIGINT).expect("another");
+    let status = child.wait().expect("wait");
+    assert_eq!(
+        status.code(),
+        Some(130),
+        "only what came after the hangup was heard"
+    );
+    machine.assert_clean();
 }
 
 #[test]

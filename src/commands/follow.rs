@@ -107,34 +107,55 @@ impl<'a> View<'a> {
 }
 
 /// The signals that end a command in order.
-pub(super) struct Signals([(i32, Signal); 3]);
+pub(super) struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    /// `None`: whoever started the command wants it to outlive the terminal (nohup(1)).
+    hangup: Option<Signal>,
+}
 
 impl Signals {
     pub(super) fn catch() -> Result<Self, Error> {
         let caught = |kind: SignalKind| {
-            signal(kind)
-                .map(|signal| (kind.as_raw_value(), signal))
-                .map_err(|error| Error::Internal {
-                    message: "cannot catch signals".to_owned(),
-                    source: Some(Box::new(error)),
-                })
+            signal(kind).map_err(|error| Error::Internal {
+                message: "cannot catch signals".to_owned(),
+                source: Some(Box::new(error)),
+            })
         };
-        Ok(Self([
-            caught(SignalKind::interrupt())?,
-            caught(SignalKind::terminate())?,
-            caught(SignalKind::hangup())?,
-        ]))
+        // Before it is caught, or it would not be ignored any more.
+        let ends_with_its_terminal = !is_ignored(SignalKind::hangup());
+        Ok(Self {
+            interrupt: caught(SignalKind::interrupt())?,
+            terminate: caught(SignalKind::terminate())?,
+            hangup: ends_with_its_terminal
+                .then(|| caught(SignalKind::hangup()))
+                .transpose()?,
+        })
     }
 
     /// The next one.
     pub(super) async fn next(&mut self) -> i32 {
-        let [(interrupt, first), (terminate, second), (hangup, third)] = &mut self.0;
-        tokio::select! {
-            _ = first.recv() => *interrupt,
-            _ = second.recv() => *terminate,
-            _ = third.recv() => *hangup,
-        }
+        let hung_up = async {
+            match &mut self.hangup {
+                Some(hangup) => drop(hangup.recv().await),
+                None => std::future::pending().await,
+            }
+        };
+        let kind = tokio::select! {
+            _ = self.interrupt.recv() => SignalKind::interrupt(),
+            _ = self.terminate.recv() => SignalKind::terminate(),
+            () = hung_up => SignalKind::hangup(),
+        };
+        kind.as_raw_value()
     }
+}
+
+/// Whether this process ignores a signal: `SigIgn` of proc_pid_status(5), a mask whose lowest bit is signal 1.
+fn is_ignored(kind: SignalKind) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (kind.as_raw_value() - 1) & 1 == 1)
 }
 
 /// Shows progress until the request is settled, the user interrupts, or time is up.

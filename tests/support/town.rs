@@ -146,11 +146,16 @@ impl Town {
         self.write(path, &text.replace(from, to));
     }
 
-    /// The program with these arguments, in the ecosystem's directory.
+    /// The program with these arguments, in the ecosystem's directory. It ends with its terminal, also when the tests do not
+    /// (nohup(1)).
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let program = env!("CARGO_BIN_EXE_pactown");
         let mut command = match &self.network {
-            None => Command::new(program),
+            None => {
+                let mut command = Command::new("env");
+                command.args(["--default-signal=HUP", program]);
+                command
+            }
             Some(network) => {
                 let mut command = Command::new("nsenter");
                 command.arg(format!("--net={}", network.display())).arg(program);
