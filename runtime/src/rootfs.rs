@@ -52,13 +52,17 @@ pub(crate) fn build(root: &Root, operations: &[Operation]) -> Result<()> {
         None::<&str>,
     )
     .during(|| "make all mounts private".to_owned())?;
-    let new_root = attach_root(root)?;
-    let stage = Stage::new(new_root.as_fd())?;
+    let place = root.spec.root().as_ref().map(|root| root.path().clone());
+    let place = place.unwrap_or_default();
+    fs::create_dir_all(&place).during(|| format!("create `{}`", place.display()))?;
+    let stage = Stage::new(&place)?;
+    let new_root = attach_by_path(root.skeleton, &place)
+        .during(|| format!("attach the root at `{}`", place.display()))?;
     for operation in operations {
         apply(root, new_root.as_fd(), &stage, operation).map_err(|failure| at(&operation.target, failure))?;
     }
     masks::apply(root.spec, new_root.as_fd(), &stage)?;
-    stage.remove(new_root.as_fd())?;
+    drop(stage);
     let read_only = root
         .spec
         .root()
@@ -141,24 +145,11 @@ fn at(target: &Path, mut failure: Failure) -> Failure {
     failure
 }
 
-fn attach_root(root: &Root) -> Result<OwnedFd> {
-    let path = root.spec.root().as_ref().map(|root| root.path().clone());
-    let path = path.unwrap_or_default();
-    fs::create_dir_all(&path).during(|| format!("create `{}`", path.display()))?;
-    rustix::mount::move_mount(
-        root.skeleton,
-        "",
-        CWD,
-        &path,
-        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
-    )
-    .during(|| format!("attach the root at `{}`", path.display()))?;
-    rustix::fs::open(
-        &path,
-        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
-    .during(|| format!("open `{}`", path.display()))
+/// Attaches a detached tree at a path, above whatever is mounted there; the way to its top.
+pub(crate) fn attach_by_path(tree: BorrowedFd, path: &Path) -> rustix::io::Result<OwnedFd> {
+    rustix::mount::move_mount(tree, "", CWD, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty())
 }
 
 fn apply(root: &Root, new_root: BorrowedFd, stage: &Stage, operation: &Operation) -> Result<()> {

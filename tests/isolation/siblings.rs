@@ -125,7 +125,7 @@ fn a_service_finds_nothing_of_its_siblings_and_asks_in_vain_for_more() {
             "--regid",
             uid,
             "--clear-groups",
-            "python3",
+            "/usr/bin/python3",
             "-c",
             TRACE,
         ])

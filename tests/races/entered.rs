@@ -124,7 +124,7 @@ fn hunted(without: &str, times: usize, careless: bool) -> [String; 2] {
     }
     let entered = pairs
         .iter()
-        .filter(|_| careless)
+        .filter(|(service, _)| careless && *service == "app")
         .map(|(service, uid)| Careless::enter(&town, service, uid));
     let entered: Vec<Careless> = entered.collect();
     for _ in 0..times {
@@ -158,18 +158,17 @@ fn who_enters_cannot_be_looked_into_before_its_program_runs() {
     let machine = Machine::take();
     // The kernel's own check, and what Landlock adds: the second is left out where the first is to be seen alone.
     for without in ["", "landlock"] {
-        for told in hunted(without, 60, false) {
-            assert!(number(&told, "met") >= 10, "{without}: {told}");
+        for told in hunted(without, 40, false) {
+            assert!(number(&told, "met") >= 5, "{without}: {told}");
             assert!(told.ends_with(" outside"), "{without}: {told}");
             // Between becoming a program of the sandbox and getting its name there are some instructions.
             assert!(number(&told, "reached") <= 1, "{without}: {told}");
         }
     }
-    for told in hunted("landlock", 10, true) {
-        assert!(
-            told.contains("/root") && told.contains("mem=memory"),
-            "who takes no care is seen: {told}"
-        );
-    }
+    let [told, _] = hunted("landlock", 10, true);
+    assert!(
+        told.contains("/root") && told.contains("mem=memory"),
+        "who takes no care is seen: {told}"
+    );
     machine.assert_clean();
 }

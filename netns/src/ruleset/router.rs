@@ -14,12 +14,9 @@ pub fn router(spec: &NetworkSpec, policy: &Policy) -> Table {
     let out = || Match::Towards(UPLINK_INSIDE.to_owned());
     let mut forward = vec![rule([Match::Established], Action::Accept)];
     // What is left is new.
-    forward.extend(
-        policy
-            .flows
-            .iter()
-            .flat_map(|(source, most)| bounded(*source, *most)),
-    );
+    for (source, most) in &policy.flows {
+        forward.extend(bounded(*source, *most));
+    }
     for (source, port) in &policy.host_access {
         let host = Match::Destination(one(spec.subnet.uplink()));
         forward.push(rule(
