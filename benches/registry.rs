@@ -16,6 +16,7 @@ const ROUNDS: usize = 3;
 const TIME: Duration = Duration::from_secs(2);
 const CLIENTS: usize = 16;
 const ARTIFACTS: u64 = 10_000;
+const SEARCHES: usize = 1000;
 
 fn main() {
     let directory = std::env::temp_dir().join(format!("pactown-bench-registry-{}", std::process::id()));
@@ -36,12 +37,14 @@ fn main() {
     );
     let rates = rounds(|| alone(address, &next));
     println!("durable publish, one client        {:>9.0} /s", median(rates));
-    while next.load(Ordering::Relaxed) < ARTIFACTS {
-        publishes(address, &next, TIME);
-    }
-    searches(address, next.load(Ordering::Relaxed));
-    println!("resident memory                    {:>9} KiB", resident(&server));
-    for child in [&mut server, &mut nginx] {
+    // Of a server that has published nothing itself, over exactly that many.
+    let (mut filler, filling) = serve(&directory.join("full"));
+    fill(filling);
+    let (mut full, searched) = serve(&directory.join("full"));
+    searches(searched, ARTIFACTS);
+    println!("resident memory, filling           {:>9} KiB", resident(&filler));
+    println!("resident memory, searched          {:>9} KiB", resident(&full));
+    for child in [&mut server, &mut filler, &mut full, &mut nginx] {
         let _ = child.kill();
         let _ = child.wait();
     }
@@ -70,7 +73,7 @@ fn searches(address: SocketAddr, count: u64) {
         ("a page of the list", "/v1/artifacts?limit=20"),
     ] {
         let mut connection = Connection::new(address);
-        let mut times: Vec<Duration> = (0..300)
+        let mut times: Vec<Duration> = (0..SEARCHES)
             .map(|_| {
                 let start = Instant::now();
                 connection.get(path);
@@ -80,7 +83,8 @@ fn searches(address: SocketAddr, count: u64) {
         times.sort();
         println!(
             "search over {count}, {what:<20} p50 {:?}, p99 {:?}",
-            times[150], times[297]
+            times[SEARCHES / 2],
+            times[SEARCHES * 99 / 100]
         );
     }
 }
@@ -233,6 +237,25 @@ fn publishes(address: SocketAddr, next: &AtomicU64, time: Duration) -> f64 {
         assert_eq!(connection.post("/v1/publish", &body), 200);
     };
     together(time, publish, address)
+}
+
+/// Publishes all that is searched.
+fn fill(address: SocketAddr) {
+    let next = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            scope.spawn(|| {
+                let mut connection = Connection::new(address);
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= ARTIFACTS {
+                        break;
+                    }
+                    assert_eq!(connection.post("/v1/publish", &publication(number)), 200);
+                }
+            });
+        }
+    });
 }
 
 fn alone(address: SocketAddr, next: &AtomicU64) -> f64 {

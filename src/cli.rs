@@ -21,7 +21,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::resolver::Format;
 pub use author::{ForeignArguments, GenerateArguments, InitArguments, ScanArguments};
 pub use insight::{EventsArguments, InspectArguments, ReportArguments, WhyArguments};
-pub use live::{StatsArguments, TopArguments, UiArguments};
+pub use live::{AttachArguments, StatsArguments, TopArguments, UiArguments};
 pub use logs::LogsArguments;
 pub use open::{OpenArguments, Part};
 pub use registry::*;
@@ -257,14 +257,6 @@ pub struct RunArguments {
     /// Where dependencies come from.
     #[command(flatten)]
     pub supply: SupplyArguments,
-}
-
-/// Arguments of `attach`.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  pactown attach\n  pactown attach examples/hello")]
-pub struct AttachArguments {
-    /// An ecosystem file or its folder
-    pub config: Option<PathBuf>,
 }
 
 /// Arguments of `validate` and `config`.

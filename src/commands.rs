@@ -15,6 +15,7 @@ mod events;
 mod evidence;
 mod exec;
 mod follow;
+mod imports;
 mod inspect;
 mod job;
 mod lock;

@@ -10,6 +10,7 @@ use std::path::Path;
 use indexmap::IndexMap;
 
 use crate::diagnostics::{Problem, Problems};
+use crate::lockfile::{ArtifactLock, Lockfile};
 use report::{Mark, Report};
 
 pub mod budget;
@@ -23,6 +24,8 @@ mod expect;
 mod foreign;
 mod grammar;
 mod health;
+mod import;
+mod imports;
 mod interpolate;
 mod limiting;
 mod limits;
@@ -60,10 +63,41 @@ pub struct Loaded {
 
 /// Reads the file and the `.env` beside it. Variables come from `environment` first, then from `.env`.
 pub fn load(file: &Path, environment: &IndexMap<String, String>) -> Result<Loaded, Problems> {
+    let locked = locked(file);
+    load_as(file, environment, Some(&locked))
+}
+
+/// As [`load`], before it is known what a registry gives: services that come from there have no README yet.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_open(file: &Path, environment: &IndexMap<String, String>) -> Result<Loaded, Problems> {
+    load_as(file, environment, None)
+}
+
+fn load_as(
+    file: &Path,
+    environment: &IndexMap<String, String>,
+    locked: Option<&[ArtifactLock]>,
+) -> Result<Loaded, Problems> {
     let file = std::path::absolute(file).map_err(|error| unreadable(file, &error.to_string()))?;
     let text = read(&file)?;
     let (variables, said) = variables(&file, environment);
-    examine(&file, &text, &variables, said, (&readme_fault, &text_of))
+    examine(
+        &file,
+        &text,
+        &variables,
+        said,
+        (locked, (&readme_fault, &text_of)),
+    )
+}
+
+/// What the lock beside the file has of registries. A damaged one is told by those who use it.
+fn locked(file: &Path) -> Vec<ArtifactLock> {
+    let text = fs::read_to_string(Lockfile::beside(file)).unwrap_or_default();
+    Lockfile::parse(&text)
+        .map(|lock| lock.artifacts)
+        .unwrap_or_default()
 }
 
 /// What variables mean in `file`: those of `environment`, then those of the `.env` beside it; and what is wrong with that.
@@ -82,7 +116,7 @@ pub fn parse(file: &Path, text: &str, variables: &IndexMap<String, String>) -> R
     // A file that nobody looks at is as good as the default.
     let profile = r#"{"defaultAction": "SCMP_ACT_ERRNO"}"#;
     let files: Files = (&|_| None, &|_| Ok(profile.to_owned()));
-    examine(file, text, variables, Problems::default(), files)
+    examine(file, text, variables, Problems::default(), (Some(&[]), files))
 }
 
 /// What is asked of other files: why one cannot be read, and the text of one.
@@ -96,7 +130,7 @@ fn examine(
     text: &str,
     variables: &IndexMap<String, String>,
     said: Problems,
-    (unreadable, text_of): Files,
+    (locked, (unreadable, text_of)): (Option<&[ArtifactLock]>, Files),
 ) -> Result<Loaded, Problems> {
     let report = Report::new(file, text);
     let ecosystem = tree::read(text, &report).map(|mut root| {
@@ -106,6 +140,8 @@ fn examine(
             report: &report,
             directory,
             secrets: &[],
+            namespace: "",
+            locked,
             unreadable,
             text_of,
         };

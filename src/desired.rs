@@ -108,6 +108,7 @@ pub(crate) mod tests {
                 secrets: IndexMap::new(),
                 limits: Limits::default(),
                 services: IndexMap::new(),
+                imports: Vec::new(),
             },
             recipes: IndexMap::new(),
             caller: Caller {
@@ -130,6 +131,7 @@ pub(crate) mod tests {
             place: Place::default(),
             readme: format!("/p/{name}/README.md").into(),
             readme_place: Place::default(),
+            from: None,
             port: 8000,
             port_explicit: true,
             ports: vec![],

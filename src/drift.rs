@@ -39,7 +39,9 @@ pub fn compose(
             resolutions: resolved,
         })
     });
-    Ok(Lockfile::new(services.collect::<Result<_, std::io::Error>>()?))
+    let lock = Lockfile::new(services.collect::<Result<_, std::io::Error>>()?);
+    let artifacts = desired.supply.lock.as_ref().map(|lock| lock.artifacts.clone());
+    Ok(lock.with(artifacts.unwrap_or_default()))
 }
 
 /// The README's path from the ecosystem file's directory.

@@ -25,6 +25,7 @@ pub(crate) mod health;
 pub(crate) mod hex;
 pub mod host;
 pub mod identity;
+pub mod imports;
 pub mod inspect;
 pub mod instance;
 pub mod lockfile;

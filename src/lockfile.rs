@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::registry::version::Selector;
+
 mod check;
 
 /// Its name, beside the ecosystem file.
@@ -26,9 +28,41 @@ pub struct Lockfile {
     pub version: u32,
     /// Architecture and system that the files of the dependencies are for: `x86_64-linux`.
     pub platform: String,
+    /// What comes from a registry, by name.
+    #[serde(default, rename = "artifact", skip_serializing_if = "Vec::is_empty")]
+    pub artifacts: Vec<ArtifactLock>,
     /// The services, by name.
     #[serde(default, rename = "service", skip_serializing_if = "Vec::is_empty")]
     pub services: Vec<ServiceLock>,
+}
+
+/// An artifact of a registry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArtifactLock {
+    /// `namespace/name`.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Digest of its README, `sha256:…`.
+    pub digest: String,
+    /// What it needs itself: `namespace/name@range`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub wants: Vec<String>,
+}
+
+impl ArtifactLock {
+    /// Where its README is, for an ecosystem file in `directory`. Valid names lead nowhere else.
+    pub fn readme(&self, directory: &Path) -> PathBuf {
+        let place = directory.join(".pactown/registry").join(&self.name);
+        place.join(&self.version).join("README.md")
+    }
+
+    /// Whether it is one of those that `selector` accepts; yanked or not, since it is locked.
+    pub fn fits(&self, selector: &Selector) -> bool {
+        let version = semver::Version::parse(&self.version);
+        version.is_ok_and(|version| selector.choose([(&version, false, ())]).is_some())
+    }
 }
 
 /// One service.
@@ -103,8 +137,16 @@ impl Lockfile {
         Self {
             version: VERSION,
             platform: platform(),
+            artifacts: Vec::new(),
             services,
         }
+    }
+
+    /// With these artifacts, sorted.
+    pub fn with(mut self, mut artifacts: Vec<ArtifactLock>) -> Self {
+        artifacts.sort_by(|one, other| one.name.cmp(&other.name));
+        self.artifacts = artifacts;
+        self
     }
 
     /// Where it is for the ecosystem file `file`.

@@ -12,9 +12,13 @@ mod mirror;
 mod oci;
 #[path = "registry/outside.rs"]
 mod outside;
+#[path = "registry/parts.rs"]
+mod parts;
 #[path = "registry/rest.rs"]
 mod rest;
 #[path = "registry/rules.rs"]
 mod rules;
 #[path = "registry/signed.rs"]
 mod signed;
+#[path = "registry/tls.rs"]
+mod tls;

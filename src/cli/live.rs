@@ -1,4 +1,4 @@
-//! Arguments of the verbs that watch: `stats`, `top`, `ui`.
+//! Arguments of the verbs that watch: `stats`, `top`, `ui`, `attach`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -62,4 +62,12 @@ mod tests {
         assert_eq!(interval("2"), Ok(Duration::from_secs(2)));
         assert!(interval("0").is_err() && interval("often").is_err());
     }
+}
+
+/// Arguments of `attach`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  pactown attach\n  pactown attach examples/hello")]
+pub struct AttachArguments {
+    /// An ecosystem file or its folder
+    pub config: Option<PathBuf>,
 }

@@ -137,6 +137,9 @@ pub enum RegistryVerb {
     Keygen(KeygenArguments),
     /// Compare contents with their checksums
     Verify(VerifyArguments),
+    /// Find and fetch what an ecosystem file takes from its registry
+    #[command(hide = true)]
+    Resolve(ResolveArguments),
     /// Remove contents that no version names any more
     Gc(GcArguments),
     /// Take over the store of the Python tool
@@ -335,6 +338,16 @@ pub struct VerifyArguments {
     /// Where.
     #[command(flatten)]
     pub registry: RegistryOptions,
+}
+
+/// Arguments of `registry resolve`.
+#[derive(Debug, Args)]
+pub struct ResolveArguments {
+    /// The ecosystem file
+    pub file: PathBuf,
+    /// Take the newest versions, whatever is locked
+    #[arg(long)]
+    pub update: bool,
 }
 
 /// Arguments of `registry gc`.

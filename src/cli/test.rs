@@ -40,6 +40,9 @@ pub struct TestArguments {
     /// Run nothing: list READMEs and declared endpoints that no test speaks of
     #[arg(long, conflicts_with_all = ["watch", "junit", "filter", "bundle"])]
     pub coverage: bool,
+    /// Run what is new from a registry without asking
+    #[arg(long)]
+    pub trust: bool,
     /// Where dependencies come from.
     #[command(flatten)]
     pub supply: SupplyArguments,
@@ -58,6 +61,7 @@ impl TestArguments {
             github: false,
             watch: false,
             coverage: false,
+            trust: false,
             supply: SupplyArguments::default(),
         }
     }

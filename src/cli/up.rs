@@ -55,6 +55,9 @@ pub struct UpArguments {
     /// Also write what is needed to understand a failure into one archive, for `pactown open` (FILE.tar.gz)
     #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
     pub bundle: Option<PathBuf>,
+    /// Run what is new from a registry without asking
+    #[arg(long)]
+    pub trust: bool,
     /// Where dependencies come from.
     #[command(flatten)]
     pub supply: SupplyArguments,

@@ -8,6 +8,7 @@ use indexmap::IndexMap;
 use serde_json::json;
 
 use super::follow::{self, Outcome, Signals, View};
+use super::imports::{self, Purpose};
 use super::wish::{self, Wish};
 use super::{Context, preflight, privilege, supply};
 use crate::caller::Caller;
@@ -24,6 +25,11 @@ use crate::session::Session;
 type Resolutions = IndexMap<ServiceName, Vec<Resolution>>;
 
 pub(super) fn run(context: &Context, arguments: &LockArguments) -> Result<(), Error> {
+    if !arguments.check {
+        // Of all services, or of none: versions of artifacts depend on each other.
+        let update = arguments.update.as_ref().is_some_and(Vec::is_empty);
+        imports::settle(context, arguments.config.as_deref(), Purpose::Lock { update })?;
+    }
     let mut wish = wish::load(context, arguments.config.as_deref())?;
     let before = supply::read(&wish.desired.ecosystem.file);
     if arguments.check {
@@ -197,7 +203,7 @@ fn readable(text: &str) -> Result<(), Error> {
 
 /// All at once, or not at all; the file is the invoking user's, also under `sudo`. The folder may be a stranger's: what
 /// has the name of the new file there is not written through.
-fn write(path: &Path, text: &str, caller: &Caller) -> Result<(), Error> {
+pub(super) fn write(path: &Path, text: &str, caller: &Caller) -> Result<(), Error> {
     let new = path.with_extension("lock.new");
     let _ = fs::remove_file(&new);
     let created = OpenOptions::new().create_new(true).write(true).open(&new);

@@ -7,6 +7,7 @@ mod login;
 mod proof;
 mod publish;
 mod pull;
+mod resolve;
 mod serve;
 mod token;
 
@@ -28,6 +29,7 @@ use connect::{Connection, connect, failed};
 
 pub(super) use publish::run as publish;
 pub(super) use pull::run as pull;
+pub(super) use resolve::{Found, Part};
 
 /// `registry …`.
 pub(super) fn run(context: &Context, arguments: &RegistryArguments) -> Result<(), Error> {
@@ -43,6 +45,7 @@ pub(super) fn run(context: &Context, arguments: &RegistryArguments) -> Result<()
         RegistryVerb::Token(arguments) => token::run(context, &arguments.verb),
         RegistryVerb::Keygen(arguments) => keys::generate(context, arguments),
         RegistryVerb::Verify(arguments) => verify(context, arguments),
+        RegistryVerb::Resolve(arguments) => resolve::run(context, arguments),
         RegistryVerb::Gc(arguments) => sweep(context, arguments),
         RegistryVerb::ImportPython(arguments) => import::run(context, arguments),
     }

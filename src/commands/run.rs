@@ -148,6 +148,7 @@ fn desired(context: &Context, recipe: Recipe, options: &Options) -> Result<Desir
         secrets: IndexMap::new(),
         limits: config::ecosystem::Limits::default(),
         services: IndexMap::from([(name.clone(), service)]),
+        imports: Vec::new(),
     };
     let mut desired = Desired {
         instance,
@@ -173,6 +174,7 @@ fn service(name: &str, recipe: &Recipe, port: u16, env: IndexMap<String, String>
         place: Place::default(),
         readme: recipe.readme.clone(),
         readme_place: Place::default(),
+        from: None,
         port,
         port_explicit: true,
         ports: Vec::new(),

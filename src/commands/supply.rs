@@ -99,6 +99,10 @@ fn none(desired: &Desired) -> Error {
 
 /// Says of which services the lock does not decide the dependencies.
 fn stale(context: &Context, desired: &Desired, lock: &Lockfile) {
+    // `up` has written down what comes from a registry, and nobody has locked the rest.
+    if lock.services.is_empty() {
+        return;
+    }
     for (name, recipe) in &desired.recipes {
         if !drift::unresolved(recipe, lock.resolutions(name)).is_empty() {
             context.output.notice(&format!(

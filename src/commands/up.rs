@@ -10,6 +10,7 @@ use ends::Ends;
 
 use super::evidence::Recorder;
 use super::follow::{self, LiveLogs, Outcome, Signals, View};
+use super::imports::{self, Purpose};
 use super::wish::{self, Wish};
 use super::{Context, preflight, privilege, supply, why};
 use crate::cli;
@@ -26,6 +27,10 @@ pub(super) const WORKERS: usize = 4;
 pub(super) fn run(context: &Context, arguments: &cli::UpArguments) -> Result<(), Error> {
     let begun = Instant::now();
     let (config, services) = cli::split_config(&arguments.targets);
+    if !arguments.dry_run {
+        let purpose = Purpose::start(arguments.trust, &arguments.supply);
+        imports::settle(context, config.as_deref(), purpose)?;
+    }
     let mut wish = wish::load(context, config.as_deref())?;
     wish::known(&wish, &services)?;
     let ends = ends(&wish, &services, arguments)?;

@@ -11,6 +11,7 @@ use crate::config::{self, Ecosystem};
 use crate::desired::{Desired, Supply};
 use crate::diagnostics::{Problem, Problems, Severity};
 use crate::error::Error;
+use crate::imports;
 use crate::instance::{Instance, RUN_ROOT};
 use crate::markpact::{self, Recipe};
 use crate::output;
@@ -96,7 +97,9 @@ pub(crate) fn read(file: &Path, label: Option<&str>, warn: &dyn Fn(&[Problem])) 
     let loaded = config::load(file, &caller.env)?;
     warn(&loaded.warnings);
     let mut ecosystem = loaded.ecosystem;
-    let mut problems = Vec::new();
+    let lock = supply::read(file).ok().flatten();
+    let artifacts = lock.as_ref().map_or(&[][..], |lock| &lock.artifacts);
+    let mut problems = imports::changed(&ecosystem.file, artifacts);
     let recipes = recipes(&mut ecosystem, &mut problems);
     let graph = match Graph::of(&ecosystem) {
         Ok(graph) if problems.is_empty() => graph,
@@ -114,7 +117,7 @@ pub(crate) fn read(file: &Path, label: Option<&str>, warn: &dyn Fn(&[Problem])) 
         caller,
         // A damaged one is told by those who start something.
         supply: Supply {
-            lock: supply::read(file).ok().flatten(),
+            lock,
             ..Supply::default()
         },
         secrets: Secrets::default(),

@@ -113,6 +113,9 @@ fn details(name: String, mark: Mark, node: &Node, report: &Report) -> Dependency
         Value::Number(text) => Some(text.as_str()),
         _ => report.text("version", value),
     });
+    // What it means is done with; here it is only looked at.
+    node.get("registry")
+        .and_then(|value| report.choice("registry", value, &[("local", ()), ("default", ())]));
     Dependency {
         version: version.unwrap_or("*").to_owned(),
         endpoint: text("endpoint").map(str::to_owned),

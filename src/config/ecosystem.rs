@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 pub use super::egress::Egress;
 pub use super::exceptions::{Device, Exceptions, Seccomp};
+pub use super::import::Import;
 pub use super::limits::Limits;
 pub use super::secrets::{Secret, SecretName, SecretSource, SecretUse};
 pub use super::units::{MOST_REPLICAS, UnitName, replica_number, taken_by_replica, unit_name};
@@ -50,6 +51,9 @@ pub struct Ecosystem {
     pub isolation: Isolation,
     /// `registry`.
     pub registry: Registry,
+    /// What it asks a registry for, as it is written.
+    #[serde(default)]
+    pub imports: Vec<Import>,
     /// `secrets`: where they come from; no value.
     pub secrets: IndexMap<SecretName, Secret>,
     /// `limits`: what all services together may use.
@@ -96,6 +100,9 @@ pub struct Service {
     pub readme: PathBuf,
     /// Where `readme` is written (or the service, when it is the default).
     pub readme_place: Place,
+    /// `from:` what of a registry it is.
+    #[serde(default)]
+    pub from: Option<String>,
     /// The port it listens on inside (`PORT`), explicit or assigned from `base_port`; preferred on the host.
     pub port: u16,
     /// Whether `port` was written in the file.

@@ -3,8 +3,10 @@
 
 use super::schema::Shape;
 
+mod dependency;
 mod limits;
 
+pub(crate) use dependency::{CONDITIONS, DEPENDENCY, FROM_FORM};
 pub(crate) use limits::{ALL_LIMITS, LIMITS};
 
 /// One key of a mapping.
@@ -259,43 +261,11 @@ pub(crate) const SERVICE: &[Key] = &[
     later("build_cmd", &[], "How it is built."),
     later("build_targets", &[], "What it is built for."),
     later("hooks", &[], "Commands around starts and stops."),
-    later("from", &[], "A service of a registry it is made from."),
-];
-
-/// An entry of `depends_on`; in the mapping form without `name`.
-pub(crate) const DEPENDENCY: &[Key] = &[
-    key("name", Shape::Text, "The service."),
-    key("version", Shape::Version, "Its version.").or("\"*\""),
     key(
-        "endpoint",
+        "from",
         Shape::Text,
-        "The URL the dependent is given; {host} and {port} are filled in.",
+        "What of a registry it is, instead of 'readme': [NAMESPACE/]NAME[@RANGE].",
     ),
-    key("env_var", Shape::Text, "A further variable that holds the URL."),
-    key(
-        "condition",
-        Shape::Choice(CONDITIONS),
-        "When it counts as satisfied.",
-    ),
-    key("required", Shape::Bool, "false: its failure does not block.").or("true"),
-    key(
-        "restart",
-        Shape::Bool,
-        "true: start it again whenever the dependency is.",
-    )
-    .or("false"),
-    key("port", Shape::Port, "Which of its ports the URL means."),
-    later("registry", &["local"], "The registry it comes from."),
-];
-
-/// The words for a condition: ours, then those of Compose.
-pub(crate) const CONDITIONS: &[&str] = &[
-    "started",
-    "healthy",
-    "completed",
-    "service_started",
-    "service_healthy",
-    "service_completed_successfully",
 ];
 
 /// `health_check:` as a mapping.

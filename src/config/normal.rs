@@ -69,7 +69,8 @@ fn literal(value: Value) -> Value {
 fn service_form(service: &Service, directory: &Path) -> Value {
     let path = |path: &std::path::PathBuf| scalars::path_text(directory, path);
     json!({
-        "readme": path(&service.readme),
+        "readme": service.from.is_none().then(|| path(&service.readme)),
+        "from": service.from,
         "port": service.port_explicit.then_some(service.port),
         "ports": service.ports.iter().map(port_form).collect::<Vec<_>>(),
         "env": environment(&service.env),

@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 
-use super::ecosystem::{Limits, Place, PortMapping, STOP_GRACE, Service};
+use super::ecosystem::{Egress, Limits, Place, PortMapping, STOP_GRACE, Service};
 use super::health::Written;
 use super::report::Report;
 use super::top::Context;
 use super::tree::{Key, Node, Value, shortened};
 use super::{
-    dependencies, health, limiting, publish, restart, scalars, schedule, secrets, security, storage,
+    dependencies, health, imports, limiting, publish, restart, scalars, schedule, secrets, security, storage,
 };
+use crate::lockfile::NAME;
 
 /// What is known about a service from the rest of the file.
 pub(crate) struct Surroundings<'a> {
@@ -36,7 +37,10 @@ pub(crate) fn service(key: &Key, node: &Node, around: Surroundings, context: &Co
             .and_then(|value| report.duration(name, value, zero))
     };
     let path = |name: &str| node.get(name).and_then(|value| path(name, value, context));
-    let (readme, readme_place) = readme(key, node, context);
+    let (readme, readme_place) = match node.get("from") {
+        Some(from) => fetched(node, from, context),
+        None => readme(key, node, context),
+    };
     let (volumes, mounts) = storage::volumes_and_mounts(node, context);
     let checked = node
         .get("health_check")
@@ -46,6 +50,10 @@ pub(crate) fn service(key: &Key, node: &Node, around: Surroundings, context: &Co
         place: key.mark.place,
         readme,
         readme_place,
+        from: node
+            .get("from")
+            .and_then(|value| report.text("from", value))
+            .map(str::to_owned),
         port: around.port,
         port_explicit: around.port_explicit,
         ports: around.ports,
@@ -69,8 +77,7 @@ pub(crate) fn service(key: &Key, node: &Node, around: Surroundings, context: &Co
         limits: limiting::of_service(node, around.limits, report),
         egress: node
             .get("egress")
-            .map(|value| publish::egress(value, report))
-            .unwrap_or_default(),
+            .map_or_else(|| egress(node), |value| publish::egress(value, report)),
         build_hosts: build_hosts(node, report),
         host_access: host_access(node, report),
         run_as_root: run_as_root(node, report),
@@ -101,6 +108,47 @@ fn readme(key: &Key, node: &Node, context: &Context) -> (PathBuf, Place) {
         context.report.error(mark, message, help);
     }
     (path, mark.place)
+}
+
+/// The README of a service that comes from a registry.
+fn fetched(node: &Node, from: &Node, context: &Context) -> (PathBuf, Place) {
+    let report = context.report;
+    if let Some((readme, _)) = node.entry("readme") {
+        let help = "take one of the two out";
+        report.error(
+            readme.mark,
+            "a service with 'from' has its README from there",
+            help,
+        );
+    }
+    let Some(locked) = context.locked else {
+        return (PathBuf::new(), from.mark.place);
+    };
+    let Some(artifact) = imports::locked_as(from, context.namespace, locked) else {
+        let text = match &from.value {
+            Value::Text(text) => shortened(text),
+            _ => from.described(),
+        };
+        let message = format!("'{text}' of the registry is not in `{NAME}`");
+        let help = "`pactown lock` finds and fetches it; `pactown up` asks before it runs it";
+        report.error(from.mark, message, help);
+        return (PathBuf::new(), from.mark.place);
+    };
+    let path = artifact.readme(context.directory);
+    if let Some(why) = (context.unreadable)(&path) {
+        let message = format!("{}@{} cannot be read: {why}", artifact.name, artifact.version);
+        let help = format!("expected at {}; `pactown lock` fetches it again", path.display());
+        report.error(from.mark, message, help);
+    }
+    (path, from.mark.place)
+}
+
+/// Where none is written: what comes from a registry has no way out.
+fn egress(node: &Node) -> Egress {
+    match node.get("from") {
+        Some(_) => Egress::None,
+        None => Egress::default(),
+    }
 }
 
 fn path(name: &str, node: &Node, context: &Context) -> Option<PathBuf> {

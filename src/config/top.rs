@@ -5,15 +5,18 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 
 use super::ecosystem::{
-    Ecosystem, Isolation, Limits, MOST_REPLICAS, PortMapping, Registry, Service, taken_by_replica, unit_name,
+    Ecosystem, Import, Isolation, Limits, MOST_REPLICAS, PortMapping, Registry, Service, taken_by_replica,
+    unit_name,
 };
 use super::grammar::{REGISTRY, SERVICE, TOP};
+use super::imports;
 use super::limiting;
 use super::report::{Mark, Report};
 use super::scalars;
 use super::secrets;
 use super::service::{self, Surroundings};
 use super::tree::{Key, Node, Value, shortened};
+use crate::lockfile::ArtifactLock;
 
 /// What services share.
 pub(crate) struct Context<'a> {
@@ -27,6 +30,10 @@ pub(crate) struct Context<'a> {
     pub(crate) secrets: &'a [String],
     /// The text of another file, or why there is none.
     pub(crate) text_of: &'a dyn Fn(&Path) -> Result<String, String>,
+    /// `registry.namespace`; empty when none is written.
+    pub(crate) namespace: &'a str,
+    /// What the lock has of registries; `None`: that is not decided yet.
+    pub(crate) locked: Option<&'a [ArtifactLock]>,
 }
 
 /// A service before its details: what the automatic ports depend on.
@@ -53,11 +60,14 @@ pub(crate) fn ecosystem(file: &Path, root: &Node, context: &Context) -> Ecosyste
     let base_port = base_port.unwrap_or(8000);
     let secrets = secrets::secrets(root, context);
     let names: Vec<String> = secrets.keys().cloned().collect();
+    let registry = registry(root, report);
     let context = &Context {
         secrets: &names,
+        namespace: &registry.namespace,
         ..*context
     };
     let limits = limiting::of_all(root, report);
+    let (services, imports) = services(root, base_port, &limits, context);
     Ecosystem {
         file: file.to_owned(),
         name: name(root, report),
@@ -69,8 +79,9 @@ pub(crate) fn ecosystem(file: &Path, root: &Node, context: &Context) -> Ecosyste
         strict_ports: flag("strict_ports").unwrap_or(false),
         loopback_compat: flag("loopback_compat").unwrap_or(true),
         isolation: isolation(root, report),
-        registry: registry(root, report),
-        services: services(root, base_port, &limits, context),
+        registry: registry.clone(),
+        services,
+        imports,
         limits,
         secrets,
     }
@@ -162,7 +173,12 @@ fn token(registry: &Node, report: &Report) -> Option<String> {
     None
 }
 
-fn services(root: &Node, base_port: u16, limits: &Limits, context: &Context) -> IndexMap<String, Service> {
+fn services(
+    root: &Node,
+    base_port: u16,
+    limits: &Limits,
+    context: &Context,
+) -> (IndexMap<String, Service>, Vec<Import>) {
     let report = context.report;
     let node = root.get("services");
     let entries = node.map_or(&[][..], |node| report.entries("services", node));
@@ -170,7 +186,9 @@ fn services(root: &Node, base_port: u16, limits: &Limits, context: &Context) -> 
     if matches!(root.value, Value::Map(_)) && node.is_none_or(empty) {
         report.warn(mark(root), "there are no services", "add one below 'services:'");
     }
-    let drafts: Vec<Draft> = entries
+    let expanded = imports::expand(entries, context.namespace, context.locked.unwrap_or(&[]), report);
+    let drafts: Vec<Draft> = expanded
+        .entries
         .iter()
         .map(|(key, node)| draft(key, node, report))
         .collect();
@@ -189,7 +207,8 @@ fn services(root: &Node, base_port: u16, limits: &Limits, context: &Context) -> 
         let service = service::service(draft.key, draft.node, surroundings, context);
         (service.name.clone(), service)
     };
-    drafts.into_iter().zip(ports).map(service).collect()
+    let services = drafts.into_iter().zip(ports).map(service).collect();
+    (services, expanded.imports)
 }
 
 /// Where `services:` stands, or the file as a whole.

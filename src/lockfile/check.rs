@@ -1,10 +1,18 @@
 //! What a lock may hold: its lines become an installer's input, and it may come from a stranger's repository. Pure.
 
-use super::{Damage, Language, Lockfile, Resolution, ServiceLock, line_of};
+use super::{ArtifactLock, Damage, Language, Lockfile, Resolution, ServiceLock, line_of};
+use crate::registry::name::{ArtifactId, Reference};
+use crate::registry::version;
 
 /// Everything in it has the shape that it is written with.
 pub(super) fn check(lock: &Lockfile, text: &str) -> Result<(), Damage> {
     let mut names = std::collections::BTreeSet::new();
+    for artifact in &lock.artifacts {
+        of_artifact(artifact, text)?;
+        if !names.insert(&artifact.name) {
+            return Err(damage(text, &artifact.name, "is there twice"));
+        }
+    }
     for service in &lock.services {
         if !names.insert(&service.name) {
             return Err(damage(text, &service.name, "is there twice"));
@@ -12,6 +20,25 @@ pub(super) fn check(lock: &Lockfile, text: &str) -> Result<(), Damage> {
         of_service(service, text)?;
     }
     Ok(())
+}
+
+/// It becomes a path: names and version are valid ones.
+fn of_artifact(artifact: &ArtifactLock, text: &str) -> Result<(), Damage> {
+    let (namespace, name) = artifact.name.split_once('/').unwrap_or_default();
+    if ArtifactId::new(namespace, name).is_err() {
+        return Err(damage(text, &artifact.name, "is no NAMESPACE/NAME"));
+    }
+    if version::parse(&artifact.version).is_err() {
+        return Err(damage(text, &artifact.version, "is no version"));
+    }
+    if !is_digest(&artifact.digest) {
+        return Err(damage(text, &artifact.digest, "is no digest"));
+    }
+    let is_want = |want: &&String| want.parse::<Reference>().is_ok_and(|own| own.namespace.is_some());
+    match artifact.wants.iter().find(|want| !is_want(want)) {
+        Some(want) => Err(damage(text, want, "is no NAMESPACE/NAME@RANGE")),
+        None => Ok(()),
+    }
 }
 
 fn of_service(service: &ServiceLock, text: &str) -> Result<(), Damage> {

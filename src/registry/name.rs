@@ -76,6 +76,18 @@ impl Reference {
     }
 }
 
+impl Reference {
+    /// Written out, in `namespace` when it names none.
+    pub fn in_namespace(&self, namespace: &str) -> String {
+        let namespace = self.namespace.as_deref().unwrap_or(namespace);
+        let range = match &self.selector {
+            Selector::Latest => "*".to_owned(),
+            other => other.to_string(),
+        };
+        format!("{namespace}/{}@{range}", self.name)
+    }
+}
+
 impl FromStr for Reference {
     type Err = String;
 

@@ -7,14 +7,17 @@ use serde_json::{Map, Value, json};
 use super::connect::{Connection, connect, connect_for, failed, repository};
 use super::keys;
 use super::proof::Proof;
+use super::resolve::DEPENDS_ON;
 use crate::cli::{self, PublishArguments};
 use crate::commands::{Context, wish};
+use crate::config::Ecosystem;
+use crate::config::ecosystem::Service;
 use crate::error::Error;
 use crate::markpact::{self, Recipe};
 use crate::registry::api;
 use crate::registry::client::{Client, Place, Receipt, oci};
 use crate::registry::evidence::Evidence;
-use crate::registry::name::ArtifactId;
+use crate::registry::name::{ArtifactId, Reference};
 use crate::registry::signing::{Claim, Envelope, SigningKey};
 use crate::registry::store::Digest;
 use crate::registry::version::{self, Selector};
@@ -162,7 +165,9 @@ fn of_ecosystem(
     let chosen = ecosystem
         .services
         .values()
-        .filter(|service| services.is_empty() || services.contains(&service.name));
+        .filter(|service| services.is_empty() || services.contains(&service.name))
+        // What comes from a registry is there.
+        .filter(|service| service.from.is_none());
     let connection = connect_for(&arguments.registry, Some(ecosystem))?;
     let number = arguments.version.as_ref().unwrap_or(&ecosystem.version);
     let mut wishes = Vec::new();
@@ -176,7 +181,7 @@ fn of_ecosystem(
             &connection.namespace,
         )?;
         wish.publish.description = description(arguments, recipe);
-        wish.publish.metadata = Map::from_iter([("ecosystem".to_owned(), json!(ecosystem.name))]);
+        wish.publish.metadata = metadata(ecosystem, service, &connection.namespace);
         wishes.push(wish);
     }
     Ok((connection, wishes))
@@ -222,6 +227,28 @@ fn to_repository(
         place: Place::Oci(place),
     };
     Ok((connection, vec![wish]))
+}
+
+/// Where a service comes from, and what it needs: with this, whoever takes it gets that too.
+fn metadata(ecosystem: &Ecosystem, service: &Service, namespace: &str) -> Map<String, Value> {
+    let mut metadata = Map::from_iter([("ecosystem".to_owned(), json!(ecosystem.name))]);
+    let needed = service
+        .depends_on
+        .iter()
+        .filter(|dependency| dependency.required && dependency.endpoint.is_none());
+    let needs: Vec<String> = needed
+        .filter_map(|dependency| {
+            let from = ecosystem.services.get(&dependency.name)?.from.clone();
+            let text = from.unwrap_or_else(|| format!("{}@{}", dependency.name, dependency.version));
+            let any = || format!("{}@*", dependency.name).parse::<Reference>();
+            let reference = text.parse::<Reference>().or_else(|_| any()).ok()?;
+            Some(reference.in_namespace(namespace))
+        })
+        .collect();
+    if !needs.is_empty() {
+        metadata.insert(DEPENDS_ON.to_owned(), json!(needs));
+    }
+    metadata
 }
 
 fn of_readme(readme: &Path, arguments: &PublishArguments, namespace: &str) -> Result<Wish, Error> {

@@ -18,7 +18,7 @@ use crate::registry::signing::PublicKey;
 use crate::registry::version::Selector;
 
 /// What became of a README.
-enum Placed {
+pub(super) enum Placed {
     New,
     Replaced,
     AlreadyThere,
@@ -41,7 +41,7 @@ pub(in crate::commands) fn run(context: &Context, arguments: &PullArguments) -> 
     }
     let mut results = Vec::new();
     for (found, place) in fetched.iter().zip(&places) {
-        let placed = put(found, place).map_err(|error| Error::Environment {
+        let placed = put(&found.readme, place).map_err(|error| Error::Environment {
             message: format!("{} cannot be written: {error}", place.display()),
             hint: None,
         })?;
@@ -168,9 +168,9 @@ fn may_write(found: &Fetched, place: &Path, force: bool) -> Result<(), Error> {
 }
 
 /// Written aside, flushed, renamed: whoever looks sees the old one or the new one.
-fn put(found: &Fetched, place: &Path) -> io::Result<Placed> {
+pub(super) fn put(readme: &str, place: &Path) -> io::Result<Placed> {
     let before = fs::read(place).ok();
-    if before.as_deref() == Some(found.readme.as_bytes()) {
+    if before.as_deref() == Some(readme.as_bytes()) {
         return Ok(Placed::AlreadyThere);
     }
     let folder = place.parent().unwrap_or(Path::new("."));
@@ -178,7 +178,7 @@ fn put(found: &Fetched, place: &Path) -> io::Result<Placed> {
     let aside = folder.join(format!(".README.md.{}", std::process::id()));
     let write = || {
         let mut file = File::create_new(&aside)?;
-        file.write_all(found.readme.as_bytes())?;
+        file.write_all(readme.as_bytes())?;
         file.sync_all()?;
         fs::rename(&aside, place)
     };

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::cli::{self, TestArguments};
+use crate::commands::imports::{self, Purpose};
 use crate::commands::{Context, run, supply, up, wish};
 use crate::config::ecosystem::{Place, ServiceName};
 use crate::desired::Desired;
@@ -36,6 +37,10 @@ pub(super) fn load(context: &Context, arguments: &TestArguments) -> Result<Plan,
         [one] if is_readme(one) => (alone(context, Path::new(one), arguments)?, Vec::new(), true),
         targets => {
             let (config, services) = cli::split_config(targets);
+            if !arguments.coverage {
+                let purpose = Purpose::start(arguments.trust, &arguments.supply);
+                imports::settle(context, config.as_deref(), purpose)?;
+            }
             let wish = wish::load(context, config.as_deref())?;
             wish::known(&wish, &services)?;
             (wish.desired, services, false)
