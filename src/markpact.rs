@@ -22,6 +22,7 @@ mod paths;
 mod programs;
 mod reader;
 pub mod recipe;
+pub(crate) mod requirement;
 mod run;
 mod scripts;
 pub mod template;
@@ -54,6 +55,7 @@ pub fn parse(readme: &Path, text: &str) -> Result<Recipe, Problems> {
     let (title, blocks) = block::read(text, &mut findings);
     let files = files::read(&blocks, &mut findings);
     let mut deps = deps::read(&blocks, &mut findings);
+    deps::check_manifests(&deps, &files, &mut findings);
     let workload = workload::read(&blocks, &mut findings);
     let health = health(&blocks, &mut findings);
     let chosen = run::choose(&blocks, &mut findings);

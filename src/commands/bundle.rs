@@ -13,7 +13,7 @@ use crate::error::{Error, chain};
 use crate::host::HostFacts;
 use crate::identity::IdRange;
 use crate::prepare::{
-    self, Access, BuildContext, BuildRunner, BuildSite, Extras, Layers, RunnerError, Tools,
+    self, Access, BuildContext, BuildRunner, BuildSite, Extras, Layers, RunnerError, Stack, Tools,
 };
 use crate::proxy::Contact;
 use crate::spec::Bundle;
@@ -89,12 +89,12 @@ fn free(directory: &Path) -> Result<(), Error> {
 
 fn bundle(wish: &Wish, tools: &Tools, unit: &str, ids: IdRange) -> Result<Portable, Error> {
     let (layers, extras) = layers(wish, tools, unit)?;
-    show::portable(wish, unit, ids, layers, extras)
+    show::portable(wish, unit, ids, &layers, extras)
 }
 
 /// The layers of a service, topmost first: what its README holds is written if need be, what is to be installed must
 /// have been.
-fn layers(wish: &Wish, tools: &Tools, unit: &str) -> Result<(Vec<PathBuf>, Extras), Error> {
+fn layers(wish: &Wish, tools: &Tools, unit: &str) -> Result<(Stack, Extras), Error> {
     let service = show::member(&wish.desired, unit)?.service;
     let missing = |message: String, hint: &str| Error::Environment {
         message,

@@ -285,6 +285,7 @@ mod tests {
                 .map(|package| format!("{package} --hash=sha256:aa"))
                 .collect(),
             package_lock: None,
+            files: Default::default(),
         };
         let before = [python(&["flask==2", "six==1"])];
         let now = [python(&["flask==3", "jinja2==3"])];

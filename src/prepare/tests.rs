@@ -194,7 +194,7 @@ impl Store {
             hosts: &[],
             learn: false,
         };
-        make(&self.1, &plans, context, runner, &mut |_, _| {})
+        make(&self.1, &plans, context, runner, &mut |_, _| {}).map(|stack| stack.app())
     }
 
     /// Names in the store besides locks.

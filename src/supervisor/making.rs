@@ -152,7 +152,8 @@ impl Site {
         let netns = node.map(|node| self.wires.attach(node)).transpose()?;
         let placement = Placement {
             ids,
-            layers,
+            layers: layers.app(),
+            system: layers.system().cloned(),
             env: resolver::environment(&self.desired, member, &extras),
             extras,
             place: self.place(member),
