@@ -96,7 +96,7 @@ pub enum Content {
 impl LayerPlan {
     /// The word for it in messages: `files`, a language, `setup`.
     pub fn kind(&self) -> &'static str {
-        match self.content {
+        match &self.content {
             Content::Files(_) => "files",
             Content::Python { .. } => "python",
             Content::Node { .. } => "node",
@@ -107,7 +107,7 @@ impl LayerPlan {
 
     /// The language whose dependencies are in it.
     pub fn language(&self) -> Option<Language> {
-        match self.content {
+        match &self.content {
             Content::Python { .. } => Some(Language::Python),
             Content::Node { .. } => Some(Language::Node),
             Content::Packages(packages) => Some(packages.language),

@@ -20,6 +20,7 @@ mod health;
 mod host_lacks;
 mod inspect;
 mod isolation;
+mod languages;
 mod layers;
 mod lifecycle;
 mod limits;

@@ -307,6 +307,7 @@ mod tests {
                 wanted: digest.clone(),
                 packages: vec![package.to_owned()],
                 package_lock: None,
+                files: Default::default(),
             };
             let service = ServiceLock {
                 name: "api".into(),

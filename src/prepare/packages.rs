@@ -207,7 +207,10 @@ fn args(language: Language, requirements: &[(usize, String)], own: Own, recipe: 
     let with = |rest: Vec<String>| std::iter::once(place.to_owned()).chain(rest).collect();
     match language {
         Language::Go => with(go::args(requirements, recipe)),
-        Language::Rust => with(rust::stubs(recipe)),
+        Language::Rust => {
+            let name = rust::name(recipe);
+            with(std::iter::once(name).chain(rust::stubs(recipe)).collect())
+        }
         Language::Php => php::args(requirements),
         _ => system::args(requirements),
     }

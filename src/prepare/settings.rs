@@ -204,6 +204,9 @@ pub fn collect(caller: &Caller) -> BuildSettings {
     }
     settings.env = env.into_iter().collect();
     settings.apt = sources::read();
+    for line in settings.apt.clone() {
+        visible(&mut settings, &line.replace("file:", ""));
+    }
     settings
 }
 
@@ -293,7 +296,11 @@ fn take(
     };
     if let Some(known) = known {
         // The last of several files is the one that counts.
-        *known = tables::lines(&kept(tool, text));
+        known.clone_from(&tables::lines(&kept(tool, text)));
+        for line in known.clone() {
+            visible(settings, &line.replace('=', " "));
+            notice(settings, &format!("{tool:?}"), &line);
+        }
         return;
     }
     for (name, value) in values::assignments(text) {

@@ -349,7 +349,7 @@ fn an_installer_that_may_reach_anything_sees_nothing_of_the_readme() {
     };
     assert!(probe.starts_with("probe-") && build.starts_with("build-"));
     assert!(nothing.ends_with("/nothing"), "{nothing}");
-    assert_eq!(Path::new(lower), made[0]);
+    assert_eq!(Path::new(lower), made.app()[0]);
 }
 
 #[test]

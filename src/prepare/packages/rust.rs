@@ -23,14 +23,14 @@ pub(super) const OWN: [&str; 6] = [
     "rust-toolchain.toml",
 ];
 
-/// `$1` tells whether Cargo needs the README's files; the other arguments are the sources that its targets have, which are
-/// empty programs here. Cargo's settings of the host are for fetching only: afterwards every source is a directory.
+/// `$1` tells whether Cargo needs the README's files, `$2` is the package's name; the other arguments are the sources that its
+/// targets have, which are empty programs here. Cargo's settings of the host are for fetching only: afterwards every source is a directory.
 pub(super) const SCRIPT: &str = r#"set -e
 mkdir -p "$TMPDIR/crate" "$TMPDIR/cargo" "$HOME/.resolution" /app/.cargo-home
 export CARGO_HOME="$TMPDIR/cargo" CARGO_TARGET_DIR=/app/target CARGO_TERM_PROGRESS_WHEN=never
 cp /etc/build/cargo/* "$CARGO_HOME/" 2>/dev/null || true
 rustc --version | cut -d' ' -f2 > "$HOME/.resolution/toolchain"
-place=$1; shift
+place=$1 name=$2; shift 2
 if [ "$place" = files ]; then cd /app
 else
     cd "$TMPDIR/crate"
@@ -48,7 +48,7 @@ for name in Cargo.toml Cargo.lock; do
 done
 locked=
 test ! -e Cargo.lock || locked=--locked
-cargo vendor $locked --versioned-dirs /app/.cargo-home/vendor > "$TMPDIR/config.toml"
+cargo vendor $locked --respect-source-config --versioned-dirs /app/.cargo-home/vendor > "$TMPDIR/config.toml"
 cp "$TMPDIR/config.toml" /app/.cargo-home/config.toml
 test ! -e Cargo.lock || cp Cargo.lock "$HOME/.resolution/"
 if [ "$place" != files ]; then
@@ -56,7 +56,8 @@ if [ "$place" != files ]; then
         test -e "/app/$name" || test ! -e "$name" || cp "$name" /app/
     done
     CARGO_HOME=/app/.cargo-home cargo build --release --offline
-    find /app/target/release -maxdepth 1 -type f -delete
+    # Of the empty programs nothing may be taken for the README's.
+    cargo clean --release --offline -p "$name"
 fi
 "#;
 
@@ -118,6 +119,13 @@ pub(super) fn generated(recipe: &Recipe, requirements: &[(usize, String)]) -> Ve
         "[package]\nname = \"app\"\nversion = \"0.0.0\"\nedition = \"2021\"\n\n{bin}[dependencies]\n{lines}"
     );
     vec![(Path::new(DIRECTORY).join("Cargo.toml"), text)]
+}
+
+/// The package's name.
+pub(super) fn name(recipe: &Recipe) -> String {
+    let manifest = manifest(&recipe.files).unwrap_or_default();
+    let name = manifest.get("package").and_then(|package| package.get("name"));
+    name.and_then(Value::as_str).unwrap_or("app").to_owned()
 }
 
 /// The sources that the manifest's targets must have (The Cargo Book, "Target auto-discovery").

@@ -30,7 +30,11 @@ list=/etc/build/system.txt
 if [ -e "$list" ]; then set -- $(sed -n 's/^\([^ ]*\)==\([^ ]*\) .*/\1=\2/p' "$list"); fi
 # A source that nothing is wanted of may be out of order.
 apt-get -q=2 update || echo "pactown: not every source of packages could be read"
-apt-get -q -y --reinstall --download-only --allow-downgrades install "$@"
+get() { apt-get -y --reinstall --allow-downgrades "$@"; }
+# What lies in a folder of this host is not downloaded.
+get -qq --print-uris install "$@" | sed -n "s/^'file:\([^']*\)'.*/\1/p" > "$TMPDIR/here"
+get -q --download-only install "$@"
+while read -r package; do cp "$package" "$TMPDIR/cache/archives/"; done < "$TMPDIR/here"
 for package in "$TMPDIR"/cache/archives/*.deb; do
     test -e "$package" || continue
     sum=$(sha256sum < "$package")

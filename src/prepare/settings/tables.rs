@@ -31,7 +31,7 @@ pub(super) fn go(text: &str) -> String {
 /// Cargo's tables that say where crates come from. A damaged file is none: Cargo would have said so to its user.
 pub(super) fn cargo(text: &str) -> String {
     let mut table: Table = toml::from_str(text).unwrap_or_default();
-    table.retain(|name, _| CARGO.contains(&name.as_str()));
+    table.retain(|name, _| CARGO.contains(&name));
     if let Some(http) = table.get_mut("http").and_then(toml::Value::as_table_mut) {
         // The build asks its own proxy, which asks the caller's.
         http.remove("proxy");
