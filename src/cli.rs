@@ -8,6 +8,7 @@ mod open;
 mod registry;
 mod scale;
 mod steer;
+mod storage;
 mod supply;
 mod test;
 mod up;
@@ -27,6 +28,7 @@ pub use open::{OpenArguments, Part};
 pub use registry::*;
 pub use scale::ScaleArguments;
 pub use steer::{RestartArguments, StartArguments, StopArguments};
+pub use storage::{DfArguments, PruneArguments};
 pub use supply::{LockArguments, SupplyArguments};
 pub use test::TestArguments;
 pub use up::UpArguments;
@@ -174,6 +176,10 @@ pub enum Command {
     Pull(PullArguments),
     /// Serve, search and look after a registry
     Registry(RegistryArguments),
+    /// Show what layers, logs, disks and volumes take on the disk
+    Df(DfArguments),
+    /// Remove layers that nothing uses, and logs and volumes when asked to
+    Prune(PruneArguments),
     /// Show what this machine has and lacks
     Doctor(DoctorArguments),
     /// Print completions for a shell

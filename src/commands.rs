@@ -28,6 +28,7 @@ mod report;
 mod run;
 mod show;
 mod stats;
+mod storage;
 mod supply;
 mod terminal;
 mod test;
@@ -142,6 +143,8 @@ fn dispatch(context: &Context, command: &Command) -> Result<(), Error> {
         Command::Publish(arguments) => registry::publish(context, arguments),
         Command::Pull(arguments) => registry::pull(context, arguments),
         Command::Registry(arguments) => registry::run(context, arguments),
+        Command::Df(arguments) => storage::df(context, arguments),
+        Command::Prune(arguments) => storage::prune(context, arguments),
         Command::Doctor(arguments) => doctor::run(context, arguments),
         Command::Completion(arguments) => completion::run(context, arguments),
     }

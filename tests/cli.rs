@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
 
-const VERBS: [&str; 41] = [
+const VERBS: [&str; 43] = [
     "up",
     "down",
     "ps",
@@ -47,6 +47,8 @@ const VERBS: [&str; 41] = [
     "publish",
     "pull",
     "registry",
+    "df",
+    "prune",
     "doctor",
     "completion",
 ];

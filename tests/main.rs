@@ -43,6 +43,7 @@ mod replicas;
 mod schedule;
 mod scripts;
 mod secrets;
+mod storage;
 mod storm;
 mod supervision;
 mod systemd;

@@ -39,6 +39,11 @@ pub(super) fn run(context: &Context, service: Option<&str>, directory: &Path) ->
     let places = places(&wish, service, &directory)?;
     free(&directory)?;
     let tools = Tools::find(&wish.desired);
+    // Until what is in them is copied.
+    let _hold = Layers::system().hold().map_err(|error| Error::Environment {
+        message: chain(&error),
+        hint: None,
+    })?;
     let mut bundles = Vec::new();
     for (number, (unit, place)) in (0..).zip(places) {
         let ids = IdRange::set_apart(&directory.to_string_lossy(), number);

@@ -133,8 +133,11 @@ impl Site {
             .tools
             .layers(&service.name, recipe)
             .map_err(PrepareError::from)?;
+        let store = Layers::system();
+        // Until the bundle names them.
+        let _hold = store.hold()?;
         let layers = prepare::make(
-            &Layers::system(),
+            &store,
             &plans,
             self.build_context(&service.name, recipe),
             &self.builder,

@@ -92,8 +92,10 @@ impl Site {
     ) -> Result<Vec<Resolution>, Unmade> {
         let recipe = &self.desired.recipes[service];
         let plans = self.tools.layers(service, recipe).map_err(PrepareError::from)?;
+        let store = Layers::system();
+        let _hold = store.hold()?;
         let resolved = prepare::resolve(
-            &Layers::system(),
+            &store,
             &plans,
             how,
             &|resolution| self.tools.locked_key(recipe, resolution),

@@ -30,7 +30,7 @@ mkdir -p "$TMPDIR/crate" "$TMPDIR/cargo" "$HOME/.resolution" /app/.cargo-home
 export CARGO_HOME="$TMPDIR/cargo" CARGO_TARGET_DIR=/app/target CARGO_TERM_PROGRESS_WHEN=never
 cp /etc/build/cargo/* "$CARGO_HOME/" 2>/dev/null || true
 rustc --version | cut -d' ' -f2 > "$HOME/.resolution/toolchain"
-place=$1 name=$2; shift 2
+place=$1 package=$2; shift 2
 if [ "$place" = files ]; then cd /app
 else
     cd "$TMPDIR/crate"
@@ -57,7 +57,7 @@ if [ "$place" != files ]; then
     done
     CARGO_HOME=/app/.cargo-home cargo build --release --offline
     # Of the empty programs nothing may be taken for the README's.
-    cargo clean --release --offline -p "$name"
+    cargo clean --release --offline -p "$package"
 fi
 "#;
 
