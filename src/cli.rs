@@ -1,6 +1,7 @@
 //! The command line: verbs, flags and their help. Parsing only; nothing is looked up here.
 
 mod author;
+mod build;
 mod insight;
 mod live;
 mod logs;
@@ -21,6 +22,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::resolver::Format;
 pub use author::{ForeignArguments, GenerateArguments, InitArguments, ScanArguments};
+pub use build::BuildArguments;
 pub use insight::{EventsArguments, InspectArguments, ReportArguments, WhyArguments};
 pub use live::{StatsArguments, TopArguments, UiArguments};
 pub use logs::LogsArguments;
@@ -103,6 +105,8 @@ pub enum Command {
     Exec(ExecArguments),
     /// Run one README on its own, or a job of a running service
     Run(RunArguments),
+    /// Run the build blocks of READMEs and copy out what they make
+    Build(BuildArguments),
     /// Write down what READMEs, dependencies and toolchains are, so that others run the same
     Lock(LockArguments),
     /// Run the tests that stand in the READMEs

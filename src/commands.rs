@@ -5,6 +5,7 @@ mod analyze;
 mod attach;
 mod audit;
 mod author;
+mod build;
 mod bundle;
 mod completion;
 mod control;
@@ -110,6 +111,7 @@ fn dispatch(context: &Context, command: &Command) -> Result<(), Error> {
         Command::Logs(arguments) => logs::run(context, arguments),
         Command::Exec(arguments) => exec::run(context, arguments),
         Command::Run(arguments) => run::run(context, arguments),
+        Command::Build(arguments) => build::run(context, arguments),
         Command::Lock(arguments) => lock::run(context, arguments),
         Command::Test(arguments) => test::run(context, arguments),
         Command::Attach(arguments) => attach::run(context, arguments),

@@ -69,6 +69,7 @@ pub fn parse(readme: &Path, text: &str) -> Result<Recipe, Problems> {
     }
     let setup = scripts::setup(&blocks, &mut findings);
     let jobs = scripts::jobs(&blocks, &mut findings);
+    scripts::check_builds(&blocks, &mut findings);
     let tests = test_block::read(&blocks, &mut findings);
     let others = others(&blocks, chosen);
     findings.finish(|notes| Recipe {

@@ -20,6 +20,7 @@ use crate::spec::Bundle;
 use crate::toolchain::{Missing, Toolchain, Toolchains};
 use packages::{Below, Packages};
 
+pub mod artifacts;
 mod build;
 mod commit;
 pub mod disk;
@@ -91,10 +92,12 @@ pub enum Content {
     Packages(Packages),
     /// What the README's `setup` blocks write below `/app`.
     Setup(Vec<TextBlock>),
+    /// What the README's `build` blocks write below `/app`.
+    Build(Vec<TextBlock>),
 }
 
 impl LayerPlan {
-    /// The word for it in messages: `files`, a language, `setup`.
+    /// The word for it in messages: `files`, a language, `setup`, `build`.
     pub fn kind(&self) -> &'static str {
         match &self.content {
             Content::Files(_) => "files",
@@ -102,6 +105,7 @@ impl LayerPlan {
             Content::Node { .. } => "node",
             Content::Packages(packages) => packages.language.word(),
             Content::Setup(_) => "setup",
+            Content::Build(_) => "build",
         }
     }
 
@@ -111,7 +115,7 @@ impl LayerPlan {
             Content::Python { .. } => Some(Language::Python),
             Content::Node { .. } => Some(Language::Node),
             Content::Packages(packages) => Some(packages.language),
-            Content::Files(_) | Content::Setup(_) => None,
+            Content::Files(_) | Content::Setup(_) | Content::Build(_) => None,
         }
     }
 
@@ -121,7 +125,7 @@ impl LayerPlan {
             Content::Python { requirements, .. } => Some(python::wanted(requirements)),
             Content::Node { wanted, .. } => Some(wanted.clone()),
             Content::Packages(packages) => Some(packages.wanted.clone()),
-            Content::Files(_) | Content::Setup(_) => None,
+            Content::Files(_) | Content::Setup(_) | Content::Build(_) => None,
         }
     }
 
@@ -130,7 +134,7 @@ impl LayerPlan {
         match &self.content {
             Content::Python { locked, .. } | Content::Node { locked, .. } => locked.as_ref(),
             Content::Packages(packages) => packages.locked.as_ref(),
-            Content::Files(_) | Content::Setup(_) => None,
+            Content::Files(_) | Content::Setup(_) | Content::Build(_) => None,
         }
     }
 
@@ -140,7 +144,7 @@ impl LayerPlan {
             Content::Python { requirements, .. } => requirements,
             Content::Node { packages, .. } => packages,
             Content::Packages(packages) => &packages.requirements,
-            Content::Files(_) | Content::Setup(_) => &[],
+            Content::Files(_) | Content::Setup(_) | Content::Build(_) => &[],
         }
     }
 
@@ -149,7 +153,7 @@ impl LayerPlan {
         let first = self.requirements().first().map(|(line, _)| *line);
         let line = match &self.content {
             Content::Packages(packages) => Some(packages.line),
-            Content::Setup(blocks) => blocks.first().map(|block| block.lines.first),
+            Content::Setup(blocks) | Content::Build(blocks) => blocks.first().map(|block| block.lines.first),
             _ => first,
         };
         line.filter(|line| *line > 0).unwrap_or(1)
@@ -398,7 +402,7 @@ pub fn extras(plans: &[LayerPlan], toolchains: &Toolchains) -> Extras {
     let mut variable = |name: &str, value: &str| variables.push((name.to_owned(), value.to_owned()));
     for plan in plans {
         match plan.content {
-            Content::Files(_) | Content::Setup(_) => {}
+            Content::Files(_) | Content::Setup(_) | Content::Build(_) => {}
             Content::Python { .. } => {
                 extras.path.push(Path::new(python::VENV).join("bin"));
                 variable("VIRTUAL_ENV", python::VENV);

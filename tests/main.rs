@@ -4,6 +4,7 @@
 mod support;
 
 mod author;
+mod artifacts;
 mod bad_input;
 mod builds;
 mod ci;

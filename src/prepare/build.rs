@@ -318,7 +318,7 @@ impl Build<'_> {
             } => python::args(python, uv.as_ref(), locked.is_some()),
             Content::Node { packages, locked, .. } => node::args(packages, locked.is_some()),
             Content::Packages(packages) => packages::command(packages),
-            Content::Setup(blocks) => setup::args(blocks),
+            Content::Setup(blocks) | Content::Build(blocks) => setup::args(blocks),
             Content::Files(_) => Vec::new(),
         }
     }
@@ -334,7 +334,7 @@ impl Build<'_> {
             }
             Content::Node { files: own, .. } => files.extend(own.iter().cloned()),
             Content::Packages(packages) => files.extend(packages.files.iter().cloned()),
-            Content::Files(_) | Content::Setup(_) => {}
+            Content::Files(_) | Content::Setup(_) | Content::Build(_) => {}
         }
         files
     }

@@ -136,6 +136,7 @@ pub(super) fn install(
     let culprit = culprit(wanted, &tail);
     let (line, what) = match (&plan.content, culprit) {
         (Content::Setup(_), _) => (plan.line(), "setting up".to_owned()),
+        (Content::Build(_), _) => (plan.line(), "building".to_owned()),
         (_, Some((line, name))) => (*line, format!("installing `{name}`")),
         (_, None) => (
             plan.line(),

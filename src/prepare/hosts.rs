@@ -74,7 +74,9 @@ pub(super) fn probes(plan: &LayerPlan, toolchains: &Toolchains, settings: &Build
             let manager = packages.programs.first();
             manager.is_some_and(|manager| manager.name == installer.program)
         }
-        Content::Setup(blocks) => blocks.iter().any(|block| mentions(&block.text, installer.words)),
+        Content::Setup(blocks) | Content::Build(blocks) => {
+            blocks.iter().any(|block| mentions(&block.text, installer.words))
+        }
     };
     let found = INSTALLERS.iter().filter(uses);
     found

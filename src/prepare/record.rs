@@ -23,7 +23,7 @@ pub(super) fn read(plan: &LayerPlan, home: &Path) -> Option<Result<Resolution, U
     let toolchain = text("toolchain").map(|version| version.trim().to_owned());
     let needed = |text: Option<String>, lack: &str| text.ok_or_else(|| Unresolved(lack.to_owned()));
     let resolved = match &plan.content {
-        Content::Files(_) | Content::Setup(_) => return None,
+        Content::Files(_) | Content::Setup(_) | Content::Build(_) => return None,
         Content::Packages(packages) => managed(packages, home),
         Content::Python { locked, .. } => {
             let packages = match (locked, text("python.json"), text("python.txt")) {

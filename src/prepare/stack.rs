@@ -68,7 +68,7 @@ impl Stack {
 fn rank(content: &Content) -> Rank {
     match content {
         Content::Files(_) => 0,
-        Content::Setup(_) => 1,
+        Content::Setup(_) | Content::Build(_) => 1,
         Content::Python { .. } | Content::Node { .. } | Content::Packages(_) => 2,
     }
 }
