@@ -124,7 +124,10 @@ fn distinguish(town: &Path, round: u32) {
         changed += usize::from(text != before);
         fs::write(path, text).expect("a README");
     }
-    assert_eq!(changed, 4, "every service with dependencies has others than in the round before");
+    assert_eq!(
+        changed, 4,
+        "every service with dependencies has others than in the round before"
+    );
 }
 
 fn pactown(town: &Path, arguments: &[&str]) {
@@ -298,7 +301,10 @@ fn wait_for(port: u16, path: &str, child: &mut Child) {
                 .write_all(request.as_bytes())
                 .and_then(|()| stream.read(&mut answer));
             if asked.is_ok_and(|length| String::from_utf8_lossy(&answer[..length]).contains(" 200 ")) {
-                assert!(child.try_wait().expect("a look").is_none(), "another program has port {port}");
+                assert!(
+                    child.try_wait().expect("a look").is_none(),
+                    "another program has port {port}"
+                );
                 return;
             }
         }

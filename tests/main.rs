@@ -3,8 +3,8 @@
 
 mod support;
 
-mod author;
 mod artifacts;
+mod author;
 mod bad_input;
 mod builds;
 mod ci;
