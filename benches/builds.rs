@@ -58,6 +58,8 @@ fn main() {
         figures[0].push(cold);
         pactown(&town, &["down"]);
         let warm = by_pactown(&town);
+        // It has the same ports.
+        pactown(&town, &["down"]);
         let (seconds, children) = start_by_hand(&town, &hand);
         drop(children);
         figures[1].push((warm, seconds));
@@ -102,10 +104,11 @@ fn copy(from: &Path, to: &Path) {
 /// The same dependencies in other words: nothing of them is in the cache.
 fn distinguish(town: &Path, round: u32) {
     let mark = format!("{}{round}", std::process::id());
+    let mut changed = 0;
     for (name, ..) in SERVICES {
         let path = town.join(name).join("README.md");
-        let text = fs::read_to_string(&path).expect("a README");
-        let text = text
+        let before = fs::read_to_string(&path).expect("a README");
+        let text = before
             .replace(
                 "requests==2.32.3\n",
                 &format!("requests==2.32.3 ; python_version != '{mark}'\n"),
@@ -118,8 +121,13 @@ fn distinguish(town: &Path, round: u32) {
             true => format!("{text}\n```ini markpact:file path=.npmrc\n; {mark}\n```\n"),
             false => text,
         };
+        changed += usize::from(text != before);
         fs::write(path, text).expect("a README");
     }
+    assert_eq!(
+        changed, 4,
+        "every service with dependencies has others than in the round before"
+    );
 }
 
 fn pactown(town: &Path, arguments: &[&str]) {
@@ -174,11 +182,12 @@ fn install(recipe: &Recipe, directory: &Path) {
                     &names,
                 );
             }
-            _ => shell(
+            DepsLanguage::Node => shell(
                 directory,
                 "npm install --silent --no-audit --no-fund --cache \"$PWD/.npm\" -- \"$@\"",
                 &names,
             ),
+            other => panic!("{other:?}: nobody does that by hand here"),
         }
     }
 }
@@ -229,8 +238,8 @@ fn start_by_hand(town: &Path, hand: &Path) -> (f64, Children) {
         if port == 0 {
             assert!(child.wait().expect("its end").success(), "{name}");
         } else {
+            wait_for(port, path, &mut child);
             children.0.push(child);
-            wait_for(port, path);
         }
     }
     (started.elapsed().as_secs_f64(), children)
@@ -276,12 +285,12 @@ fn edited(town: &Path, hand: &Path) -> (f64, f64) {
     web.kill().expect("kill");
     web.wait().expect("its end");
     *web = start(&recipe(town, name), &hand.join(name), port, env);
-    wait_for(port, path);
+    wait_for(port, path, web);
     (ours, started.elapsed().as_secs_f64())
 }
 
-/// Returns when the path answers with 200.
-fn wait_for(port: u16, path: &str) {
+/// Returns when the path answers with 200, and it is `child` that does.
+fn wait_for(port: u16, path: &str, child: &mut Child) {
     let deadline = Instant::now() + Duration::from_secs(120);
     loop {
         assert!(Instant::now() < deadline, "port {port} never answered");
@@ -292,6 +301,10 @@ fn wait_for(port: u16, path: &str) {
                 .write_all(request.as_bytes())
                 .and_then(|()| stream.read(&mut answer));
             if asked.is_ok_and(|length| String::from_utf8_lossy(&answer[..length]).contains(" 200 ")) {
+                assert!(
+                    child.try_wait().expect("a look").is_none(),
+                    "another program has port {port}"
+                );
                 return;
             }
         }

@@ -176,6 +176,7 @@ impl Site {
             as_root: false,
             owner: (0, 0),
             layers: vec![at("layer")],
+            system: None,
             writable: Writable {
                 upper: at("upper"),
                 work: at("work"),

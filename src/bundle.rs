@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::spec::Bundle;
 
+pub mod artifacts;
 pub mod portable;
 mod tree;
 

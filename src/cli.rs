@@ -1,6 +1,7 @@
 //! The command line: verbs, flags and their help. Parsing only; nothing is looked up here.
 
 mod author;
+mod build;
 mod insight;
 mod live;
 mod logs;
@@ -8,6 +9,7 @@ mod open;
 mod registry;
 mod scale;
 mod steer;
+mod storage;
 mod supply;
 mod test;
 mod up;
@@ -20,6 +22,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::resolver::Format;
 pub use author::{ForeignArguments, GenerateArguments, InitArguments, ScanArguments};
+pub use build::BuildArguments;
 pub use insight::{EventsArguments, InspectArguments, ReportArguments, WhyArguments};
 pub use live::{AttachArguments, StatsArguments, TopArguments, UiArguments};
 pub use logs::LogsArguments;
@@ -27,6 +30,7 @@ pub use open::{OpenArguments, Part};
 pub use registry::*;
 pub use scale::ScaleArguments;
 pub use steer::{RestartArguments, StartArguments, StopArguments};
+pub use storage::{DfArguments, PruneArguments};
 pub use supply::{LockArguments, SupplyArguments};
 pub use test::TestArguments;
 pub use up::UpArguments;
@@ -101,6 +105,8 @@ pub enum Command {
     Exec(ExecArguments),
     /// Run one README on its own, or a job of a running service
     Run(RunArguments),
+    /// Run the build blocks of READMEs and copy out what they make
+    Build(BuildArguments),
     /// Write down what READMEs, dependencies and toolchains are, so that others run the same
     Lock(LockArguments),
     /// Run the tests that stand in the READMEs
@@ -174,6 +180,10 @@ pub enum Command {
     Pull(PullArguments),
     /// Serve, search and look after a registry
     Registry(RegistryArguments),
+    /// Show what layers, logs, disks and volumes take on the disk
+    Df(DfArguments),
+    /// Remove layers that nothing uses, and logs and volumes when asked to
+    Prune(PruneArguments),
     /// Show what this machine has and lacks
     Doctor(DoctorArguments),
     /// Print completions for a shell

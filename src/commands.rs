@@ -5,6 +5,7 @@ mod analyze;
 mod attach;
 mod audit;
 mod author;
+mod build;
 mod bundle;
 mod completion;
 mod control;
@@ -29,6 +30,7 @@ mod report;
 mod run;
 mod show;
 mod stats;
+mod storage;
 mod supply;
 mod terminal;
 mod test;
@@ -110,6 +112,7 @@ fn dispatch(context: &Context, command: &Command) -> Result<(), Error> {
         Command::Logs(arguments) => logs::run(context, arguments),
         Command::Exec(arguments) => exec::run(context, arguments),
         Command::Run(arguments) => run::run(context, arguments),
+        Command::Build(arguments) => build::run(context, arguments),
         Command::Lock(arguments) => lock::run(context, arguments),
         Command::Test(arguments) => test::run(context, arguments),
         Command::Attach(arguments) => attach::run(context, arguments),
@@ -143,6 +146,8 @@ fn dispatch(context: &Context, command: &Command) -> Result<(), Error> {
         Command::Publish(arguments) => registry::publish(context, arguments),
         Command::Pull(arguments) => registry::pull(context, arguments),
         Command::Registry(arguments) => registry::run(context, arguments),
+        Command::Df(arguments) => storage::df(context, arguments),
+        Command::Prune(arguments) => storage::prune(context, arguments),
         Command::Doctor(arguments) => doctor::run(context, arguments),
         Command::Completion(arguments) => completion::run(context, arguments),
     }

@@ -47,6 +47,7 @@ pub mod session;
 pub mod spec;
 pub mod state;
 pub mod stats;
+pub mod storage;
 pub mod supervisor;
 pub mod systemd;
 pub(crate) mod testing;

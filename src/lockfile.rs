@@ -4,6 +4,7 @@
 //! The text is TOML with one thing a line, sorted, and without anything that differs between two machines that have the
 //! same: no times, no paths of a machine, no addresses of mirrors.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::registry::version::Selector;
 
 mod check;
+mod versions;
 
 /// Its name, beside the ecosystem file.
 pub const NAME: &str = "pactown.lock";
@@ -93,12 +95,15 @@ pub struct Resolution {
     pub toolchain: String,
     /// Digest over what the README asks for, `sha256:…`.
     pub wanted: String,
-    /// Python: requirements with their hashes, sorted. Node.js: nothing.
+    /// Python and packages of the distribution: requirements with their hashes, sorted. Others: nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub packages: Vec<String>,
     /// Node.js: the text of `package-lock.json`, without the addresses of a registry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub package_lock: Option<String>,
+    /// Go, Rust, PHP: the texts of [`Language::lock_files`], by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, String>,
 }
 
 /// Languages whose dependencies are locked.
@@ -109,14 +114,43 @@ pub enum Language {
     Python,
     /// npm.
     Node,
+    /// Go modules.
+    Go,
+    /// Cargo.
+    Rust,
+    /// Composer.
+    Php,
+    /// Packages of the distribution.
+    System,
+}
+
+impl Language {
+    /// The word for it in messages.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Python => "python",
+            Self::Node => "node",
+            Self::Go => "go",
+            Self::Rust => "rust",
+            Self::Php => "php",
+            Self::System => "system",
+        }
+    }
+
+    /// The files by which its package manager installs the same again, where a lock has them as they are.
+    pub fn lock_files(self) -> &'static [&'static str] {
+        match self {
+            Self::Go => &["go.mod", "go.sum"],
+            Self::Rust => &["Cargo.lock"],
+            Self::Php => &["composer.json", "composer.lock"],
+            Self::Python | Self::Node | Self::System => &[],
+        }
+    }
 }
 
 impl std::fmt::Display for Language {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str(match self {
-            Self::Python => "python",
-            Self::Node => "node",
-        })
+        out.write_str(self.word())
     }
 }
 
@@ -216,7 +250,11 @@ impl Resolution {
             Some((name, package.get("version")?.as_str()?.to_owned()))
         });
         let owned = |(name, version): (&str, &str)| (name.to_owned(), version.to_owned());
-        python.map(owned).chain(node).collect()
+        let files = self
+            .files
+            .iter()
+            .flat_map(|(name, text)| versions::of(name, text));
+        python.map(owned).chain(node).chain(files).collect()
     }
 }
 

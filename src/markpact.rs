@@ -1,6 +1,6 @@
 //! The executable README: Markdown text → [`Recipe`], with the line of every block and every problem at once.
 //!
-//! Pure apart from reading the one file. Knows nothing of services, ports or sandboxes.
+//! Pure apart from reading that file and those that it includes. Knows nothing of services, ports or sandboxes.
 
 use std::fs::File;
 use std::io::Read;
@@ -16,12 +16,14 @@ mod fence;
 mod files;
 mod findings;
 mod http_test;
+mod include;
 mod infer;
 mod marks;
 mod paths;
 mod programs;
 mod reader;
 pub mod recipe;
+pub(crate) mod requirement;
 mod run;
 mod scripts;
 pub mod template;
@@ -33,30 +35,63 @@ pub use recipe::Recipe;
 
 use block::Block;
 use findings::Findings;
+use include::Chain;
 use recipe::{OtherBlock, TextBlock};
 
 /// A README may have this many bytes.
 const LIMIT: u64 = 16 * 1024 * 1024;
 
-/// Reads and parses one README: at most 16 MiB of UTF-8.
+/// Reads and parses one README, and those that it includes: at most 16 MiB of UTF-8 each.
 pub fn read(readme: &Path) -> Result<Recipe, Problems> {
+    let text = text(readme)?;
+    let mut findings = Findings::new(readme, &text);
+    let (title, blocks) = block::read(&text, &mut findings);
+    let blocks = Chain::of(readme).expand(readme, blocks, &mut findings);
+    recipe_of(readme, &text, (title, &blocks), findings)
+}
+
+/// The text of one README.
+fn text(readme: &Path) -> Result<String, Problems> {
     let bytes = bytes(readme).map_err(|(message, help)| of_file(readme, message, help))?;
     match std::str::from_utf8(&bytes) {
-        Ok(text) => parse(readme, text),
+        Ok(text) => Ok(unmarked(text).to_owned()),
         Err(error) => Err(not_utf8(readme, &bytes, error.valid_up_to())),
     }
 }
 
-/// The recipe in `text`, or all its problems; `readme` is only named in them.
+/// Without the byte order mark.
+fn unmarked(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
+/// The recipe in `text`, or all its problems; `readme` is only named in them. What it includes is not read.
 pub fn parse(readme: &Path, text: &str) -> Result<Recipe, Problems> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let text = unmarked(text);
     let mut findings = Findings::new(readme, text);
     let (title, blocks) = block::read(text, &mut findings);
-    let files = files::read(&blocks, &mut findings);
-    let mut deps = deps::read(&blocks, &mut findings);
-    let workload = workload::read(&blocks, &mut findings);
-    let health = health(&blocks, &mut findings);
-    let chosen = run::choose(&blocks, &mut findings);
+    recipe_of(readme, text, (title, &blocks), findings)
+}
+
+/// The first other README that `text` includes: the line and its path.
+pub fn first_include(text: &str) -> Option<(usize, String)> {
+    let (_, blocks) = block::read(text, &mut Findings::new(Path::new(""), text));
+    let block = blocks.into_iter().find(|block| block.kind == block::INCLUDE)?;
+    Some((block.lines.first, block.attributes.get("path")?.clone()))
+}
+
+/// What the blocks of a README say together.
+fn recipe_of(
+    readme: &Path,
+    text: &str,
+    (title, blocks): (Option<String>, &[Block]),
+    mut findings: Findings<'_>,
+) -> Result<Recipe, Problems> {
+    let files = files::read(blocks, &mut findings);
+    let mut deps = deps::read(blocks, &mut findings);
+    deps::check_manifests(&deps, &files, &mut findings);
+    let workload = workload::read(blocks, &mut findings);
+    let health = health(blocks, &mut findings);
+    let chosen = run::choose(blocks, &mut findings);
     let run = match chosen {
         Some(block) => Some(run::written(block)),
         None if blocks.iter().any(|block| block.kind == "run") => None,
@@ -65,10 +100,11 @@ pub fn parse(readme: &Path, text: &str) -> Result<Recipe, Problems> {
     if let Some(run) = &run {
         programs::add_servers(run, &mut deps, &mut findings);
     }
-    let setup = scripts::setup(&blocks, &mut findings);
-    let jobs = scripts::jobs(&blocks, &mut findings);
-    let tests = test_block::read(&blocks, &mut findings);
-    let others = others(&blocks, chosen);
+    let setup = scripts::setup(blocks, &mut findings);
+    let jobs = scripts::jobs(blocks, &mut findings);
+    scripts::check_builds(blocks, &mut findings);
+    let tests = test_block::read(blocks, &mut findings);
+    let others = others(blocks, chosen);
     findings.finish(|notes| Recipe {
         readme: readme.to_owned(),
         title,
@@ -82,7 +118,7 @@ pub fn parse(readme: &Path, text: &str) -> Result<Recipe, Problems> {
         tests,
         endpoints: endpoints::read(text),
         others,
-        marks: marks::read(&blocks),
+        marks: marks::read(blocks),
         notes,
     })
 }

@@ -18,7 +18,9 @@ use crate::markpact::recipe::{DepsLanguage, FileBlock, TextBlock};
 use crate::proxy::Contact;
 use crate::spec::Bundle;
 use crate::toolchain::{Missing, Toolchain, Toolchains};
+use packages::{Below, Packages};
 
+pub mod artifacts;
 mod build;
 mod commit;
 pub mod disk;
@@ -28,12 +30,14 @@ pub mod hosts;
 mod key;
 pub mod layers;
 mod node;
+pub mod packages;
 mod python;
 mod record;
 mod resolution;
 mod resolve;
 pub mod settings;
 mod setup;
+pub mod stack;
 mod tools;
 pub mod upper;
 
@@ -42,6 +46,7 @@ pub use failure::PrepareError;
 pub use layers::Layers;
 pub use resolve::{Known, resolve};
 pub use settings::BuildSettings;
+pub use stack::Stack;
 pub use tools::Tools;
 
 /// One layer that a service needs.
@@ -83,27 +88,34 @@ pub enum Content {
         /// The files of a locked build: path inside, content.
         files: Vec<(PathBuf, String)>,
     },
+    /// What a package manager installs by files of its own: Go, Rust, PHP, the distribution.
+    Packages(Packages),
     /// What the README's `setup` blocks write below `/app`.
     Setup(Vec<TextBlock>),
+    /// What the README's `build` blocks write below `/app`.
+    Build(Vec<TextBlock>),
 }
 
 impl LayerPlan {
-    /// The word for it in messages: `files`, `python`, `node`, `setup`.
+    /// The word for it in messages: `files`, a language, `setup`, `build`.
     pub fn kind(&self) -> &'static str {
-        match self.content {
+        match &self.content {
             Content::Files(_) => "files",
             Content::Python { .. } => "python",
             Content::Node { .. } => "node",
+            Content::Packages(packages) => packages.language.word(),
             Content::Setup(_) => "setup",
+            Content::Build(_) => "build",
         }
     }
 
     /// The language whose dependencies are in it.
     pub fn language(&self) -> Option<Language> {
-        match self.content {
+        match &self.content {
             Content::Python { .. } => Some(Language::Python),
             Content::Node { .. } => Some(Language::Node),
-            Content::Files(_) | Content::Setup(_) => None,
+            Content::Packages(packages) => Some(packages.language),
+            Content::Files(_) | Content::Setup(_) | Content::Build(_) => None,
         }
     }
 
@@ -112,7 +124,8 @@ impl LayerPlan {
         match &self.content {
             Content::Python { requirements, .. } => Some(python::wanted(requirements)),
             Content::Node { wanted, .. } => Some(wanted.clone()),
-            Content::Files(_) | Content::Setup(_) => None,
+            Content::Packages(packages) => Some(packages.wanted.clone()),
+            Content::Files(_) | Content::Setup(_) | Content::Build(_) => None,
         }
     }
 
@@ -120,7 +133,8 @@ impl LayerPlan {
     pub fn locked(&self) -> Option<&Resolution> {
         match &self.content {
             Content::Python { locked, .. } | Content::Node { locked, .. } => locked.as_ref(),
-            Content::Files(_) | Content::Setup(_) => None,
+            Content::Packages(packages) => packages.locked.as_ref(),
+            Content::Files(_) | Content::Setup(_) | Content::Build(_) => None,
         }
     }
 
@@ -129,8 +143,20 @@ impl LayerPlan {
         match &self.content {
             Content::Python { requirements, .. } => requirements,
             Content::Node { packages, .. } => packages,
-            Content::Files(_) | Content::Setup(_) => &[],
+            Content::Packages(packages) => &packages.requirements,
+            Content::Files(_) | Content::Setup(_) | Content::Build(_) => &[],
         }
+    }
+
+    /// Line of the README where what it is made of begins; 1 where that is not known.
+    pub fn line(&self) -> usize {
+        let first = self.requirements().first().map(|(line, _)| *line);
+        let line = match &self.content {
+            Content::Packages(packages) => Some(packages.line),
+            Content::Setup(blocks) | Content::Build(blocks) => blocks.first().map(|block| block.lines.first),
+            _ => first,
+        };
+        line.filter(|line| *line > 0).unwrap_or(1)
     }
 
     /// What of dependencies is in it, in a few words.
@@ -255,8 +281,9 @@ pub struct BuildContext<'a> {
     pub learn: bool,
 }
 
-/// The layers of a recipe: files first, then dependencies, then what is set up with them. Dependencies of which `locked`
-/// has a resolution are those; of others the newest that fit. Pure; an error names the toolchain that is missing.
+/// The layers of a recipe: files first, then packages of the distribution, then dependencies, then what is set up with them.
+/// Dependencies of which `locked` has a resolution are those; of others the newest that fit. Pure; an error names the
+/// toolchain that is missing.
 pub fn plan(
     recipe: &Recipe,
     toolchains: &Toolchains,
@@ -265,33 +292,77 @@ pub fn plan(
 ) -> Result<Vec<LayerPlan>, Missing> {
     let files = key::files(&recipe.files);
     let mut plans = vec![files.clone()];
-    let fitting = |language: Language, wanted: String| {
-        let fits = |one: &&Resolution| one.language == language && one.wanted == wanted;
-        locked.iter().find(fits)
-    };
-    let requirements = requirements(recipe, DepsLanguage::Python);
-    if !requirements.is_empty() {
-        let programs = (toolchains.python()?, toolchains.get("uv"));
-        let locked = fitting(Language::Python, python::wanted(&requirements));
-        plans.push(python::plan(requirements, programs, &files.key, settings, locked));
-    }
-    if let Some(packages) = requirements_or_manifest(recipe) {
-        let wanted = !packages.is_empty();
-        match toolchains.node() {
-            Ok((node, _)) => {
-                let locked = fitting(Language::Node, node::wanted(&packages, recipe));
-                plans.push(node::plan(packages, node, recipe, &files.key, settings, locked));
-            }
-            // A package.json alone may be there for the run block's own use.
-            Err(missing) if wanted => return Err(missing),
-            Err(_) => {}
+    let mut system = None;
+    for language in packages::LANGUAGES {
+        let below = Below {
+            files: &files.key,
+            system: system.as_deref(),
+        };
+        let found = packages::plan(recipe, language, toolchains, below, settings, locked)?;
+        if language == Language::System {
+            system = found.as_ref().map(|plan| plan.key.clone());
         }
+        plans.extend(found);
     }
+    let below = Below {
+        files: &files.key,
+        system: system.as_deref(),
+    };
+    plans.extend(python_plan(recipe, toolchains, below, settings, locked)?);
+    plans.extend(node_plan(recipe, toolchains, below, settings, locked)?);
     if !recipe.setup.is_empty() {
         let below: Vec<&str> = plans.iter().map(|plan| plan.key.as_str()).collect();
         plans.push(setup::plan(&recipe.setup, &below, toolchains, settings));
     }
     Ok(plans)
+}
+
+fn fitting(locked: &[Resolution], language: Language, wanted: String) -> Option<&Resolution> {
+    let fits = |one: &&Resolution| one.language == language && one.wanted == wanted;
+    locked.iter().find(fits)
+}
+
+fn python_plan(
+    recipe: &Recipe,
+    toolchains: &Toolchains,
+    below: Below<'_>,
+    settings: &BuildSettings,
+    locked: &[Resolution],
+) -> Result<Option<LayerPlan>, Missing> {
+    let requirements = requirements(recipe, DepsLanguage::Python);
+    if requirements.is_empty() {
+        return Ok(None);
+    }
+    let programs = (toolchains.python()?, toolchains.get("uv"));
+    let locked = fitting(locked, Language::Python, python::wanted(&requirements));
+    Ok(Some(python::plan(
+        requirements,
+        programs,
+        below,
+        settings,
+        locked,
+    )))
+}
+
+fn node_plan(
+    recipe: &Recipe,
+    toolchains: &Toolchains,
+    below: Below<'_>,
+    settings: &BuildSettings,
+    locked: &[Resolution],
+) -> Result<Option<LayerPlan>, Missing> {
+    let Some(packages) = requirements_or_manifest(recipe) else {
+        return Ok(None);
+    };
+    match toolchains.node() {
+        Ok((node, _)) => {
+            let locked = fitting(locked, Language::Node, node::wanted(&packages, recipe));
+            Ok(Some(node::plan(packages, node, recipe, below, settings, locked)))
+        }
+        // A package.json alone may be there for the run block's own use.
+        Err(missing) if !packages.is_empty() => Err(missing),
+        Err(_) => Ok(None),
+    }
 }
 
 /// What a README asks for, by language, with the line where it begins (0 = in a `package.json`) and its digest. Pure.
@@ -301,7 +372,10 @@ pub fn wanted(recipe: &Recipe) -> Vec<(Language, usize, String)> {
     let python = (!python.is_empty()).then(|| (Language::Python, first(&python), python::wanted(&python)));
     let node = requirements_or_manifest(recipe)
         .map(|packages| (Language::Node, first(&packages), node::wanted(&packages, recipe)));
-    python.into_iter().chain(node).collect()
+    let others = packages::LANGUAGES.into_iter().filter_map(|language| {
+        packages::asked(recipe, language).map(|(line, digest)| (language, line, digest))
+    });
+    python.into_iter().chain(node).chain(others).collect()
 }
 
 fn requirements(recipe: &Recipe, language: DepsLanguage) -> Vec<(usize, String)> {
@@ -317,23 +391,29 @@ fn requirements_or_manifest(recipe: &Recipe) -> Option<Vec<(usize, String)>> {
     (!packages.is_empty() || manifest.has_dependencies).then_some(packages)
 }
 
-/// What the run sandbox needs for these layers and toolchains: `.venv/bin` and `node_modules/.bin` in front of PATH,
-/// `VIRTUAL_ENV`, and the toolchains' directories. Pure.
+/// What the run sandbox needs for these layers and toolchains: `.venv/bin`, `node_modules/.bin` and `vendor/bin` in front of
+/// PATH, the variables by which programs find their packages, and the toolchains' directories. Pure.
 pub fn extras(plans: &[LayerPlan], toolchains: &Toolchains) -> Extras {
     let mut extras = Extras {
         binds: toolchains.binds(),
         ..Extras::default()
     };
+    let variables = &mut extras.variables;
+    let mut variable = |name: &str, value: &str| variables.push((name.to_owned(), value.to_owned()));
     for plan in plans {
         match plan.content {
-            Content::Files(_) | Content::Setup(_) => {}
+            Content::Files(_) | Content::Setup(_) | Content::Build(_) => {}
             Content::Python { .. } => {
                 extras.path.push(Path::new(python::VENV).join("bin"));
-                extras
-                    .variables
-                    .push(("VIRTUAL_ENV".to_owned(), python::VENV.to_owned()));
+                variable("VIRTUAL_ENV", python::VENV);
             }
             Content::Node { .. } => extras.path.push(Path::new(node::MODULES).join(".bin")),
+            Content::Packages(ref packages) => match packages.language {
+                Language::Go => variable("GOENV", packages::go::ENV),
+                Language::Rust => variable("CARGO_HOME", packages::rust::HOME),
+                Language::Php => extras.path.push(PathBuf::from(packages::php::BIN)),
+                _ => {}
+            },
         }
     }
     extras.path.extend(toolchains.directories());

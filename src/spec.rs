@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::ecosystem::{BindMount, Exceptions, Limits};
 use crate::host::{DeviceNode, HostFacts};
 use crate::identity::IdRange;
+use crate::prepare::stack::System;
 
 mod etc;
 pub mod ids;
@@ -61,6 +62,8 @@ pub struct SandboxPlan {
     pub owner: (u32, u32),
     /// Layers of `/app`, topmost first; at least one.
     pub layers: Vec<PathBuf>,
+    /// Packages of the distribution, over the host's `/usr` and beside its `/etc`.
+    pub system: Option<System>,
     /// Where its own files are.
     pub writable: Writable,
     /// Kept data.

@@ -9,6 +9,7 @@ mod adopt;
 mod agenda;
 mod audience;
 mod builder;
+mod building;
 mod chronicle;
 mod clock;
 mod engine;

@@ -50,9 +50,9 @@ pub struct Missing {
 }
 
 /// Programs that run blocks start, most wanted first.
-const PROGRAMS: [&str; 17] = [
+const PROGRAMS: [&str; 18] = [
     "python3", "python", "uv", "node", "npm", "pnpm", "yarn", "deno", "bun", "go", "cargo", "rustc", "java",
-    "php", "composer", "ruby", "dotnet",
+    "php", "composer", "ruby", "dotnet", "apt-get",
 ];
 
 /// Directories that every sandbox sees.
@@ -99,14 +99,41 @@ impl Toolchains {
     /// Node.js together with npm.
     pub fn node(&self) -> Result<(&Toolchain, &Toolchain), Missing> {
         let remedy = "install Node.js with npm, for example with `apt install nodejs npm` or with nvm";
-        let get = |name: &'static str| {
-            self.get(name).ok_or_else(|| Missing {
-                name,
-                searched: self.searched.clone(),
-                remedy,
-            })
-        };
-        Ok((get("node")?, get("npm")?))
+        Ok((self.need("node", remedy)?, self.need("npm", remedy)?))
+    }
+
+    /// Go.
+    pub fn go(&self) -> Result<&Toolchain, Missing> {
+        self.need(
+            "go",
+            "install Go, for example with `apt install golang-go`, or from go.dev",
+        )
+    }
+
+    /// Cargo and the compiler that it calls.
+    pub fn rust(&self) -> Result<[&Toolchain; 2], Missing> {
+        let remedy = "install Rust, for example with `apt install cargo`, or with rustup";
+        Ok([self.need("cargo", remedy)?, self.need("rustc", remedy)?])
+    }
+
+    /// Composer and PHP, in this order.
+    pub fn php(&self) -> Result<[&Toolchain; 2], Missing> {
+        let remedy = "install PHP with Composer, for example with `apt install php-cli composer`";
+        Ok([self.need("composer", remedy)?, self.need("php", remedy)?])
+    }
+
+    /// apt, which fetches packages of the distribution.
+    pub fn apt(&self) -> Result<&Toolchain, Missing> {
+        let remedy = "system dependencies are Debian packages: they need a host of Debian or one of its kin";
+        self.need("apt-get", remedy)
+    }
+
+    fn need(&self, name: &'static str, remedy: &'static str) -> Result<&Toolchain, Missing> {
+        self.get(name).ok_or_else(|| Missing {
+            name,
+            searched: self.searched.clone(),
+            remedy,
+        })
     }
 
     /// What a sandbox must bind to use them all, each path once.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
 
-const VERBS: [&str; 41] = [
+const VERBS: [&str; 44] = [
     "up",
     "down",
     "ps",
@@ -17,6 +17,7 @@ const VERBS: [&str; 41] = [
     "logs",
     "exec",
     "run",
+    "build",
     "lock",
     "test",
     "attach",
@@ -47,10 +48,17 @@ const VERBS: [&str; 41] = [
     "publish",
     "pull",
     "registry",
+    "df",
+    "prune",
     "doctor",
     "completion",
 ];
-const ECOSYSTEMS: [&str; 3] = ["examples/hello", "examples/shop", "tests/fixtures/python_tool"];
+const ECOSYSTEMS: [&str; 4] = [
+    "examples/hello",
+    "examples/shop",
+    "examples/polyglot",
+    "tests/fixtures/python_tool",
+];
 
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pactown"));

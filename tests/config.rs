@@ -342,7 +342,12 @@ fn shipped(folder: &str) -> PathBuf {
 
 #[test]
 fn shipped_files_are_valid_and_their_normal_form_is_the_same() {
-    for folder in ["examples/hello", "examples/shop", "tests/fixtures/python_tool"] {
+    for folder in [
+        "examples/hello",
+        "examples/shop",
+        "examples/polyglot",
+        "tests/fixtures/python_tool",
+    ] {
         let file = config::locate(None, &shipped(folder)).expect(folder);
         let loaded = config::load(&file, &IndexMap::new()).unwrap_or_else(|problems| panic!("{problems}"));
         assert_eq!(loaded.warnings, [], "{folder}");

@@ -3,6 +3,7 @@
 
 mod support;
 
+mod artifacts;
 mod author;
 mod bad_input;
 mod builds;
@@ -20,6 +21,7 @@ mod health;
 mod host_lacks;
 mod inspect;
 mod isolation;
+mod languages;
 mod layers;
 mod lifecycle;
 mod limits;
@@ -42,6 +44,7 @@ mod replicas;
 mod schedule;
 mod scripts;
 mod secrets;
+mod storage;
 mod storm;
 mod supervision;
 mod systemd;

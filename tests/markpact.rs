@@ -276,7 +276,10 @@ const MALFORMED: &[&str] = &[
     "```py markpact:file path=a/b\n```\n```py markpact:file path=a\n```\n",
     "```ruby markpact:deps\nsinatra\n```\n",
     "```pyton markpact:deps\nflask\n```\n",
-    "```go markpact:deps\ngithub.com/x/y\n```\n",
+    "```go markpact:deps\n../x\n```\n",
+    "```rust markpact:deps\nserde = 1\n```\n",
+    "```system markpact:deps\nJq\n```\n",
+    "```toml markpact:file path=Cargo.toml\n[dependencies]\nserde = \"1\"\n```\n\n```rust markpact:deps\nserde\nitoa\n```\n",
     "```py markpact:deps\n-r requirements.txt\n--index-url https://example.org\nflask \\\n```\n",
     "```js markpact:deps\n--global\n```\n",
     "```py markpact:deps\na\u{1b}b\n```\n",
@@ -431,4 +434,122 @@ proptest! {
             prop_assert_eq!(&recipe.files[0].content.replace("\r\n", "\n"), &bodies(&text)[0]);
         }
     }
+}
+
+/// READMEs in a directory of their own.
+fn pages(name: &str, files: &[(&str, &str)]) -> PathBuf {
+    let directory = std::env::temp_dir().join(format!("pactown-include-{name}-{}", std::process::id()));
+    for (path, text) in files {
+        let path = directory.join(path);
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+        std::fs::write(path, text).expect("a README");
+    }
+    directory
+}
+
+#[test]
+fn an_included_readme_stands_where_the_comment_does() {
+    let directory = pages(
+        "order",
+        &[
+            (
+                "api/README.md",
+                "# Api\n\n```text markpact:file path=first\n1\n```\n\n<!-- markpact:include path=../db/README.md -->\n\n```text markpact:file path=last\n3\n```\n\n> <!-- markpact:include path=quoted.md -->\n\n```sh markpact:run\ntrue\n```\n",
+            ),
+            (
+                "db/README.md",
+                "# Db\n\n<!-- markpact:include path=more.md -->\n\n```py markpact:deps\n# a driver\nflask\n```\n",
+            ),
+            ("db/more.md", "```text markpact:file path=second\n2\n```\n"),
+        ],
+    );
+    let recipe =
+        markpact::read(&directory.join("api/README.md")).unwrap_or_else(|problems| panic!("{problems}"));
+    let paths: Vec<&str> = recipe.files.iter().map(|file| file.path.as_str()).collect();
+    assert_eq!(paths, ["first", "second", "last"]);
+    assert_eq!(recipe.title.as_deref(), Some("Api"));
+    assert_eq!(
+        recipe.deps[0].requirements,
+        [(7, "flask".to_owned())],
+        "with the comment's line"
+    );
+    assert_eq!(
+        recipe.files[1].lines,
+        markpact::recipe::Lines { first: 7, last: 7 }
+    );
+    let text = std::fs::read_to_string(directory.join("api/README.md")).expect("text");
+    assert_eq!(
+        markpact::first_include(&text),
+        Some((7, "../db/README.md".to_owned()))
+    );
+    std::fs::remove_dir_all(directory).expect("remove");
+}
+
+#[test]
+fn includes_that_cannot_be_are_told_with_file_and_line() {
+    let six: Vec<(String, String)> = (0..7)
+        .map(|n| {
+            (
+                format!("deep/{n}.md"),
+                format!("<!-- markpact:include path={}.md -->\n", n + 1),
+            )
+        })
+        .collect();
+    let mut files: Vec<(&str, &str)> = six
+        .iter()
+        .map(|(path, text)| (path.as_str(), text.as_str()))
+        .collect();
+    files.extend([
+        ("a.md", "# A\n\n<!-- markpact:include path=b.md -->\n"),
+        ("b.md", "# B\n\n\n<!-- markpact:include path=a.md -->\n"),
+        ("absent.md", "<!-- markpact:include path=nowhere.md -->\n"),
+        (
+            "odd.md",
+            "<!-- markpact:include path=/etc/passwd -->\n\n<!-- markpact:include file=x.md -->\n",
+        ),
+        ("outer.md", "text\n\n<!-- markpact:include path=wrong.md -->\n"),
+        ("wrong.md", "# W\n\n```pyton markpact:deps\nflask\n```\n"),
+        (
+            "twice.md",
+            "```sh markpact:run\ntrue\n```\n\n<!-- markpact:include path=run.md -->\n",
+        ),
+        ("run.md", "```sh markpact:run\nfalse\n```\n"),
+    ]);
+    let directory = pages("wrong", &files);
+    let told = |name: &str| {
+        let problems = markpact::read(&directory.join(name)).expect_err(name).0;
+        let place = |problem: &pactown::diagnostics::Problem| {
+            let file = problem
+                .file
+                .strip_prefix(&directory)
+                .expect("below")
+                .display()
+                .to_string();
+            format!("{file}:{}: {}", problem.place.line, problem.message)
+        };
+        problems.iter().map(place).collect::<Vec<_>>().join("\n")
+    };
+    let circle = told("a.md");
+    assert!(
+        circle.starts_with("b.md:4: READMEs include each other: ") && circle.contains("/a.md -> "),
+        "{circle}"
+    );
+    assert!(
+        told("deep/0.md").starts_with("deep/5.md:1: READMEs are included more than 5 deep"),
+        "{}",
+        told("deep/0.md")
+    );
+    assert!(told("absent.md").contains("absent.md:1: ") && told("absent.md").contains("cannot be included"));
+    assert_eq!(told("odd.md").lines().count(), 2, "{}", told("odd.md"));
+    assert!(
+        told("outer.md").starts_with("wrong.md:3: unknown language 'pyton'"),
+        "{}",
+        told("outer.md")
+    );
+    assert!(
+        told("twice.md").starts_with("twice.md:5: more than one run block, lines 1 and 5"),
+        "{}",
+        told("twice.md")
+    );
+    std::fs::remove_dir_all(directory).expect("remove");
 }

@@ -10,6 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+use crate::support::shelves::are_there;
 use crate::support::town::{Machine, Town};
 
 const YAML: &str = "name: tested
@@ -129,6 +130,28 @@ fn the_examples_tests_are_green_and_leave_nothing() {
         });
         assert_eq!(left, 0, "the copy's data are gone");
     }
+    machine.assert_clean();
+}
+
+#[test]
+fn six_languages_are_built_and_their_tests_are_green() {
+    let programs = ["go", "cargo", "cc", "php", "composer", "node", "npm"];
+    if !are_there("examples/polyglot", &programs) {
+        return;
+    }
+    let machine = Machine::take();
+    let town = Town::copy_of("examples/polyglot");
+    let (out, err) = town.expect(0, &["test", "--jobs", "4"]);
+    let summary = out.lines().last().expect("a summary");
+    assert!(
+        summary.starts_with("8 passed") && !summary.contains("failed"),
+        "{out}\n{err}"
+    );
+    town.ok(&["build", "go", "-o", "out"]);
+    let built = town.path().join("out/dist/hello");
+    let head = fs::read(built).expect("a program");
+    assert_eq!(&head[..4], b"\x7fELF");
+    drop(town);
     machine.assert_clean();
 }
 

@@ -29,16 +29,15 @@ pub(crate) fn filesystem(kind: &str, options: &[(String, String)], attributes: u
         .during(|| format!("mount file system `{kind}`"))
 }
 
-/// A new, detached overlay of these layers; their paths are taken from the working directory.
-pub(crate) fn overlay(lower: &str, upper: &str, work: &str, attributes: u64) -> Result<OwnedFd> {
+/// A new, detached overlay of these layers, written to the first of `upper` with the second as its work directory; their
+/// paths are taken from the working directory.
+pub(crate) fn overlay(lower: &str, upper: Option<(&str, &str)>, attributes: u64) -> Result<OwnedFd> {
     let setting = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-    let off = ["index", "metacopy", "redirect_dir", "xino"].map(|key| setting(key, "off"));
-    let mut settings = vec![
-        setting("lowerdir", lower),
-        setting("upperdir", upper),
-        setting("workdir", work),
-    ];
-    settings.extend(off);
+    let mut settings = vec![setting("lowerdir", lower)];
+    if let Some((upper, work)) = upper {
+        settings.extend([setting("upperdir", upper), setting("workdir", work)]);
+    }
+    settings.extend(["index", "metacopy", "redirect_dir", "xino"].map(|key| setting(key, "off")));
     filesystem("overlay", &settings, attributes)
 }
 

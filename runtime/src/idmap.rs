@@ -11,7 +11,7 @@ pub(crate) fn needed(spec: &Spec, operations: &[Operation]) -> Vec<IdMap> {
     for operation in operations {
         let map = match &operation.what {
             What::Bind { map: Some(map), .. } => map,
-            What::Overlay(overlay) => match &overlay.map {
+            What::Overlay(overlay) => match overlay.upper.as_ref().and_then(|upper| upper.map.as_ref()) {
                 Some(map) => {
                     lower = lower_map(spec);
                     map

@@ -9,6 +9,7 @@
 //! * `type: ramfs`: the files that the keeper holds for the sandbox (see [`crate::secrets`]), mode 0400, of the user that
 //!   `uid` and `gid` name; they lie in memory that is never swapped;
 //! * `type: cgroup`: the sandbox's own groups, read-only, at the places where programs look for their limits;
+//! * `type: overlay` without `upperdir`: what the lower directories hold together, read-only and not mapped.
 //! * `type: overlay` with `uidMappings`: upper and work directory come from one id-mapped clone of their common
 //!   parent; every lower directory belongs to root on disk and to the process's user inside;
 //! * `uidMappings` on a `bind`: an id-mapped clone (`containerID` is the id on disk, `hostID` the one seen).
@@ -72,6 +73,13 @@ pub(crate) enum What {
 pub(crate) struct Overlay {
     /// Lower directories, topmost first.
     pub(crate) lower: Vec<PathBuf>,
+    /// Where it is written; `None` = read-only.
+    pub(crate) upper: Option<Upper>,
+}
+
+/// Where what is written to an overlay goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Upper {
     /// Common parent of upper and work directory.
     pub(crate) parent: PathBuf,
     /// Upper directory, relative to the parent.
@@ -213,17 +221,24 @@ fn overlay(target: &Path, options: &[String], map: Option<IdMap>) -> Result<Over
         options
             .iter()
             .find_map(|option| option.strip_prefix(key)?.strip_prefix('='))
+            .filter(|value| !value.is_empty())
     };
-    let path = |key: &str| {
-        value(key)
-            .map(PathBuf::from)
-            .ok_or_else(|| bad(target, &format!("`{key}=` is missing")))
+    let lower = value("lowerdir").ok_or_else(|| bad(target, "`lowerdir=` is missing"))?;
+    let lower: Vec<PathBuf> = lower.split(':').map(PathBuf::from).collect();
+    let upper = match (value("upperdir"), value("workdir")) {
+        (None, None) if lower.len() > 1 => None,
+        (Some(upper), Some(work)) => Some(beside(target, Path::new(upper), Path::new(work), map)?),
+        _ => {
+            return Err(bad(
+                target,
+                "upper and work directory must be named, or neither and two lower ones",
+            ));
+        }
     };
-    let (lower, upper, work) = (
-        value("lowerdir").unwrap_or(""),
-        path("upperdir")?,
-        path("workdir")?,
-    );
+    Ok(Overlay { lower, upper })
+}
+
+fn beside(target: &Path, upper: &Path, work: &Path, map: Option<IdMap>) -> Result<Upper> {
     let parent: PathBuf = upper
         .components()
         .zip(work.components())
@@ -235,15 +250,11 @@ fn overlay(target: &Path, options: &[String], map: Option<IdMap>) -> Result<Over
             .map(Path::to_path_buf)
             .unwrap_or_default()
     };
-    let (upper, work) = (below(&upper), below(&work));
-    if lower.is_empty() || upper.as_os_str().is_empty() || work.as_os_str().is_empty() {
-        return Err(bad(
-            target,
-            "lower, upper and work directory must be named, the latter two beside each other",
-        ));
+    let (upper, work) = (below(upper), below(work));
+    if upper.as_os_str().is_empty() || work.as_os_str().is_empty() {
+        return Err(bad(target, "upper and work directory lie in each other"));
     }
-    Ok(Overlay {
-        lower: lower.split(':').map(PathBuf::from).collect(),
+    Ok(Upper {
         parent,
         upper,
         work,
@@ -300,9 +311,28 @@ mod tests {
             panic!("{one:?}")
         };
         assert_eq!(overlay.lower, [PathBuf::from("/l/a"), PathBuf::from("/l/b")]);
+        let upper = overlay.upper.unwrap();
         assert_eq!(
-            (overlay.parent, overlay.upper, overlay.work),
+            (upper.parent, upper.upper, upper.work),
             ("/x/root".into(), "api".into(), ".work/api".into())
+        );
+    }
+
+    #[test]
+    fn an_overlay_without_an_upper_directory_is_what_its_lower_ones_hold() {
+        let one = operation(&mount("overlay", &["lowerdir=/l/a:/usr", "ro"]).build().unwrap()).unwrap();
+        let lower = vec![PathBuf::from("/l/a"), PathBuf::from("/usr")];
+        assert_eq!(one.what, What::Overlay(Overlay { lower, upper: None }));
+        for odd in ["upperdir=/x/u", "workdir=/x/w"] {
+            assert!(operation(&mount("overlay", &["lowerdir=/a:/b", odd]).build().unwrap()).is_err());
+        }
+        assert!(
+            operation(
+                &mount("overlay", &["lowerdir=/a", "upperdir=/x", "workdir=/x"])
+                    .build()
+                    .unwrap()
+            )
+            .is_err()
         );
     }
 

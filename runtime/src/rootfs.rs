@@ -290,21 +290,30 @@ fn mount_overlay(
     let put = |name: &str, source: &Path, map: Option<&IdMap>, flags: u64| -> Result<()> {
         stage.put(name, &clone_tree(root, source, false, flags, map)?)
     };
-    put("u", &overlay.parent, overlay.map.as_ref(), QUIET)?;
+    // Names of its own: an earlier overlay's are still on the stage.
+    let (own, prefix) = match &overlay.upper {
+        Some(_) => (root.lower.as_ref(), "l"),
+        None => (None, "s"),
+    };
     let lower: Vec<String> = (0..overlay.lower.len())
-        .map(|number| format!("l{number}"))
+        .map(|number| format!("{prefix}{number}"))
         .collect();
     for (name, layer) in lower.iter().zip(&overlay.lower) {
-        put(name, layer, root.lower.as_ref(), QUIET | RDONLY)?;
+        put(name, layer, own, QUIET | RDONLY)?;
+    }
+    if let Some(upper) = &overlay.upper {
+        put("u", &upper.parent, upper.map.as_ref(), QUIET)?;
     }
     rustix::process::fchdir(stage).during(|| "enter the stage".to_owned())?;
     let inside = |path: &PathBuf| format!("u/{}", path.display());
-    let tree = detached::overlay(
-        &lower.join(":"),
-        &inside(&overlay.upper),
-        &inside(&overlay.work),
-        attributes,
-    )?;
+    let upper = overlay
+        .upper
+        .as_ref()
+        .map(|upper| (inside(&upper.upper), inside(&upper.work)));
+    let upper = upper
+        .as_ref()
+        .map(|(upper, work)| (upper.as_str(), work.as_str()));
+    let tree = detached::overlay(&lower.join(":"), upper, attributes)?;
     rustix::process::chdir("/").during(|| "leave the stage".to_owned())?;
     attach_at(&tree, &point)
 }

@@ -216,7 +216,7 @@ fn overlay(layer: Option<&OwnedFd>) -> Result<()> {
         fs::create_dir(name).during(|| format!("create `{name}`"))?;
     }
     layer.map_or(Ok(()), |layer| place(layer, "l0"))?;
-    detached::overlay("l0", "u", "w", detached::QUIET).map(drop)
+    detached::overlay("l0", Some(("u", "w")), detached::QUIET).map(drop)
 }
 
 fn place(tree: &OwnedFd, at: &str) -> Result<()> {

@@ -13,7 +13,7 @@ use crate::error::{Error, chain};
 use crate::host::HostFacts;
 use crate::identity::IdRange;
 use crate::prepare::{
-    self, Access, BuildContext, BuildRunner, BuildSite, Extras, Layers, RunnerError, Tools,
+    self, Access, BuildContext, BuildRunner, BuildSite, Extras, Layers, RunnerError, Stack, Tools,
 };
 use crate::proxy::Contact;
 use crate::spec::Bundle;
@@ -39,6 +39,11 @@ pub(super) fn run(context: &Context, service: Option<&str>, directory: &Path) ->
     let places = places(&wish, service, &directory)?;
     free(&directory)?;
     let tools = Tools::find(&wish.desired);
+    // Until what is in them is copied.
+    let _hold = Layers::system().hold().map_err(|error| Error::Environment {
+        message: chain(&error),
+        hint: None,
+    })?;
     let mut bundles = Vec::new();
     for (number, (unit, place)) in (0..).zip(places) {
         let ids = IdRange::set_apart(&directory.to_string_lossy(), number);
@@ -89,12 +94,12 @@ fn free(directory: &Path) -> Result<(), Error> {
 
 fn bundle(wish: &Wish, tools: &Tools, unit: &str, ids: IdRange) -> Result<Portable, Error> {
     let (layers, extras) = layers(wish, tools, unit)?;
-    show::portable(wish, unit, ids, layers, extras)
+    show::portable(wish, unit, ids, &layers, extras)
 }
 
 /// The layers of a service, topmost first: what its README holds is written if need be, what is to be installed must
 /// have been.
-fn layers(wish: &Wish, tools: &Tools, unit: &str) -> Result<(Vec<PathBuf>, Extras), Error> {
+fn layers(wish: &Wish, tools: &Tools, unit: &str) -> Result<(Stack, Extras), Error> {
     let service = show::member(&wish.desired, unit)?.service;
     let missing = |message: String, hint: &str| Error::Environment {
         message,

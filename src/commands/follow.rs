@@ -60,7 +60,7 @@ impl<'a> View<'a> {
     pub(super) fn take(&mut self, progress: Progress) -> Option<i32> {
         match progress {
             Progress::Plan { lines } => self.plan(lines),
-            Progress::Resolved { .. } => {}
+            Progress::Resolved { .. } | Progress::Built { .. } => {}
             Progress::Service { status } => self.row(*status),
             Progress::Build { service, line } => self.output.build(&service, &line),
             Progress::Notice { text } => self.output.notice(&text),

@@ -291,6 +291,7 @@ mod tests {
                 .map(|package| format!("{package} --hash=sha256:aa"))
                 .collect(),
             package_lock: None,
+            files: Default::default(),
         };
         let before = [python(&["flask==2", "six==1"])];
         let now = [python(&["flask==3", "jinja2==3"])];
@@ -312,6 +313,7 @@ mod tests {
                 wanted: digest.clone(),
                 packages: vec![package.to_owned()],
                 package_lock: None,
+                files: Default::default(),
             };
             let service = ServiceLock {
                 name: "api".into(),

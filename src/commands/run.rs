@@ -82,6 +82,25 @@ pub(super) fn on_its_own(
     desired(context, read(readme)?, &options)
 }
 
+/// An ecosystem of one README whose build blocks are run.
+///
+/// # Errors
+/// As [`on_its_own`], but there need be nothing to run.
+pub(super) fn to_build(
+    context: &Context,
+    readme: &Path,
+    supply: cli::SupplyArguments,
+) -> Result<Desired, Error> {
+    let options = Options {
+        port: PORT,
+        once: false,
+        limit: None,
+        env: Vec::new(),
+        supply,
+    };
+    desired(context, markpact::read(&up::absolute(readme))?, &options)
+}
+
 /// The README, which has something to run.
 fn read(readme: &Path) -> Result<Recipe, Error> {
     let recipe = markpact::read(&up::absolute(readme))?;

@@ -1,7 +1,6 @@
 //! Verbs that only show: `graph`, `config`, `schema`, `env`, `parse`, `spec`. They touch nothing.
 
 use std::fs;
-use std::path::PathBuf;
 
 use serde_json::Value;
 
@@ -11,13 +10,13 @@ use crate::cli;
 use crate::config;
 use crate::config::ecosystem::UnitName;
 use crate::desired::Desired;
-use crate::error::Error;
+use crate::error::{Error, chain};
 use crate::host::HostFacts;
 use crate::identity::IdRange;
 use crate::markpact::{self, Recipe};
 use crate::network;
 use crate::output;
-use crate::prepare::{Extras, LayerPlan, Tools};
+use crate::prepare::{Extras, LayerPlan, Stack, Tools};
 use crate::resolver::{self, Format};
 use crate::roster::Member;
 use crate::spec::portable::Portable;
@@ -219,11 +218,18 @@ pub(super) fn spec(context: &Context, arguments: &cli::SpecArguments) -> Result<
 fn planned(wish: &Wish, name: &str) -> Result<Value, Error> {
     let (layers, extras) = preparation(&wish.desired, name)?;
     let store = std::path::Path::new(crate::instance::LAYER_ROOT);
-    let layers = layers.iter().map(|layer| store.join(&layer.key)).collect();
+    let mut stack = Stack::default();
+    for layer in &layers {
+        let pushed = stack.push(&layer.content, store.join(&layer.key));
+        pushed.map_err(|error| Error::Environment {
+            message: chain(&error),
+            hint: None,
+        })?;
+    }
     let ids = IdRange {
         base: crate::identity::STORAGE_BASE + crate::identity::RANGE_SIZE,
     };
-    let plan = sandbox(wish, name, ids, layers, extras)?;
+    let plan = sandbox(wish, name, ids, &stack, extras)?;
     serde_json::to_value(spec::build(&plan).spec).map_err(|source| Error::Internal {
         message: "cannot write the spec".to_owned(),
         source: Some(Box::new(source)),
@@ -238,7 +244,7 @@ pub(super) fn portable(
     wish: &Wish,
     name: &str,
     ids: IdRange,
-    layers: Vec<PathBuf>,
+    layers: &Stack,
     extras: Extras,
 ) -> Result<Portable, Error> {
     let disk = spec::disk(&wish.desired, member(&wish.desired, name)?);
@@ -260,7 +266,7 @@ fn sandbox(
     wish: &Wish,
     name: &str,
     ids: IdRange,
-    layers: Vec<PathBuf>,
+    layers: &Stack,
     extras: Extras,
 ) -> Result<SandboxPlan, Error> {
     let desired = &wish.desired;
@@ -279,7 +285,8 @@ fn sandbox(
     let host = HostFacts::of(service.rootfs.as_deref());
     let placement = Placement {
         ids,
-        layers,
+        layers: layers.app(),
+        system: layers.system().cloned(),
         env: resolver::environment(desired, member, &extras),
         extras,
         place: spec::place_of(desired, &root, member),

@@ -13,6 +13,7 @@ use crate::diagnostics::{Problem, Problems, Severity};
 use crate::error::Error;
 use crate::imports;
 use crate::instance::{Instance, RUN_ROOT};
+use crate::markpact::recipe::{DepsBlock, DepsLanguage};
 use crate::markpact::{self, Recipe};
 use crate::output;
 use crate::resolver::{self, Graph};
@@ -183,6 +184,7 @@ fn recipes(ecosystem: &mut Ecosystem, problems: &mut Vec<Problem>) -> IndexMap<S
         if recipe.run.is_none() {
             problems.push(nothing_to_run(&file, service));
         }
+        problems.extend(foreign_packages(service, &recipe));
         if service.health.is_none() && !service.unchecked {
             adopt_health(service, &recipe, problems);
         }
@@ -214,6 +216,28 @@ fn adopt_health(service: &mut Service, recipe: &Recipe, problems: &mut Vec<Probl
             source: None,
         }),
     }
+}
+
+/// Packages of the host's distribution have no place in another one's root.
+fn foreign_packages(service: &Service, recipe: &Recipe) -> Option<Problem> {
+    service.rootfs.as_ref()?;
+    let is_system = |block: &&DepsBlock| block.language == DepsLanguage::System;
+    let block = recipe.deps.iter().find(is_system)?;
+    Some(Problem {
+        severity: Severity::Error,
+        file: recipe.readme.clone(),
+        place: Place {
+            line: block.lines.first,
+            column: 1,
+        },
+        length: 1,
+        message: format!(
+            "packages of the host's distribution cannot be put over the `rootfs` of '{}'",
+            service.name
+        ),
+        help: Some("install them in that directory, or take `rootfs` out".to_owned()),
+        source: None,
+    })
 }
 
 fn nothing_to_run(file: &Path, service: &Service) -> Problem {

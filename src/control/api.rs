@@ -7,6 +7,7 @@
 //! | `GET /v1/desired` | | [`crate::desired::Desired`] without the caller's environment |
 //! | `POST /v1/up` | [`UpRequest`] | NDJSON stream of [`Progress`] |
 //! | `POST /v1/resolve` | [`ResolveRequest`] | NDJSON stream of [`Progress`], one [`Progress::Resolved`] a service; nothing of it runs |
+//! | `POST /v1/build` | [`BuildRequest`] | NDJSON stream of [`Progress`], one [`Progress::Built`] a service; nothing of it runs |
 //! | `POST /v1/down` | [`DownRequest`] | NDJSON stream of [`Progress`] |
 //! | `POST /v1/attach` | | NDJSON stream of [`Progress`]; its connection owns the run from now on |
 //! | `POST /v1/detach` | | `{}`; the run is nobody's: it outlives every connection |
@@ -17,6 +18,7 @@
 //! Errors are `{"error": {"message", "causes", "exit_code"}}` with a fitting HTTP status.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -57,6 +59,15 @@ pub struct ResolveRequest {
     pub services: Vec<ServiceName>,
     /// Of these now, although they were resolved before.
     pub anew: Vec<ServiceName>,
+}
+
+/// `POST /v1/build`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BuildRequest {
+    /// The wish.
+    pub desired: Box<Desired>,
+    /// The build blocks of these services.
+    pub services: Vec<ServiceName>,
 }
 
 /// `POST /v1/down`.
@@ -284,6 +295,13 @@ pub enum Progress {
         service: ServiceName,
         /// One for each language.
         resolutions: Vec<Resolution>,
+    },
+    /// What the build blocks of a service made.
+    Built {
+        /// The service.
+        service: ServiceName,
+        /// The layer that holds it.
+        layer: PathBuf,
     },
     /// Something the user should read once (a port that moved, a fallback that was taken).
     Notice {

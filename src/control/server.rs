@@ -20,8 +20,8 @@ use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 
 use super::api::{
-    DownRequest, Progress, ResolveRequest, ScaleRequest, ServiceRequest, ServiceStatus, UpRequest,
-    WaitRequest,
+    BuildRequest, DownRequest, Progress, ResolveRequest, ScaleRequest, ServiceRequest, ServiceStatus,
+    UpRequest, WaitRequest,
 };
 use crate::config::ecosystem::ServiceName;
 use crate::desired::Desired;
@@ -42,6 +42,8 @@ pub(crate) enum Request {
     Up(Box<UpRequest>, Answer),
     /// `POST /v1/resolve`.
     Resolve(Box<ResolveRequest>, Answer),
+    /// `POST /v1/build`.
+    Build(Box<BuildRequest>, Answer),
     /// `POST /v1/down`.
     Down(DownRequest, Answer),
     /// `POST /v1/attach`.
@@ -156,6 +158,7 @@ pub(super) fn router(shared: Shared) -> Router {
         .route("/v1/desired", get(desired))
         .route("/v1/up", post(up))
         .route("/v1/resolve", post(resolve))
+        .route("/v1/build", post(build))
         .route("/v1/down", post(down))
         .route("/v1/attach", post(attach))
         .route("/v1/detach", post(detach))
@@ -220,6 +223,10 @@ async fn up(State(shared): State<Shared>, Json(request): Json<Box<UpRequest>>) -
 
 async fn resolve(State(shared): State<Shared>, Json(request): Json<Box<ResolveRequest>>) -> Response {
     stream(&shared, |answer| Request::Resolve(request, answer)).await
+}
+
+async fn build(State(shared): State<Shared>, Json(request): Json<Box<BuildRequest>>) -> Response {
+    stream(&shared, |answer| Request::Build(request, answer)).await
 }
 
 async fn down(State(shared): State<Shared>, Json(request): Json<DownRequest>) -> Response {

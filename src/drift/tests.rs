@@ -24,6 +24,7 @@ fn lock(desired: &Desired) -> Lockfile {
         wanted,
         packages: vec![],
         package_lock: None,
+        files: Default::default(),
     };
     compose(desired, IndexMap::from([("api".to_owned(), vec![resolution])])).unwrap()
 }

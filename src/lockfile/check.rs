@@ -76,7 +76,15 @@ fn of_resolution(resolution: &Resolution, text: &str) -> Result<(), Damage> {
     let fits = match resolution.language {
         Language::Python => resolution.package_lock.is_none(),
         Language::Node => resolution.packages.is_empty() && resolution.package_lock.is_some(),
+        Language::System => {
+            resolution.package_lock.is_none() && resolution.packages.iter().all(|one| is_debian(one))
+        }
+        Language::Go | Language::Rust | Language::Php => {
+            resolution.packages.is_empty() && resolution.package_lock.is_none()
+        }
     };
+    let known = resolution.language.lock_files();
+    let fits = fits && resolution.files.keys().all(|name| known.contains(&name.as_str()));
     let json = resolution
         .package_lock
         .as_ref()
@@ -105,7 +113,7 @@ fn is_requirement(text: &str) -> bool {
         name.starts_with(|c: char| c.is_ascii_alphanumeric())
             && name
                 .chars()
-                .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+                .all(|c| c.is_ascii_alphanumeric() || "-_.+".contains(c))
     };
     let plain = |word: &str| {
         !word.is_empty()
@@ -120,6 +128,20 @@ fn is_requirement(text: &str) -> bool {
         (None, None) => false,
     };
     is_what && hashes.all(is_digest)
+}
+
+/// `name==version --hash=sha256:…` with a name and a version of Debian's (Debian Policy, 5.6.1 and 5.6.12).
+fn is_debian(text: &str) -> bool {
+    let parts = text.split_once("==").and_then(|(name, rest)| {
+        let (version, hash) = rest.split_once(" --hash=")?;
+        Some((name, version, hash))
+    });
+    parts.is_some_and(|(name, version, hash)| {
+        let version_fits = version
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || ".+-~:".contains(c));
+        crate::markpact::requirement::system(name).is_some() && version_fits && is_digest(hash)
+    })
 }
 
 /// `sha256:` and 64 hexadecimal digits.

@@ -20,6 +20,7 @@ fn lock() -> Lockfile {
             ),
         ],
         package_lock: None,
+        files: Default::default(),
     };
     let node = Resolution {
         language: Language::Node,
@@ -27,6 +28,7 @@ fn lock() -> Lockfile {
         wanted: digest('d'),
         packages: vec![],
         package_lock: Some("{\n  \"name\": \"it's\"\n}\n".into()),
+        files: Default::default(),
     };
     let service = |name: &str, resolutions| ServiceLock {
         name: name.into(),

@@ -23,9 +23,14 @@ pub(super) struct Block {
     pub(super) text: String,
     /// Columns that the opening fence is indented by, and that the body's lines therefore lost.
     pub(super) indent: usize,
-    /// Its place.
+    /// Its place; of one that comes from another README, the line that includes that.
     pub(super) lines: Lines,
+    /// Whether it comes from another README.
+    pub(super) is_included: bool,
 }
+
+/// The kind of what stands for another README, until that is read.
+pub(super) const INCLUDE: &str = "include";
 
 impl Block {
     /// The body as lines for a shell or a reader: a line ends with a newline, also in a file with CRLF.
@@ -35,9 +40,12 @@ impl Block {
 
     /// The body's lines with their number in the README.
     pub(super) fn numbered(&self) -> impl Iterator<Item = (usize, &str)> {
-        let first = self.lines.first + 1;
+        let (first, step) = match self.is_included {
+            true => (self.lines.first, 0),
+            false => (self.lines.first + 1, 1),
+        };
         let lines = self.text.lines().enumerate();
-        lines.map(move |(index, line)| (first + index, line))
+        lines.map(move |(index, line)| (first + index * step, line))
     }
 }
 
@@ -52,6 +60,7 @@ pub(super) fn read(text: &str, findings: &mut Findings<'_>) -> (Option<String>, 
             Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(info))) if depth == 0 => {
                 blocks.extend(one(&source, info, range, findings));
             }
+            Event::Start(Tag::HtmlBlock) if depth == 0 => includes(&source, range, findings, &mut blocks),
             _ => {}
         }
         title = title.after(&event);
@@ -62,6 +71,31 @@ pub(super) fn read(text: &str, findings: &mut Findings<'_>) -> (Option<String>, 
         }
     }
     (title.text(), blocks)
+}
+
+/// The comments of an HTML block that include other READMEs, one a line.
+fn includes(source: &Source<'_>, range: Range<usize>, findings: &mut Findings<'_>, blocks: &mut Vec<Block>) {
+    let first = source.line(range.start);
+    for (index, line) in source.text[range].lines().enumerate() {
+        let comment = line
+            .trim()
+            .strip_prefix("<!--")
+            .and_then(|rest| rest.strip_suffix("-->"));
+        let at = first + index;
+        match comment.and_then(fence::include) {
+            None => {}
+            Some(Err(Fault(message, help))) => findings.error(at, message, help),
+            Some(Ok(path)) => blocks.push(Block {
+                kind: INCLUDE.to_owned(),
+                language: String::new(),
+                attributes: IndexMap::from([("path".to_owned(), path)]),
+                text: String::new(),
+                indent: 0,
+                lines: Lines { first: at, last: at },
+                is_included: false,
+            }),
+        }
+    }
 }
 
 /// The block of one top-level fence, `None` when it is prose or wrong.
@@ -86,6 +120,7 @@ fn block(info: Info, fence: &Fence<'_>) -> Block {
         text: fence.content(),
         indent: fence.indent,
         lines: fence.lines,
+        is_included: false,
     }
 }
 

@@ -2,7 +2,8 @@
 
 use super::block::Block;
 use super::findings::{Findings, instead, quoted};
-use super::recipe::{DepsBlock, DepsLanguage};
+use super::recipe::{DepsBlock, DepsLanguage, FileBlock};
+use super::requirement;
 
 /// What a fence may call the language of its requirements. No language: Python.
 const LANGUAGES: &[(&str, DepsLanguage)] = &[
@@ -43,7 +44,7 @@ fn one(block: &Block, findings: &mut Findings<'_>) -> Option<DepsBlock> {
     let continues = language == DepsLanguage::Python;
     let requirements: Vec<(usize, String)> = logical(block.numbered(), continues)
         .into_iter()
-        .map(|(line, text)| (line, requirement(&text).to_owned()))
+        .map(|(line, text)| (line, uncommented(&text).to_owned()))
         .filter(|(_, text)| !text.is_empty())
         .collect();
     for (line, text) in &requirements {
@@ -59,21 +60,13 @@ fn one(block: &Block, findings: &mut Findings<'_>) -> Option<DepsBlock> {
 fn language(block: &Block, findings: &mut Findings<'_>) -> Option<DepsLanguage> {
     let line = block.lines.first;
     let name = block.language.to_lowercase();
-    let Some((_, language)) = LANGUAGES.iter().find(|(known, _)| *known == name) else {
-        let supported = ["python", "node"];
+    let known = LANGUAGES.iter().find(|(known, _)| *known == name);
+    if known.is_none() {
+        let supported = ["python", "node", "go", "rust", "php", "system"];
         let message = format!("unknown language {} of a 'deps' block", quoted(&block.language));
         findings.error(line, message, instead(&name, &supported));
-        return None;
-    };
-    if matches!(language, DepsLanguage::Python | DepsLanguage::Node) {
-        return Some(*language);
     }
-    findings.error(
-        line,
-        format!("dependencies for {name} are not supported yet"),
-        "supported are python and node; install the rest on the host",
-    );
-    None
+    known.map(|(_, language)| *language)
 }
 
 /// Lines with those joined that end in a backslash, as pip joins them: a requirement with its hashes. Each has the number
@@ -97,7 +90,7 @@ fn logical<'t>(lines: impl Iterator<Item = (usize, &'t str)>, continues: bool) -
 }
 
 /// A line without its comment and the white space around it.
-fn requirement(line: &str) -> &str {
+fn uncommented(line: &str) -> &str {
     let is_comment =
         |(at, _): &(usize, &str)| line[..*at].chars().next_back().is_none_or(char::is_whitespace);
     let end = line.match_indices('#').find(is_comment);
@@ -106,8 +99,12 @@ fn requirement(line: &str) -> &str {
 
 fn check(line: usize, text: &str, language: DepsLanguage, findings: &mut Findings<'_>) {
     let installer = match language {
+        DepsLanguage::Python => "pip",
         DepsLanguage::Node => "npm",
-        _ => "pip",
+        DepsLanguage::Go => "go",
+        DepsLanguage::Rust => "cargo",
+        DepsLanguage::Php => "composer",
+        DepsLanguage::System => "apt",
     };
     if text.starts_with('-') {
         let message = format!("{} is an option of {installer}, not a requirement", quoted(text));
@@ -128,6 +125,37 @@ fn check(line: usize, text: &str, language: DepsLanguage, findings: &mut Finding
     {
         let message = format!("the requirement {} holds a control character", quoted(text));
         findings.error(line, message, "remove it");
+    } else if let Some(help) = requirement::fault(language, text) {
+        let name = format!("{language:?}").to_lowercase();
+        let message = format!("{} is no {name} dependency", quoted(text));
+        findings.error(line, message, help);
+    }
+}
+
+/// What a manifest of the README says counts; a requirement that it does not name would never be installed.
+pub(super) fn check_manifests(deps: &[DepsBlock], files: &[FileBlock], findings: &mut Findings<'_>) {
+    for block in deps {
+        let Some(path) = block.language.manifest() else {
+            continue;
+        };
+        let Some(manifest) = files.iter().find(|file| file.path == path) else {
+            continue;
+        };
+        for (line, text) in &block.requirements {
+            let name = requirement::name(block.language, text);
+            if !manifest.content.contains(name) {
+                let message = format!(
+                    "{} is not in the README's {path} of line {}, which decides",
+                    quoted(name),
+                    manifest.lines.first
+                );
+                findings.error(
+                    *line,
+                    message,
+                    format!("add it to {path}, or remove one of the two blocks"),
+                );
+            }
+        }
     }
 }
 
@@ -167,7 +195,7 @@ mod tests {
             ("a#b # c # d", "a#b"),
             ("express@4 #x", "express@4"),
         ] {
-            assert_eq!(requirement(line), wanted, "{line}");
+            assert_eq!(uncommented(line), wanted, "{line}");
         }
     }
 

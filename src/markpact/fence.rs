@@ -123,6 +123,27 @@ fn kind(mark: &str) -> Result<String, Fault> {
     )
 }
 
+/// The path in the inside of a comment `markpact:include path=…`; `None`: another comment.
+pub(super) fn include(comment: &str) -> Option<Result<String, Fault>> {
+    let rest = comment.trim().strip_prefix(MARK)?.strip_prefix("include")?;
+    if !rest.is_empty() && !rest.starts_with(BLANK) {
+        return None;
+    }
+    let named = words(rest).and_then(|words| attributes(words.into_iter()));
+    Some(named.and_then(|mut attributes| {
+        let path = attributes.shift_remove("path").unwrap_or_default();
+        let help = "write <!-- markpact:include path=db/README.md -->";
+        match attributes.first() {
+            Some((unknown, _)) => fault(format!("an include has no {}", quoted(unknown)), help),
+            None if !path.ends_with(".md") || path.starts_with('/') => fault(
+                format!("{} is no path of a README beside this one", quoted(&path)),
+                help,
+            ),
+            None => Ok(path),
+        }
+    }))
+}
+
 fn attributes(words: impl Iterator<Item = Word>) -> Result<IndexMap<String, String>, Fault> {
     let mut attributes = IndexMap::new();
     for word in words {

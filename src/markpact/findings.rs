@@ -47,6 +47,11 @@ impl<'a> Findings<'a> {
         });
     }
 
+    /// The problems of a README that this one includes, with their own places.
+    pub(super) fn adopt(&mut self, problems: Problems) {
+        self.problems.extend(problems.0);
+    }
+
     /// A remark for the user.
     pub(super) fn note(&mut self, line: usize, text: String) {
         self.notes.push((line, text));
@@ -74,8 +79,12 @@ impl<'a> Findings<'a> {
         mut self,
         recipe: impl FnOnce(Vec<(usize, String)>) -> Recipe,
     ) -> Result<Recipe, Problems> {
-        self.problems
-            .sort_by_key(|problem| (problem.place.line, problem.place.column));
+        // Those of other READMEs keep their order, behind its own.
+        let own = self.readme;
+        self.problems.sort_by_key(|problem| match problem.file == own {
+            true => (0, problem.place.line, problem.place.column),
+            false => (1, 0, 0),
+        });
         self.notes.sort_by_key(|(line, _)| *line);
         match self.problems.is_empty() {
             true => Ok(recipe(self.notes)),

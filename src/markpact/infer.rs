@@ -5,7 +5,7 @@ use super::findings::Findings;
 use super::recipe::{DepsBlock, FileBlock, Run};
 
 /// Entry points, the first that exists wins.
-const ENTRIES: [&str; 5] = ["main.py", "app.py", "index.js", "server.js", "main.js"];
+const ENTRIES: [&str; 6] = ["main.py", "app.py", "index.js", "server.js", "main.js", "main.go"];
 
 /// The inferred command; `None`: there is nothing to run.
 pub(super) fn run(files: &[FileBlock], deps: &[DepsBlock], findings: &mut Findings<'_>) -> Option<Run> {
@@ -13,14 +13,19 @@ pub(super) fn run(files: &[FileBlock], deps: &[DepsBlock], findings: &mut Findin
     let file = ENTRIES.iter().find_map(of_path)?;
     let command = command(file, deps);
     findings.note(file.lines.first, format!("no run block: running `{command}`"));
-    Some(Run {
-        command: format!("exec {command}\n"),
-        lines: None,
-    })
+    let command = match file.path.as_str() {
+        // `go run` would stand between the program and its signals.
+        "main.go" => format!("{command} && exec /tmp/main\n"),
+        _ => format!("exec {command}\n"),
+    };
+    Some(Run { command, lines: None })
 }
 
 fn command(file: &FileBlock, deps: &[DepsBlock]) -> String {
     let path = &file.path;
+    if path == "main.go" {
+        return "go build -o /tmp/main .".to_owned();
+    }
     let Some(module) = path.strip_suffix(".py") else {
         return format!("node {path}");
     };

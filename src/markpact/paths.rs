@@ -10,7 +10,7 @@ const LONGEST_PATH: usize = 4096;
 const LONGEST_NAME: usize = 255;
 
 /// Directories below `/app` that pactown puts dependencies into.
-const TAKEN: [&str; 2] = [".venv", "node_modules"];
+const TAKEN: [&str; 4] = [".venv", "node_modules", ".go", ".cargo-home"];
 
 /// Why a path is refused, `None` when it is clean.
 pub(super) fn fault(path: &str) -> Option<Fault> {

@@ -159,6 +159,37 @@ pub struct TextBlock {
     pub lines: Lines,
 }
 
+/// `build`: what makes artifacts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuildBlock {
+    /// Shell text.
+    pub text: TextBlock,
+    /// Paths below `/app` that are copied out, relative and clean; none: whatever it writes.
+    pub artifacts: Vec<String>,
+}
+
+impl Recipe {
+    /// Its `build` blocks in document order.
+    pub fn builds(&self) -> Vec<BuildBlock> {
+        let blocks = self.others.iter().filter(|block| block.kind == "build");
+        blocks
+            .map(|block| BuildBlock {
+                text: TextBlock {
+                    text: block.text.clone(),
+                    lines: block.lines,
+                },
+                artifacts: artifacts(&block.attributes).map(str::to_owned).collect(),
+            })
+            .collect()
+    }
+}
+
+/// The paths in a fence's `artifacts=`.
+pub(super) fn artifacts(attributes: &IndexMap<String, String>) -> impl Iterator<Item = &str> {
+    let text = attributes.get("artifacts").map_or("", String::as_str);
+    text.split(',').map(str::trim).filter(|path| !path.is_empty())
+}
+
 /// A block of a kind that this module only reads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OtherBlock {

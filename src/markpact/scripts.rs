@@ -1,8 +1,10 @@
-//! `setup` and `job` blocks: scripts that run once before the service does, and by hand while it does.
+//! `setup`, `build` and `job` blocks: scripts that run once before the service does, for artifacts, and by hand while it runs.
 
 use super::block::Block;
+use super::fence::Fault;
 use super::findings::{Findings, quoted};
-use super::recipe::{JobBlock, TextBlock};
+use super::paths;
+use super::recipe::{JobBlock, TextBlock, artifacts};
 
 /// Languages that `sh` reads.
 const SHELLS: &[&str] = &["", "sh", "shell", "bash", "dash", "console", "text"];
@@ -19,6 +21,18 @@ pub(super) fn setup(blocks: &[Block], findings: &mut Findings<'_>) -> Vec<TextBl
         });
     }
     found
+}
+
+/// The build blocks are scripts, and what they name lies below `/app`.
+pub(super) fn check_builds(blocks: &[Block], findings: &mut Findings<'_>) {
+    for block in blocks.iter().filter(|block| block.kind == "build") {
+        check(block, findings);
+        for path in artifacts(&block.attributes) {
+            if let Some(Fault(message, help)) = paths::fault(path) {
+                findings.error(block.lines.first, message, help);
+            }
+        }
+    }
 }
 
 /// The jobs in document order.

@@ -12,10 +12,10 @@ use super::layers::{LayerError, Step};
 use super::resolution::Unresolved;
 use super::{
     Access, BuildContext, BuildRunner, BuildSite, Content, LayerPlan, Layers, PrepareError, RunnerError,
-    commit, failure, files, node, python, record, setup,
+    Stack, commit, failure, files, node, packages, python, record, settings, setup,
 };
 use crate::config::ecosystem::{Exceptions, Limits};
-use crate::lockfile::Resolution;
+use crate::lockfile::{Language, Resolution};
 use crate::proxy::Contact;
 use crate::spec::{self, SandboxPlan, Writable, ids};
 
@@ -28,7 +28,7 @@ const HOME: &str = "home";
 /// Most processes of a build: compilers in parallel.
 const PIDS: u32 = 4096;
 
-/// The layers of `plans`, topmost first, making those that are not there. `on_line` gets each line that an
+/// The layers of `plans`, making those that are not there. `on_line` gets each line that an
 /// installer says.
 pub fn make(
     layers: &Layers,
@@ -36,10 +36,10 @@ pub fn make(
     context: BuildContext<'_>,
     runner: &dyn BuildRunner,
     on_line: &mut dyn FnMut(&LayerPlan, &str),
-) -> Result<Vec<PathBuf>, PrepareError> {
-    let mut made: Vec<(Rank, PathBuf)> = Vec::new();
+) -> Result<Stack, PrepareError> {
+    let mut made = Stack::default();
     for plan in plans {
-        let lower = stacked(&made);
+        let lower = made.clone();
         let layer = layers.obtain(&plan.key, |making| {
             if context.offline && plan.language().is_some() {
                 return Err(Failed::Install(Box::new(failure::not_cached(plan))));
@@ -54,9 +54,13 @@ pub fn make(
         if context.strict {
             same_toolchain(layers, plan)?;
         }
-        made.push((rank(&plan.content), layer));
+        let pushed = made.push(&plan.content, layer);
+        pushed.map_err(|source| PrepareError::Layer {
+            kind: plan.kind(),
+            source,
+        })?;
     }
-    Ok(stacked(&made))
+    Ok(made)
 }
 
 /// The toolchain that a locked layer was installed with is the one that the lock names.
@@ -84,7 +88,7 @@ pub(super) fn content(
     layers: &Layers,
     plan: &LayerPlan,
     context: BuildContext<'_>,
-    (lower, making): (Vec<PathBuf>, &Path),
+    (lower, making): (Stack, &Path),
     runner: &dyn BuildRunner,
     on_line: &mut dyn FnMut(&LayerPlan, &str),
 ) -> Result<(PathBuf, Record), Failed> {
@@ -104,24 +108,6 @@ pub(super) fn content(
     };
     commit::clean(&content)?;
     Ok((content, record))
-}
-
-/// How far from the top a layer is.
-pub(super) type Rank = u8;
-
-/// What a README says wins over what its setup wrote, and that over what an installer wrote.
-pub(super) fn rank(content: &Content) -> Rank {
-    match content {
-        Content::Files(_) => 0,
-        Content::Setup(_) => 1,
-        Content::Python { .. } | Content::Node { .. } => 2,
-    }
-}
-
-pub(super) fn stacked(made: &[(Rank, PathBuf)]) -> Vec<PathBuf> {
-    let mut made: Vec<&(Rank, PathBuf)> = made.iter().collect();
-    made.sort_by_key(|(rank, _)| *rank);
-    made.into_iter().map(|(_, layer)| layer.clone()).collect()
 }
 
 /// What can fail while a layer is made, before the layer's kind is known to the message.
@@ -153,7 +139,7 @@ struct Build<'a> {
     layers: &'a Layers,
     plan: &'a LayerPlan,
     context: BuildContext<'a>,
-    lower: Vec<PathBuf>,
+    lower: Stack,
     making: &'a Path,
 }
 
@@ -199,18 +185,19 @@ impl Build<'_> {
         }
     }
 
-    /// Runs `args` in the sandbox `name`, over `layers` and with `files`; how it ended, and what it asked for outside.
+    /// Runs `args` in the sandbox `name`, over `stack` and with `files`; how it ended, and what it asked for outside.
     fn errand(
         &self,
         (name, args, access): (&str, Vec<String>, &Access),
-        (layers, files, writable): (Vec<PathBuf>, BTreeMap<PathBuf, String>, &Writable),
+        (stack, files, writable): (Stack, BTreeMap<PathBuf, String>, &Writable),
         runner: &dyn BuildRunner,
         on_line: &mut dyn FnMut(&str),
     ) -> (Result<ExitStatus, RunnerError>, Vec<Contact>) {
         let ended = runner.open(name, access).and_then(|site| {
             let plan = SandboxPlan {
                 args,
-                layers,
+                layers: stack.app(),
+                system: stack.system().cloned(),
                 files,
                 ..self.sandbox(name, &site, writable)
             };
@@ -227,6 +214,9 @@ impl Build<'_> {
         }
         let mut hosts = hosts::configured(self.context.settings);
         hosts.extend(hosts::allowed(self.context.hosts));
+        if self.plan.language() == Some(Language::System) {
+            hosts.extend(hosts::distribution(self.context.settings));
+        }
         let probes = hosts::probes(self.plan, self.context.toolchains, self.context.settings);
         for probe in probes.into_iter().filter(|_| self.context.learn) {
             let known: BTreeSet<String> = match self.layers.record(&probe.key) {
@@ -248,7 +238,11 @@ impl Build<'_> {
         std::fs::create_dir(&nothing).step("create", &nothing)?;
         let name = format!("probe-{}", &self.plan.key[..8]);
         let errand = (name.as_str(), probe.args, &Access::Anything);
-        let ground = (vec![nothing], self.context.settings.files.clone(), &writable);
+        let ground = (
+            Stack::bare(nothing),
+            self.context.settings.files.clone(),
+            &writable,
+        );
         let (ended, contacts) = self.errand(errand, ground, runner, &mut |_| {});
         let ended = ended.map_err(Failed::Sandbox)?;
         std::fs::remove_dir_all(&place).step("remove", &place)?;
@@ -281,6 +275,14 @@ impl Build<'_> {
         let context = &self.context;
         let mut visible = context.toolchains.binds();
         visible.extend(context.settings.directories.iter().cloned());
+        if self.plan.language() == Some(Language::System) {
+            visible.extend(
+                settings::APT
+                    .iter()
+                    .map(PathBuf::from)
+                    .filter(|path| path.is_dir()),
+            );
+        }
         SandboxPlan {
             name: name.to_owned(),
             args: Vec::new(),
@@ -289,6 +291,7 @@ impl Build<'_> {
             as_root: false,
             owner: (0, 0),
             layers: Vec::new(),
+            system: None,
             writable: writable.clone(),
             volumes: Vec::new(),
             mounts: Vec::new(),
@@ -314,7 +317,8 @@ impl Build<'_> {
                 python, uv, locked, ..
             } => python::args(python, uv.as_ref(), locked.is_some()),
             Content::Node { packages, locked, .. } => node::args(packages, locked.is_some()),
-            Content::Setup(blocks) => setup::args(blocks),
+            Content::Packages(packages) => packages::command(packages),
+            Content::Setup(blocks) | Content::Build(blocks) => setup::args(blocks),
             Content::Files(_) => Vec::new(),
         }
     }
@@ -329,7 +333,8 @@ impl Build<'_> {
                 files.extend(own.map(|(path, text)| (path.into(), text)));
             }
             Content::Node { files: own, .. } => files.extend(own.iter().cloned()),
-            Content::Files(_) | Content::Setup(_) => {}
+            Content::Packages(packages) => files.extend(packages.files.iter().cloned()),
+            Content::Files(_) | Content::Setup(_) | Content::Build(_) => {}
         }
         files
     }

@@ -135,23 +135,24 @@ pub(super) fn install(
     let wanted = plan.requirements();
     let culprit = culprit(wanted, &tail);
     let (line, what) = match (&plan.content, culprit) {
-        (Content::Setup(blocks), _) => (
-            blocks.first().map_or(1, |block| block.lines.first),
-            "setting up".to_owned(),
-        ),
+        (Content::Setup(_), _) => (plan.line(), "setting up".to_owned()),
+        (Content::Build(_), _) => (plan.line(), "building".to_owned()),
         (_, Some((line, name))) => (*line, format!("installing `{name}`")),
         (_, None) => (
-            wanted.first().map_or(1, |(line, _)| *line),
+            plan.line(),
             format!("installing the {} dependencies", plan.kind()),
         ),
     };
+    let said = tail.join("\n");
     PrepareError::Install {
         readme,
         line,
         what,
         status,
         tail,
-        hint: refused(denied).or_else(|| hint(plan, status)),
+        hint: refused(denied)
+            .or_else(|| lacking(&said))
+            .or_else(|| hint(plan, status)),
     }
 }
 
@@ -179,6 +180,20 @@ pub(super) fn not_cached(plan: &LayerPlan) -> PrepareError {
         kind: plan.kind(),
         what: plan.summary(),
     }
+}
+
+/// Which package of the distribution has what a compiler or an installer missed.
+fn lacking(said: &str) -> Option<String> {
+    const WORDS: [(&str, &str); 6] = [
+        ("linker `cc` not found", "gcc libc6-dev"),
+        ("executable file not found in $PATH: gcc", "gcc libc6-dev"),
+        ("exec: \"gcc\": executable file not found", "gcc libc6-dev"),
+        ("the zip extension and unzip", "unzip"),
+        ("requires ext-mbstring", "php-mbstring"),
+        ("requires ext-dom", "php-xml"),
+    ];
+    let found = WORDS.iter().find(|(word, _)| said.contains(word));
+    found.map(|(_, packages)| format!("install what it needs: `apt install {packages}`"))
 }
 
 fn hint(plan: &LayerPlan, status: ExitStatus) -> Option<String> {
@@ -219,7 +234,7 @@ fn is_name(c: char) -> bool {
 fn name(requirement: &str) -> &str {
     let start = usize::from(requirement.starts_with('@'));
     let end = requirement[start..]
-        .find(|c: char| " \t<>=!~;[@^,".contains(c))
+        .find(|c: char| " \t<>=!~;[@^,:".contains(c))
         .map_or(requirement.len(), |end| start + end);
     &requirement[..end]
 }

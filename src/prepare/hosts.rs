@@ -41,7 +41,7 @@ const INSTALLERS: [Installer; 6] = [
     Installer {
         program: "cargo",
         words: &["cargo"],
-        script: r#"export CARGO_HOME="$TMPDIR/cargo" && "$1" init -q --lib --name probe --vcs none . && "$1" add -q itoa && "$1" fetch -q"#,
+        script: r#"export CARGO_HOME="$TMPDIR/cargo" && mkdir cargo && { cp /etc/build/cargo/* cargo/ 2>/dev/null || true; } && "$1" init -q --lib --name probe --vcs none . && "$1" add -q itoa && "$1" fetch -q"#,
     },
     Installer {
         program: "go",
@@ -51,7 +51,7 @@ const INSTALLERS: [Installer; 6] = [
     Installer {
         program: "composer",
         words: &["composer"],
-        script: r#""$1" create-project -q --no-install --no-scripts --no-plugins psr/log probe"#,
+        script: r#"export COMPOSER_HOME="$TMPDIR/composer" && mkdir composer && { cp /etc/build/composer/* composer/ 2>/dev/null || true; } && "$1" create-project -q --no-install --no-scripts --no-plugins psr/log probe"#,
     },
 ];
 
@@ -70,7 +70,13 @@ pub(super) fn probes(plan: &LayerPlan, toolchains: &Toolchains, settings: &Build
         Content::Python { uv: Some(_), .. } => installer.program == "uv",
         Content::Python { .. } => installer.program == "python3",
         Content::Node { .. } => installer.program == "npm",
-        Content::Setup(blocks) => blocks.iter().any(|block| mentions(&block.text, installer.words)),
+        Content::Packages(packages) => {
+            let manager = packages.programs.first();
+            manager.is_some_and(|manager| manager.name == installer.program)
+        }
+        Content::Setup(blocks) | Content::Build(blocks) => {
+            blocks.iter().any(|block| mentions(&block.text, installer.words))
+        }
     };
     let found = INSTALLERS.iter().filter(uses);
     found
@@ -86,6 +92,7 @@ pub(super) fn probes(plan: &LayerPlan, toolchains: &Toolchains, settings: &Build
 
 fn probe(installer: &Installer, program: &Toolchain, settings: &BuildSettings) -> Probe {
     let configuration = (&settings.pip, &settings.uv, &settings.npm, configured(settings));
+    let configuration = (configuration, settings.others());
     // Installers take modules and settings from where they are started: there must be nobody's.
     let script = format!(
         "mkdir -p \"$TMPDIR\" && cd \"$TMPDIR\" || exit\n{}\n",
@@ -115,6 +122,7 @@ pub(super) fn configured(settings: &BuildSettings) -> BTreeSet<String> {
     let env = settings.env.iter().filter(|(name, _)| !is_proxy(name));
     let values = env.map(|(_, value)| value.as_str());
     let lines = [&settings.pip, &settings.uv, &settings.npm].into_iter().flatten();
+    let lines = lines.chain(settings.others().into_iter().flatten());
     let texts = values.chain(lines.map(String::as_str));
     texts.flat_map(addresses).collect()
 }
@@ -135,6 +143,11 @@ fn addresses(text: &str) -> Vec<String> {
             with_port(host, port)
         })
         .collect()
+}
+
+/// `name:port` of the sources of the distribution's packages. Pure.
+pub(super) fn distribution(settings: &BuildSettings) -> BTreeSet<String> {
+    settings.apt.iter().flat_map(|line| addresses(line)).collect()
 }
 
 fn with_port(host: &str, port: u16) -> Option<String> {

@@ -6,12 +6,18 @@
 //! <root>/.making-<key>.N/  what was being made when its maker died: for whoever finds it to remove
 //! <root>/.locks/<key>      lock files (flock(2)): freed by the kernel when their holder dies
 //! <root>/.records/<key>    what the dependencies in a layer are, for lock files; written before the layer
+//! <root>/.removed-<key>    one that is being removed
+//! <root>/.store            whoever makes or mounts layers holds this lock shared, whoever removes some alone
 //! ```
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+mod removal;
+
+pub use removal::Kept;
 
 /// The layers of this machine, shared by all instances.
 #[derive(Debug, Clone)]
@@ -48,11 +54,16 @@ impl<T, E: Into<io::Error>> Step<T> for Result<T, E> {
     }
 }
 
+/// While it is there, no layer is removed.
+#[derive(Debug)]
+pub struct Hold(#[expect(dead_code, reason = "freed by the kernel when it is closed")] File);
+
 /// A layer in the making. Dropping it leaves its directory for the next holder of the lock to clear away.
 #[derive(Debug)]
 pub struct Making<'a> {
     layers: &'a Layers,
     key: &'a str,
+    _hold: Hold,
     _lock: File,
 }
 
@@ -149,6 +160,7 @@ impl Layers {
         make: impl FnOnce(&Path) -> Result<PathBuf, E>,
     ) -> Result<PathBuf, E> {
         if let Some(layer) = self.lookup(key) {
+            self.used(key);
             return Ok(layer);
         }
         let making = self.begin(key)?;
@@ -179,6 +191,7 @@ impl Layers {
 
     /// Takes the lock of `key`, waiting for another holder.
     fn begin<'a>(&'a self, key: &'a str) -> Result<Making<'a>, LayerError> {
+        let hold = self.hold()?;
         let locks = self.root.join(".locks");
         DirBuilder::new()
             .recursive(true)
@@ -197,8 +210,44 @@ impl Layers {
         Ok(Making {
             layers: self,
             key,
+            _hold: hold,
             _lock: lock,
         })
+    }
+
+    /// Keeps every layer from being removed: from looking one up until the kernel has it, or a bundle names it.
+    ///
+    /// # Errors
+    /// The store cannot be locked.
+    pub fn hold(&self) -> Result<Hold, LayerError> {
+        self.locked(rustix::fs::FlockOperation::LockShared)
+    }
+
+    fn locked(&self, how: rustix::fs::FlockOperation) -> Result<Hold, LayerError> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(&self.root)
+            .step("create", &self.root)?;
+        let path = self.root.join(".store");
+        let mut options = OpenOptions::new();
+        let lock = options
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&path);
+        let lock = lock.step("open", &path)?;
+        rustix::fs::flock(&lock, how).step("lock", &path)?;
+        Ok(Hold(lock))
+    }
+
+    /// Notes that the layer was used just now, as the time of its lock file. One that cannot be noted looks older.
+    fn used(&self, key: &str) {
+        let lock = OpenOptions::new()
+            .write(true)
+            .open(self.root.join(".locks").join(key));
+        let _ = lock.and_then(|lock| lock.set_modified(std::time::SystemTime::now()));
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
+use super::packages::Below;
 use super::{BuildSettings, Content, LayerPlan, key, resolution};
 use crate::lockfile::Resolution;
 use crate::markpact::Recipe;
@@ -79,7 +80,7 @@ pub(super) fn plan(
     packages: Vec<(usize, String)>,
     node: &Toolchain,
     recipe: &Recipe,
-    files: &str,
+    below: Below<'_>,
     settings: &BuildSettings,
     locked: Option<&Resolution>,
 ) -> LayerPlan {
@@ -89,7 +90,7 @@ pub(super) fn plan(
         || names
             .iter()
             .any(|name| name.starts_with(['.', '/']) || name.contains("file:"));
-    let files = reads_files.then_some(files);
+    let files = below.key(reads_files);
     let own = own(recipe);
     let key = match locked {
         Some(locked) => key::of(

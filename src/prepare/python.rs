@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::packages::Below;
 use super::{BuildSettings, Content, LayerPlan, key, resolution};
 use crate::lockfile::Resolution;
 use crate::toolchain::Toolchain;
@@ -73,13 +74,13 @@ pub(super) const NO_PIP: i32 = 96;
 pub(super) fn plan(
     requirements: Vec<(usize, String)>,
     (python, uv): (&Toolchain, Option<&Toolchain>),
-    files: &str,
+    below: Below<'_>,
     settings: &BuildSettings,
     locked: Option<&Resolution>,
 ) -> LayerPlan {
     let uv = uv.filter(|_| settings.pip.is_empty());
     let local = lines(&requirements).iter().any(|line| is_local(line));
-    let files = local.then_some(files);
+    let files = below.key(local);
     let key = match locked {
         Some(locked) => key::of("python-locked", &(&locked.packages, &python.identity, files)),
         None => {

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
+use super::packages::Packages;
 use super::{Content, LayerPlan, node, python, resolution};
 use crate::lockfile::{Language, Resolution};
 use resolution::Unresolved;
@@ -22,7 +23,8 @@ pub(super) fn read(plan: &LayerPlan, home: &Path) -> Option<Result<Resolution, U
     let toolchain = text("toolchain").map(|version| version.trim().to_owned());
     let needed = |text: Option<String>, lack: &str| text.ok_or_else(|| Unresolved(lack.to_owned()));
     let resolved = match &plan.content {
-        Content::Files(_) | Content::Setup(_) => return None,
+        Content::Files(_) | Content::Setup(_) | Content::Build(_) => return None,
+        Content::Packages(packages) => managed(packages, home),
         Content::Python { locked, .. } => {
             let packages = match (locked, text("python.json"), text("python.txt")) {
                 (Some(locked), ..) => Ok(locked.packages.clone()),
@@ -30,7 +32,10 @@ pub(super) fn read(plan: &LayerPlan, home: &Path) -> Option<Result<Resolution, U
                 (_, _, Some(compiled)) => resolution::of_uv(&compiled),
                 _ => Err(Unresolved(python::NO_REPORT.to_owned())),
             };
-            packages.map(|packages| (Language::Python, packages, None))
+            packages.map(|packages| resolution::Chosen {
+                packages,
+                ..Default::default()
+            })
         }
         Content::Node { locked, .. } => {
             let lock = match locked {
@@ -38,19 +43,39 @@ pub(super) fn read(plan: &LayerPlan, home: &Path) -> Option<Result<Resolution, U
                 None => needed(text("package-lock.json"), node::NO_LOCK)
                     .and_then(|lock| resolution::of_npm(&lock)),
             };
-            lock.map(|lock| (Language::Node, Vec::new(), Some(lock)))
+            lock.map(|lock| resolution::Chosen {
+                package_lock: Some(lock),
+                ..Default::default()
+            })
         }
     };
-    Some(resolved.and_then(|(language, packages, lock)| {
+    Some(resolved.and_then(|chosen| {
         let toolchain = needed(toolchain, "the build left no version of its toolchain")?;
-        Ok(resolution::new(
-            language,
-            toolchain,
-            plan.wanted().unwrap_or_default(),
-            packages,
-            lock,
-        ))
+        let language = plan.language().ok_or(Unresolved(String::new()))?;
+        let wanted = plan.wanted().unwrap_or_default();
+        Ok(resolution::new(language, toolchain, wanted, chosen))
     }))
+}
+
+/// What a package manager chose: its own lock files, or the list of packages.
+fn managed(packages: &Packages, home: &Path) -> Result<resolution::Chosen, Unresolved> {
+    let mut chosen = resolution::Chosen::default();
+    if let Some(locked) = &packages.locked {
+        chosen.packages.clone_from(&locked.packages);
+        chosen.files.clone_from(&locked.files);
+        return Ok(chosen);
+    }
+    if packages.language == Language::System {
+        let list = text(home, "system.txt").unwrap_or_default();
+        chosen.packages = list.lines().map(str::to_owned).collect();
+        chosen.packages.sort();
+        return Ok(chosen);
+    }
+    for name in packages.language.lock_files() {
+        let found = text(home, name).filter(|text| !text.trim().is_empty());
+        chosen.files.extend(found.map(|text| ((*name).to_owned(), text)));
+    }
+    Ok(chosen)
 }
 
 /// A file of the record.

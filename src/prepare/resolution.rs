@@ -1,6 +1,6 @@
 //! What an installer says that it installed → a resolution that can be written down. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -272,20 +272,26 @@ pub(super) fn without_passwords(package: &mut Value) {
     }
 }
 
+/// What an installer chose, each in its own form.
+#[derive(Debug, Default)]
+pub(super) struct Chosen {
+    /// Requirements with their hashes.
+    pub(super) packages: Vec<String>,
+    /// `package-lock.json`.
+    pub(super) package_lock: Option<String>,
+    /// Lock files by name.
+    pub(super) files: BTreeMap<String, String>,
+}
+
 /// A resolution of `language`.
-pub(super) fn new(
-    language: Language,
-    toolchain: String,
-    wanted: String,
-    packages: Vec<String>,
-    package_lock: Option<String>,
-) -> Resolution {
+pub(super) fn new(language: Language, toolchain: String, wanted: String, chosen: Chosen) -> Resolution {
     Resolution {
         language,
         toolchain,
         wanted,
-        packages,
-        package_lock,
+        packages: chosen.packages,
+        package_lock: chosen.package_lock,
+        files: chosen.files,
     }
 }
 

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use super::build::{self, Failed, Rank};
+use super::build::{self, Failed};
 use super::layers::LayerError;
-use super::{BuildContext, BuildRunner, LayerPlan, Layers, PrepareError, hosts};
-use crate::lockfile::Resolution;
+use super::{BuildContext, BuildRunner, Content, LayerPlan, Layers, PrepareError, Stack, hosts};
+use crate::lockfile::{Language, Resolution};
 use crate::proxy::Contact;
 
 /// What was resolved already for the same lock, by the key of the layer: equal dependencies are resolved once.
@@ -33,11 +33,15 @@ pub fn resolve(
         context,
         runner,
         on_line,
-        below: Vec::new(),
+        below: Stack::default(),
     };
     let mut resolutions = Vec::new();
     for plan in plans {
         match (plan.language(), plan.locked()) {
+            (Some(Language::System), Some(locked)) => {
+                resolver.made(plan)?;
+                resolutions.push(locked.clone());
+            }
             (Some(_), Some(locked)) => resolutions.push(locked.clone()),
             (Some(_), None) => {
                 let resolution = match known.get(&plan.key) {
@@ -45,10 +49,11 @@ pub fn resolve(
                     None => resolver.one(plan, anew)?,
                 };
                 known.insert(plan.key.clone(), resolution.clone());
+                resolver.stand_on(plan, &resolution)?;
                 resolutions.push(resolution);
             }
             // Installers may read the README's files.
-            (None, _) if resolver.below.is_empty() => resolver.files(plan)?,
+            (None, _) if matches!(plan.content, Content::Files(_)) => resolver.made(plan)?,
             (None, _) => {}
         }
     }
@@ -61,21 +66,39 @@ struct Resolver<'a> {
     context: BuildContext<'a>,
     runner: &'a dyn BuildRunner,
     on_line: &'a mut dyn FnMut(&LayerPlan, &str),
-    below: Vec<(Rank, std::path::PathBuf)>,
+    below: Stack,
 }
 
 impl Resolver<'_> {
-    fn files(&mut self, plan: &LayerPlan) -> Result<(), PrepareError> {
-        let made = build::make(
-            self.layers,
-            std::slice::from_ref(plan),
-            self.context,
-            self.runner,
-            self.on_line,
-        )?;
-        let rank = build::rank(&plan.content);
-        self.below.extend(made.into_iter().map(|layer| (rank, layer)));
-        Ok(())
+    /// Makes the layer of `plan`, unless it is there, for those above it.
+    fn made(&mut self, plan: &LayerPlan) -> Result<(), PrepareError> {
+        let made = self.layers.obtain(&plan.key, |making| {
+            let below = (self.below.clone(), making);
+            let made = build::content(self.layers, plan, self.context, below, self.runner, self.on_line)?;
+            Ok(made.0)
+        });
+        let layer = made.map_err(|failed: Failed| failed.into_error(plan))?;
+        self.push(plan, layer)
+    }
+
+    /// Other packages may be compiled with those of the distribution, which are there now.
+    fn stand_on(&mut self, plan: &LayerPlan, resolution: &Resolution) -> Result<(), PrepareError> {
+        if resolution.language != Language::System {
+            return Ok(());
+        }
+        let key = (self.locked)(resolution).unwrap_or_else(|| plan.key.clone());
+        match self.layers.lookup(&key) {
+            Some(layer) => self.push(plan, layer),
+            None => self.made(plan),
+        }
+    }
+
+    fn push(&mut self, plan: &LayerPlan, layer: std::path::PathBuf) -> Result<(), PrepareError> {
+        let pushed = self.below.push(&plan.content, layer);
+        pushed.map_err(|source| PrepareError::Layer {
+            kind: plan.kind(),
+            source,
+        })
     }
 
     fn one(&mut self, plan: &LayerPlan, anew: bool) -> Result<Resolution, PrepareError> {
@@ -88,8 +111,7 @@ impl Resolver<'_> {
         }
         let mut found = None;
         let made = self.layers.renew(&plan.key, |making| {
-            let lower = build::stacked(&self.below);
-            let below = (lower, making);
+            let below = (self.below.clone(), making);
             let (content, record) =
                 build::content(self.layers, plan, self.context, below, self.runner, self.on_line)?;
             let resolution = match record {

@@ -1,4 +1,4 @@
-//! The invoking user's settings of pip, npm, uv, proxies and certificates, for build sandboxes and only there.
+//! The invoking user's settings of pip, npm, uv, Go, Cargo, Composer, apt's sources, proxies and certificates, for build sandboxes and only there.
 //!
 //! Reads the caller's environment and configuration files (as root: those of mode 600 too). Nothing here is written
 //! to disk but into the bundle of a build, which is root's and in memory.
@@ -12,6 +12,8 @@ use indexmap::IndexMap;
 use crate::caller::Caller;
 
 mod names;
+mod sources;
+mod tables;
 mod values;
 
 /// Where files that only builds see are, inside.
@@ -36,11 +38,30 @@ pub struct BuildSettings {
     pub uv: Vec<String>,
     /// npm's.
     pub npm: Vec<String>,
+    /// Go's.
+    pub go: Vec<String>,
+    /// Cargo's.
+    pub cargo: Vec<String>,
+    /// Composer's.
+    pub composer: Vec<String>,
+    /// Sources of the distribution's packages, and which state of the host they are chosen for.
+    pub apt: Vec<String>,
+}
+
+/// What only builds with packages of the distribution see of the host besides `/usr`: apt's sources and keys, and the list
+/// of installed packages.
+pub(super) const APT: [&str; 2] = ["/etc/apt", "/var/lib/dpkg"];
+
+impl BuildSettings {
+    /// What decides layers besides the settings of pip, uv and npm.
+    pub(super) fn others(&self) -> [&[String]; 3] {
+        [&self.go, &self.cargo, &self.composer]
+    }
 }
 
 /// Configuration files: tool, path below `/` or (with `~/`) below the home directory, path inside, and the variable
 /// that names the latter where the tool would not look by itself.
-const FILES: [(Tool, &str, &str, Option<&str>); 11] = [
+const FILES: [(Tool, &str, &str, Option<&str>); 23] = [
     (Tool::Pip, "/etc/pip.conf", "/etc/pip.conf", None),
     (Tool::Pip, "/etc/xdg/pip/pip.conf", "/etc/xdg/pip/pip.conf", None),
     (
@@ -82,6 +103,69 @@ const FILES: [(Tool, &str, &str, Option<&str>); 11] = [
         "/etc/build/npmrc",
         Some("NPM_CONFIG_USERCONFIG"),
     ),
+    (Tool::Go, "~/.config/go/env", "/etc/build/goenv", Some("GOENV")),
+    (Tool::Go, "$GOENV", "/etc/build/goenv", Some("GOENV")),
+    // Their homes are written to: builds copy these into homes of their own.
+    (
+        Tool::Cargo,
+        "~/.cargo/config",
+        "/etc/build/cargo/config.toml",
+        None,
+    ),
+    (
+        Tool::Cargo,
+        "~/.cargo/config.toml",
+        "/etc/build/cargo/config.toml",
+        None,
+    ),
+    (
+        Tool::Cargo,
+        "$CARGO_HOME/config.toml",
+        "/etc/build/cargo/config.toml",
+        None,
+    ),
+    (
+        Tool::Secret,
+        "~/.cargo/credentials.toml",
+        "/etc/build/cargo/credentials.toml",
+        None,
+    ),
+    (
+        Tool::Secret,
+        "$CARGO_HOME/credentials.toml",
+        "/etc/build/cargo/credentials.toml",
+        None,
+    ),
+    (
+        Tool::Composer,
+        "~/.composer/config.json",
+        "/etc/build/composer/config.json",
+        None,
+    ),
+    (
+        Tool::Composer,
+        "~/.config/composer/config.json",
+        "/etc/build/composer/config.json",
+        None,
+    ),
+    (
+        Tool::Composer,
+        "$COMPOSER_HOME/config.json",
+        "/etc/build/composer/config.json",
+        None,
+    ),
+    (
+        Tool::Secret,
+        "~/.config/composer/auth.json",
+        "/etc/build/composer/auth.json",
+        None,
+    ),
+    (
+        Tool::Secret,
+        "$COMPOSER_HOME/auth.json",
+        "/etc/build/composer/auth.json",
+        None,
+    ),
 ];
 
 /// Whose configuration a file is.
@@ -91,6 +175,11 @@ enum Tool {
     Npm,
     Uv,
     Netrc,
+    Go,
+    Cargo,
+    Composer,
+    /// Credentials of one of them.
+    Secret,
 }
 
 /// The settings of `caller` on this host.
@@ -103,9 +192,7 @@ pub fn collect(caller: &Caller) -> BuildSettings {
         };
         let Some(text) = read(&path) else { continue };
         take(&mut settings, tool, &text, &mut env, &caller.env);
-        settings
-            .files
-            .insert(PathBuf::from(inside), values::without_locations(&text));
+        settings.files.insert(PathBuf::from(inside), kept(tool, &text));
         if let Some(variable) = variable {
             env.insert(variable.to_owned(), inside.to_owned());
         }
@@ -116,7 +203,22 @@ pub fn collect(caller: &Caller) -> BuildSettings {
         notice(&mut settings, name, value);
     }
     settings.env = env.into_iter().collect();
+    settings.apt = sources::read();
+    for line in settings.apt.clone() {
+        visible(&mut settings, &line.replace("file:", ""));
+    }
     settings
+}
+
+/// What of a configuration file is for builds.
+fn kept(tool: Tool, text: &str) -> String {
+    match tool {
+        Tool::Netrc | Tool::Secret => text.to_owned(),
+        Tool::Go => tables::go(text),
+        Tool::Cargo => tables::cargo(text),
+        Tool::Composer => tables::composer(text),
+        Tool::Pip | Tool::Npm | Tool::Uv => values::without_locations(text),
+    }
 }
 
 /// The environment of `caller` with the proxy that an installer's configuration names, where the environment names none.
@@ -151,14 +253,18 @@ pub fn proxies(caller: &Caller) -> IndexMap<String, String> {
     env
 }
 
-/// `~/…`, `$VARIABLE` or an absolute path.
+/// `~/…`, `$VARIABLE`, `$VARIABLE/…` or an absolute path.
 fn place_of(place: &str, caller: &Caller) -> Option<PathBuf> {
-    if let Some(name) = place.strip_prefix('$') {
-        return caller
+    if let Some(place) = place.strip_prefix('$') {
+        let (name, rest) = place.split_once('/').unwrap_or((place, ""));
+        let value = caller
             .env
             .get(name)
-            .or_else(|| caller.env.get(&name.to_lowercase()))
-            .map(PathBuf::from);
+            .or_else(|| caller.env.get(&name.to_lowercase()))?;
+        return Some(match rest {
+            "" => PathBuf::from(value),
+            rest => Path::new(value).join(rest),
+        });
     }
     Some(
         place
@@ -181,7 +287,20 @@ fn take(
     env: &mut IndexMap<String, String>,
     caller: &IndexMap<String, String>,
 ) {
-    if tool == Tool::Netrc {
+    let known = match tool {
+        Tool::Netrc | Tool::Secret => return,
+        Tool::Go => Some(&mut settings.go),
+        Tool::Cargo => Some(&mut settings.cargo),
+        Tool::Composer => Some(&mut settings.composer),
+        Tool::Pip | Tool::Npm | Tool::Uv => None,
+    };
+    if let Some(known) = known {
+        // The last of several files is the one that counts.
+        known.clone_from(&tables::lines(&kept(tool, text)));
+        for line in known.clone() {
+            visible(settings, &line.replace('=', " "));
+            notice(settings, &format!("{tool:?}"), &line);
+        }
         return;
     }
     for (name, value) in values::assignments(text) {
@@ -219,6 +338,10 @@ fn significant(settings: &mut BuildSettings, name: &str, value: &str) {
         .filter(|option| names::decides_uv(option))
     {
         settings.uv.push(values::public(option, value));
+    } else if names::decides_go(name) {
+        settings.go.push(values::public(name, value));
+    } else if names::decides_cargo(name) {
+        settings.cargo.push(values::public(&lower, value));
     }
 }
 

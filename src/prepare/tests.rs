@@ -194,7 +194,7 @@ impl Store {
             hosts: &[],
             learn: false,
         };
-        make(&self.1, &plans, context, runner, &mut |_, _| {})
+        make(&self.1, &plans, context, runner, &mut |_, _| {}).map(|stack| stack.app())
     }
 
     /// Names in the store besides locks.
@@ -349,7 +349,7 @@ fn an_installer_that_may_reach_anything_sees_nothing_of_the_readme() {
     };
     assert!(probe.starts_with("probe-") && build.starts_with("build-"));
     assert!(nothing.ends_with("/nothing"), "{nothing}");
-    assert_eq!(Path::new(lower), made[0]);
+    assert_eq!(Path::new(lower), made.app()[0]);
 }
 
 #[test]

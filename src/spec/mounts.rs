@@ -22,7 +22,7 @@ pub(super) fn mounts(plan: &SandboxPlan, files: &BTreeMap<PathBuf, String>) -> V
         .entries
         .iter()
         .filter(|entry| !files.contains_key(&entry.path));
-    mounts.extend(system.map(host_entry));
+    mounts.extend(system.map(|entry| with_packages(plan, entry).unwrap_or_else(|| host_entry(entry))));
     mounts.extend(kernel(plan));
     mounts.extend(plan.host.topology.iter().map(|path| topology(path)));
     mounts.extend(temporary(plan));
@@ -33,6 +33,7 @@ pub(super) fn mounts(plan: &SandboxPlan, files: &BTreeMap<PathBuf, String>) -> V
             .iter()
             .map(|path| read_only_bind(path, Path::new(notify::INSIDE))),
     );
+    mounts.extend(packages(plan, files));
     mounts.extend(files.keys().map(|path| file(plan, path)));
     mounts.extend(plan.toolchains.iter().map(|path| read_only_bind(path, path)));
     mounts.push(overlay(plan));
@@ -81,6 +82,34 @@ fn host_entry(entry: &Entry) -> Mount {
         EntryKind::File => built(mount("file", &entry.source, &entry.path, &[]).build()),
         EntryKind::Symlink(target) => built(mount("symlink", target, &entry.path, &[]).build()),
     }
+}
+
+/// A directory of the host below what packages of the distribution, which this sandbox alone has, hold there.
+fn with_packages(plan: &SandboxPlan, entry: &Entry) -> Option<Mount> {
+    let trees = plan.system.iter().flat_map(|system| &system.trees);
+    let (tree, _) = trees
+        .filter(|_| entry.kind == EntryKind::Directory)
+        .find(|(_, inside)| *inside == entry.path)?;
+    let lower = format!("lowerdir={}:{}", tree.display(), entry.source.display());
+    let options = ["ro", "nosuid", "nodev", &lower];
+    let overlay = mount("overlay", Path::new("overlay"), &entry.path, &options);
+    Some(built(overlay.build()))
+}
+
+/// What these packages hold where neither the sandbox nor the host has something of that name.
+fn packages(plan: &SandboxPlan, files: &BTreeMap<PathBuf, String>) -> Vec<Mount> {
+    let Some(system) = &plan.system else {
+        return Vec::new();
+    };
+    let taken = |inside: &Path| {
+        let held = plan.host.entries.iter().map(|entry| &entry.path);
+        let mut held = held.chain(files.keys());
+        held.any(|path| path.starts_with(inside) || inside.starts_with(path))
+    };
+    let all = system.trees.iter().chain(&system.configuration);
+    all.filter(|(_, inside)| !taken(inside))
+        .map(|(source, inside)| read_only_bind(source, inside))
+        .collect()
 }
 
 fn read_only_bind(source: &Path, destination: &Path) -> Mount {

@@ -12,7 +12,7 @@ use oci_spec::runtime::{
     MountBuilder, RootBuilder, Spec,
 };
 
-use super::{SandboxPlan, built, etc, ids};
+use super::{APP, SandboxPlan, built, etc, ids};
 
 mod omitted;
 
@@ -237,7 +237,12 @@ impl<'a> Layout<'a> {
                 let content = self.content(&source);
                 self.add(target, content);
             }
-            "overlay" => return Some(self.copied(target, self.app(), false)),
+            "overlay" if target == Path::new(APP) => return Some(self.copied(target, self.app(), false)),
+            // Over a directory of the host's: runtimes hand overlays to the kernel as they are.
+            "overlay" => {
+                self.add(target, Content::Directory);
+                return Some(mount.clone());
+            }
             "bind" => return Some(self.bound(mount, target, source)),
             _ => {
                 self.add(target, Content::Directory);

@@ -15,6 +15,7 @@ use crate::instance::{FALLBACK_ROOT, SCRATCH_ROOT};
 use crate::markpact::Recipe;
 use crate::prepare::Extras;
 use crate::prepare::disk::Disk;
+use crate::prepare::stack::System;
 use crate::prepare::upper::Place;
 use crate::roster::Member;
 
@@ -25,6 +26,8 @@ pub struct Placement {
     pub ids: IdRange,
     /// Its layers, topmost first.
     pub layers: Vec<PathBuf>,
+    /// Its packages of the distribution.
+    pub system: Option<System>,
     /// What layers and toolchains need.
     pub extras: Extras,
     /// Where its own files are, as [`place`] says or below the fallback directory.
@@ -126,6 +129,7 @@ pub fn of_service(desired: &Desired, member: Member, placement: Placement) -> Op
         as_root: service.run_as_root,
         owner: (desired.caller.uid, desired.caller.gid),
         layers: placement.layers,
+        system: placement.system,
         writable: placement.place.writable(),
         volumes: volumes(service, &placement.volumes),
         mounts: service.mounts.clone(),

@@ -20,6 +20,7 @@ pub(crate) fn plan() -> SandboxPlan {
         layers: ["f", "d"]
             .map(|key| format!("/var/cache/pactown/layers/{key}").into())
             .to_vec(),
+        system: None,
         writable: Writable {
             upper: "/p/.s/api".into(),
             work: "/p/.s/.work/api".into(),

@@ -133,8 +133,11 @@ impl Site {
             .tools
             .layers(&service.name, recipe)
             .map_err(PrepareError::from)?;
+        let store = Layers::system();
+        // Until the bundle names them.
+        let _hold = store.hold()?;
         let layers = prepare::make(
-            &Layers::system(),
+            &store,
             &plans,
             self.build_context(&service.name, recipe),
             &self.builder,
@@ -152,7 +155,8 @@ impl Site {
         let netns = node.map(|node| self.wires.attach(node)).transpose()?;
         let placement = Placement {
             ids,
-            layers,
+            layers: layers.app(),
+            system: layers.system().cloned(),
             env: resolver::environment(&self.desired, member, &extras),
             extras,
             place: self.place(member),

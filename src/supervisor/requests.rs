@@ -32,6 +32,7 @@ impl Engine {
             }
             Request::Up(request, answer) => self.on_up(*request, answer).await,
             Request::Resolve(request, answer) => self.on_resolve(*request, answer).await,
+            Request::Build(request, answer) => self.on_build(*request, answer).await,
             Request::Down(request, answer) => self.on_down(&request, answer).await,
             Request::Attach(answer) => {
                 let number = self.stream(answer, Awaited::Nothing, true, Vec::new());

@@ -9,13 +9,14 @@ use super::unmade::Unmade;
 use crate::config::ecosystem::ServiceName;
 use crate::control::api::{Progress, ResolveRequest};
 use crate::control::server::{Answer, Refusal};
+use crate::desired::Desired;
 use crate::lockfile::Resolution;
 use crate::prepare::{self, Known, Layers, PrepareError};
 use crate::roster::Roster;
 
 impl Engine {
     pub(super) async fn on_resolve(&mut self, request: ResolveRequest, answer: Answer) {
-        let site = match self.site_for(&request).await {
+        let site = match self.site_for(&request.desired, &request.services).await {
             Ok(site) => site,
             Err(refusal) => return self.refuse(answer, refusal).await,
         };
@@ -31,16 +32,19 @@ impl Engine {
     }
 
     /// What builds need of the machine; rules that let them out and limits for them, unless a wish has put some into force.
-    async fn site_for(&mut self, request: &ResolveRequest) -> Result<Site, Refusal> {
-        let desired = (*request.desired).clone();
+    pub(super) async fn site_for(
+        &mut self,
+        desired: &Desired,
+        services: &[ServiceName],
+    ) -> Result<Site, Refusal> {
+        let desired = desired.clone();
         let roster = Roster::of_file(&desired.ecosystem);
         let (site, _) = self.survey(desired, roster).await?;
         if self.site.is_none() {
             self.allow(&site).await?;
             self.hold(&site).await?;
         }
-        let unknown = request
-            .services
+        let unknown = services
             .iter()
             .find(|name| !site.desired.recipes.contains_key(*name));
         match unknown {
@@ -92,8 +96,10 @@ impl Site {
     ) -> Result<Vec<Resolution>, Unmade> {
         let recipe = &self.desired.recipes[service];
         let plans = self.tools.layers(service, recipe).map_err(PrepareError::from)?;
+        let store = Layers::system();
+        let _hold = store.hold()?;
         let resolved = prepare::resolve(
-            &Layers::system(),
+            &store,
             &plans,
             how,
             &|resolution| self.tools.locked_key(recipe, resolution),

@@ -6,6 +6,7 @@ pub(crate) mod ledger;
 pub(crate) mod netns;
 pub(crate) mod observe;
 pub(crate) mod registry;
+pub(crate) mod shelves;
 pub(crate) mod skips;
 pub(crate) mod town;
 pub(crate) mod wheels;

@@ -303,6 +303,15 @@ fn composed(
         message: format!("{} cannot be read: {error}", readme.display()),
         hint: None,
     })?;
+    if let Some((line, path)) = markpact::first_include(&readme_content) {
+        return Err(wrong(
+            format!(
+                "{}:{line}: it includes `{path}`, and what is published has to stand alone",
+                readme.display()
+            ),
+            "put the blocks of that README into this one",
+        ));
+    }
     let publish = api::Publish {
         name: name.to_owned(),
         version: number.to_owned(),

@@ -79,10 +79,40 @@ fn is_taken(name: &str) -> bool {
     if GENERAL.contains(&upper.as_str()) {
         return true;
     }
+    if decides_go(name) || decides_cargo(name) || upper == "COMPOSER_AUTH" {
+        return true;
+    }
     let option = ["PIP_", "NPM_CONFIG_", "UV_"]
         .iter()
         .find_map(|prefix| upper.strip_prefix(prefix));
     option.is_some_and(|option| !is_location(option))
+}
+
+/// Whether a variable of Go's says where modules come from and who vouches for them (`go help environment`).
+pub(super) fn decides_go(name: &str) -> bool {
+    let names = [
+        "GOPROXY",
+        "GOPRIVATE",
+        "GONOPROXY",
+        "GOSUMDB",
+        "GONOSUMDB",
+        "GOINSECURE",
+        "GOVCS",
+        "GOAUTH",
+    ];
+    names.contains(&name)
+}
+
+/// Whether a variable of Cargo's says where crates come from (The Cargo Book, "Environment Variables"). Its proxy is the
+/// build's own.
+pub(super) fn decides_cargo(name: &str) -> bool {
+    let prefixes = [
+        "CARGO_REGISTRIES_",
+        "CARGO_REGISTRY_",
+        "CARGO_HTTP_",
+        "CARGO_NET_",
+    ];
+    prefixes.iter().any(|prefix| name.starts_with(prefix)) && name != "CARGO_HTTP_PROXY"
 }
 
 /// Whether an option names a place of the installer's own.
