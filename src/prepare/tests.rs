@@ -203,7 +203,7 @@ impl Store {
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap());
         names
-            .filter(|name| name != ".locks" && name != ".records")
+            .filter(|name| ![".locks", ".records", ".store"].contains(&name.as_str()))
             .collect()
     }
 }
