@@ -65,7 +65,9 @@ pub(super) fn prove(context: &Context, targets: &[String]) -> Result<Proved, Err
     let readmes = readmes.collect();
     privilege::require_root()?;
     wish::unlock(context, &mut plan.desired, &plan.services)?;
-    let (recorder, quiet) = (Recorder::new("test", None, &plan.desired)?, |_: &[Outcome], _| Ok(()));
+    let (recorder, quiet) = (Recorder::new("test", None, &plan.desired)?, |_: &[Outcome], _| {
+        Ok(())
+    });
     let outcomes = follow::block_on(once(context, &arguments, &plan, &recorder, &quiet))?;
     Ok(Proved { outcomes, readmes })
 }
