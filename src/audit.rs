@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::config::ecosystem::{Egress, ServiceName, UnitName};
 use crate::desired::Desired;
+use crate::events::{self, Reached};
 use crate::prepare::{self, Layers, Tools};
 use crate::proxy::Contact;
 use crate::roster::Seat;
@@ -44,6 +45,8 @@ pub struct Run {
     pub egress: Egress,
     /// Connections to the outside that are open now.
     pub open: Vec<Connection>,
+    /// What was reached since it came up, or, after the end, in its last life; `None`: not recorded.
+    pub reached: Option<Vec<Reached>>,
 }
 
 /// Connections of one sandbox to one address and port.
@@ -69,6 +72,10 @@ pub fn of(desired: &Desired) -> Vec<Audit> {
         .ok()
         .flatten();
     let records = state::services(&desired.instance);
+    let reached = match &network {
+        Some(network) => counted(network),
+        None => told(&desired.instance),
+    };
     let services = desired.ecosystem.services.values();
     let one = |service: &crate::config::ecosystem::Service| {
         let recipe = desired.recipes.get(&service.name);
@@ -104,10 +111,44 @@ pub fn of(desired: &Desired) -> Vec<Audit> {
             run: Run {
                 egress: running.unwrap_or(service).egress.clone(),
                 open,
+                reached: reached.as_ref().map(|all| {
+                    let own = all.iter().filter(|one| is_of(&one.unit));
+                    own.cloned().collect()
+                }),
             },
         }
     };
     services.map(one).collect()
+}
+
+/// Most contacts that an event holds.
+const TOLD: usize = 500;
+
+/// What the kernel has counted of an instance that is there: the most frequent first of each sandbox, as many as an event
+/// holds. `None`: it does not count.
+pub(crate) fn counted(network: &state::NetworkRecord) -> Option<Vec<Reached>> {
+    let contacts = pactown_netns::contacts(&network.spec).ok()?;
+    let named = |address| network.addresses.iter().find(|(_, own)| **own == address);
+    let reached = |one: pactown_netns::Contact| {
+        Some(Reached {
+            unit: named(one.from)?.0.clone(),
+            address: one.to.into(),
+            port: one.port.port,
+            transport: one.port.transport.to_string(),
+            count: one.count,
+        })
+    };
+    let mut found: Vec<Reached> = contacts.into_iter().filter_map(reached).collect();
+    found.sort_by(|one, other| (&one.unit, other.count).cmp(&(&other.unit, one.count)));
+    found.truncate(TOLD);
+    Some(found)
+}
+
+/// What an instance that has ended has reached in its last life, as its last event tells.
+fn told(instance: &crate::instance::Instance) -> Option<Vec<Reached>> {
+    let all = events::read(instance);
+    let life = events::of_this_life(&all);
+    life.iter().rev().find_map(|event| event.reached.clone())
 }
 
 /// What the sandbox of process `pid` is connected to outside.

@@ -5,6 +5,7 @@
 
 pub mod decide;
 pub mod limits;
+mod reached;
 mod text;
 mod used;
 
@@ -18,6 +19,7 @@ use crate::control::api::ServiceStatus;
 use crate::instance::{Instance, LOG_ROOT};
 use crate::logs::{History, Line, Reader};
 
+pub use reached::Reached;
 pub use text::render;
 pub(crate) use text::{ended, lasted, when};
 pub use used::Used;
@@ -62,6 +64,9 @@ pub struct Event {
     /// What it had used when it ended; of the ecosystem: all services together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub used: Option<Box<Used>>,
+    /// Of the ecosystem's end: what its sandboxes have reached outside, as far as it was counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reached: Option<Vec<Reached>>,
     /// Lines that go with it, such as an installer's last ones.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub details: Vec<String>,
@@ -196,6 +201,7 @@ impl Event {
             memory_peak: None,
             restarts: None,
             used: None,
+            reached: None,
             details: Vec::new(),
             witness: None,
         }

@@ -289,3 +289,57 @@ fn the_audit_shows_what_a_service_is_connected_to() {
     drop(town);
     machine.assert_clean();
 }
+
+/// What was tried and is over: told by the kernel's own count while it runs, and by the events after the end.
+#[test]
+fn the_audit_tells_what_was_reached_when_it_is_long_over_and_after_the_end() {
+    let machine = Machine::take_with_new_layers();
+    let run = "# Api\n\n```sh markpact:run\nexec python3 - <<'EOF'\nimport socket\nfor _ in range(3):\n    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp: udp.sendto(b'x', (\"192.0.2.7\", 9999))\nwith socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp: udp.sendto(b'x', (\"192.0.2.8\", 53))\nprint(\"sent\", flush=True)\nimport time\ntime.sleep(1000)\nEOF\n```\n";
+    let yaml = yaml("").replace("health_check: /", "health_check: none");
+    let town = Town::new("reached", &yaml, &[("api.md", run)]);
+    town.ok(&["up", "-d"]);
+    eventually("it has sent", Duration::from_secs(20), || {
+        town.ok(&["logs", "api"]).contains("sent")
+    });
+    let expected = |told: &Value| {
+        let reached = told[0]["run"]["reached"].as_array().expect("recorded").clone();
+        let rows: Vec<String> = reached
+            .iter()
+            .map(|one| {
+                let word = |key: &str| one[key].as_str().unwrap_or_default().to_owned();
+                format!(
+                    "{} {}:{}/{} {}",
+                    word("unit"),
+                    word("address"),
+                    one["port"],
+                    word("transport"),
+                    one["count"]
+                )
+            })
+            .collect();
+        assert_eq!(rows, ["api 192.0.2.7:9999/udp 3", "api 192.0.2.8:53/udp 1"]);
+    };
+    expected(&audit(&town));
+    let witness = in_router(&town, "nft list set ip contacts seen");
+    assert!(witness.contains("counter packets 3"), "{witness}");
+    // A change of the rules, which are replaced as a whole, does not make it forget.
+    town.ok(&["restart", "api"]);
+    eventually("it has sent again", Duration::from_secs(20), || {
+        audit(&town)[0]["run"]["reached"][0]["count"] == 6
+    });
+    town.ok(&["down"]);
+    let text = town.ok(&["audit"]);
+    assert!(
+        text.contains("run   api: has reached 192.0.2.7:9999/udp (6 times), 192.0.2.8:53/udp (2 times)"),
+        "{text}"
+    );
+    // What is refused is not reached.
+    town.ok(&["up", "-d", "--hermetic"]);
+    eventually("it has tried", Duration::from_secs(20), || {
+        town.ok(&["logs", "--run", "last", "api"]).contains("sent")
+            || town.ok(&["logs", "--run", "last", "api"]).contains("Error")
+    });
+    assert!(town.ok(&["audit"]).contains("run   api: has reached nothing"));
+    drop(town);
+    machine.assert_clean();
+}

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use crate::contacts;
 use crate::error::{During, Result};
 use crate::failpoint;
 use crate::link::Links;
@@ -39,6 +40,7 @@ impl Anchors {
         }
         failpoint::hit("router-created").during(|| "create the router".to_owned())?;
         let router = namespace::open(&file)?;
+        contacts::begin(&router);
         Ok(Self {
             host_rules: Session::open()?,
             router_rules: namespace::within(&router, Session::open)?,

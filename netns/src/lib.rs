@@ -6,6 +6,7 @@
 //! path, made here and joined by whoever runs something in it. Blocking: the caller gives it a thread.
 
 mod anchors;
+mod contacts;
 pub mod error;
 pub mod failpoint;
 mod foreign;
@@ -29,6 +30,7 @@ pub mod support;
 mod watch;
 
 pub use anchors::Anchors;
+pub use contacts::{Contact, MOST as MOST_CONTACTS, contacts};
 pub use error::{Error, Result};
 pub use in_force::{InForce, Whose, in_force};
 pub use namespace::{connect, links};

@@ -5,6 +5,7 @@ mod expression;
 mod kernel;
 mod latch;
 pub(crate) mod read;
+mod set;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -5,6 +5,7 @@ use crate::audit::{self, Audit, Built};
 use crate::cli;
 use crate::config::ecosystem::Egress;
 use crate::error::Error;
+use crate::events::Reached;
 use crate::proxy::Contact;
 
 pub(super) fn run(context: &Context, arguments: &cli::ConfigArguments) -> Result<(), Error> {
@@ -47,7 +48,36 @@ fn lines(audit: &Audit) -> Vec<String> {
         true => format!("run   {service}: {egress}; nothing is open"),
         false => format!("run   {service}: {egress}; open: {}", open.join(", ")),
     });
+    lines.push(format!(
+        "run   {service}: {}",
+        reached(audit.run.reached.as_deref())
+    ));
     lines
+}
+
+/// What was reached over all its runs.
+fn reached(reached: Option<&[Reached]>) -> String {
+    let Some(reached) = reached else {
+        return "what it has reached was not recorded".to_owned();
+    };
+    let one = |one: &Reached| {
+        let udp = if one.transport == "udp" { "/udp" } else { "" };
+        format!("{}:{}{udp} ({})", one.address, one.port, times(one.count))
+    };
+    match reached.is_empty() {
+        true => "has reached nothing".to_owned(),
+        false => format!(
+            "has reached {}",
+            reached.iter().map(one).collect::<Vec<_>>().join(", ")
+        ),
+    }
+}
+
+fn times(count: u64) -> String {
+    match count {
+        1 => "once".to_owned(),
+        count => format!("{count} times"),
+    }
 }
 
 fn build(built: &Built) -> String {
@@ -62,13 +92,6 @@ fn build(built: &Built) -> String {
 
 /// `name:443 (2 times, at 192.0.2.1)`, `name:443 (refused 3 times)`.
 fn contact(contact: &Contact) -> String {
-    let times = |count: u64| {
-        if count == 1 {
-            "once".to_owned()
-        } else {
-            format!("{count} times")
-        }
-    };
     let mut remarks = Vec::new();
     if contact.count > 0 {
         remarks.push(times(contact.count));

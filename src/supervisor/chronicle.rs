@@ -12,7 +12,7 @@ use super::tell;
 use crate::config::ecosystem::ServiceName;
 use crate::control::api::ServiceStatus;
 use crate::events::decide::decide;
-use crate::events::{self, Event, Kind, Used, Witness};
+use crate::events::{self, Event, Kind, Reached, Used, Witness};
 use crate::instance::Instance;
 
 /// A file of events is rotated beyond this size, in bytes.
@@ -100,10 +100,11 @@ impl Chronicle {
         });
     }
 
-    /// The ecosystem has ended, having used so much in all.
-    pub(super) fn closed(&mut self, used: Option<Used>) {
+    /// The ecosystem has ended, having used so much in all, and reached this.
+    pub(super) fn closed(&mut self, used: Option<Used>, reached: Option<Vec<Reached>>) {
         self.write(Event {
             used: used.map(Box::new),
+            reached,
             ..Event::new(Kind::Stopped)
         });
     }

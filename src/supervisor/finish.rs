@@ -3,9 +3,9 @@
 use super::engine::Engine;
 use super::{keepsake, tell, wish};
 use crate::error::chain;
-use crate::events::Used;
+use crate::events::{Reached, Used};
 use crate::prepare::{disk, upper};
-use crate::{remains, spec};
+use crate::{audit, remains, spec};
 
 impl Engine {
     /// Everything is at rest: removes network, ids, groups and files.
@@ -14,6 +14,7 @@ impl Engine {
             let _ = discard.await;
         }
         // A network that could not be taken over is removed all the same, which only the owner of its rules can.
+        let reached = self.reached().await;
         let anchors = keepsake::recall_anchors(self.keeper.socket()).unwrap_or_default();
         keepsake::release_anchors(&self.keeper);
         if let Some(wires) = self.wires.take()
@@ -22,7 +23,7 @@ impl Engine {
             tell(&chain(&error));
         }
         let used = self.used_by_all();
-        self.chronicle.closed(used.as_ref().map(Used::of));
+        self.chronicle.closed(used.as_ref().map(Used::of), reached);
         let instance = self.instance.clone();
         let removed = wish::blocking(move || remains::remove(&instance)).await;
         self.remove_named_volumes();
@@ -37,6 +38,13 @@ impl Engine {
         self.chronicle.settle().await;
         self.audience.dismiss(exit_code);
         self.finished = true;
+    }
+
+    /// What the kernel has counted of the way out, before it is gone with the network.
+    async fn reached(&self) -> Option<Vec<Reached>> {
+        let network = self.network.clone()?;
+        let counted = wish::blocking(move || audit::counted(&network)).await;
+        counted.ok().flatten()
     }
 
     fn remove_named_volumes(&self) {

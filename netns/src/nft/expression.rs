@@ -130,15 +130,28 @@ fn bits(key: u32, set: u32) -> Vec<DefaultNla> {
     vec![load, masked(&set.to_ne_bytes()), compare(false, &[0; 4])]
 }
 
+/// The packet begins a connection.
+pub(super) fn fresh() -> Vec<DefaultNla> {
+    bits(CT_STATE, NEW)
+}
+
 pub(super) fn meta(key: u32) -> DefaultNla {
-    expression("meta", &[number(META_DREG, REG_1), number(META_KEY, key)])
+    load_meta(REG_1, key)
+}
+
+pub(super) fn load_meta(register: u32, key: u32) -> DefaultNla {
+    expression("meta", &[number(META_DREG, register), number(META_KEY, key)])
 }
 
 fn payload(base: u32, offset: u32, length: u32) -> DefaultNla {
+    load_payload(REG_1, base, offset, length)
+}
+
+pub(super) fn load_payload(register: u32, base: u32, offset: u32, length: u32) -> DefaultNla {
     expression(
         "payload",
         &[
-            number(PAYLOAD_DREG, REG_1),
+            number(PAYLOAD_DREG, register),
             number(PAYLOAD_BASE, base),
             number(PAYLOAD_OFFSET, offset),
             number(PAYLOAD_LEN, length),

@@ -16,6 +16,23 @@ pub(super) const RULE_CHAIN: u16 = 2;
 pub(super) const RULE_HANDLE: u16 = 3;
 pub(super) const RULE_EXPRESSIONS: u16 = 4;
 
+// Attributes of sets and their elements.
+pub(super) const SET_TABLE: u16 = 1;
+pub(super) const SET_NAME: u16 = 2;
+pub(super) const SET_FLAGS: u16 = 3;
+pub(super) const SET_KEY_TYPE: u16 = 4;
+pub(super) const SET_KEY_LEN: u16 = 5;
+pub(super) const SET_DESC: u16 = 9;
+pub(super) const SET_ID: u16 = 10;
+pub(super) const SET_DESC_SIZE: u16 = 1;
+/// Rules put elements in.
+pub(super) const SET_EVAL: u32 = 1 << 5;
+pub(super) const ELEM_LIST_TABLE: u16 = 1;
+pub(super) const ELEM_LIST_SET: u16 = 2;
+pub(super) const ELEM_LIST_ELEMENTS: u16 = 3;
+pub(super) const ELEM_KEY: u16 = 1;
+pub(super) const ELEM_EXPR: u16 = 7;
+
 // Expressions: an element of a list has a name and attributes of its own.
 pub(super) const LIST_ELEM: u16 = 1;
 pub(super) const EXPR_NAME: u16 = 1;
@@ -27,6 +44,8 @@ pub(super) const VERDICT_CODE: u16 = 1;
 pub(super) const REG_VERDICT: u32 = 0;
 pub(super) const REG_1: u32 = 1;
 pub(super) const REG_2: u32 = 2;
+/// The first of the registers of four bytes, which begins where the first register begins.
+pub(super) const REG32_00: u32 = 8;
 
 pub(super) const META_DREG: u16 = 1;
 pub(super) const META_KEY: u16 = 2;
@@ -81,6 +100,13 @@ pub(super) const CONNLIMIT_FLAGS: u16 = 2;
 /// Over, not up to.
 pub(super) const CONNLIMIT_F_INV: u32 = 1;
 
+pub(super) const DYNSET_SET_NAME: u16 = 1;
+pub(super) const DYNSET_SET_ID: u16 = 2;
+pub(super) const DYNSET_OP: u16 = 3;
+pub(super) const DYNSET_SREG_KEY: u16 = 4;
+pub(super) const DYNSET_EXPR: u16 = 7;
+pub(super) const DYNSET_OP_ADD: u32 = 0;
+
 pub(super) const REJECT_TYPE: u16 = 1;
 pub(super) const REJECT_ICMP_CODE: u16 = 2;
 pub(super) const REJECT_ICMP_UNREACH: u32 = 0;
@@ -98,6 +124,7 @@ pub(super) const NF_ACCEPT: u32 = 1;
 pub(super) const NFPROTO_IPV4: u32 = 2;
 
 // What a connection is, as bit sets (linux/netfilter/nf_conntrack_common.h).
+pub(super) const NEW: u32 = 1 << 3;
 pub(super) const ESTABLISHED_OR_RELATED: u32 = 1 << 1 | 1 << 2;
 pub(super) const IPS_DST_NAT: u32 = 1 << 5;
 
