@@ -145,7 +145,7 @@ fn hits(
     let count = |text: &str, key: &str| keyed(text, key).unwrap_or(0);
     let nanoseconds = keyed(&cpu, "throttled_time").map(|time| time / 1000);
     Hits {
-        oom_kills: count(&memory, "oom_kill"),
+        oom_kills: killed(count(&memory, "oom_kill"), count(&memory, "oom_group_kill")),
         memory: failures.unwrap_or_else(|| count(&own, "max")),
         memory_high: count(&own, "high"),
         pids: count(&pids, "max"),
@@ -153,6 +153,13 @@ fn hits(
         cpu_throttled: count(&cpu, "nr_throttled"),
         cpu_throttled_usec: nanoseconds.unwrap_or_else(|| count(&cpu, "throttled_usec")),
     }
+}
+
+/// Processes that were killed. Where a group is killed as a whole, the kernel counts its first victim twice: as that, and as
+/// one of the group (`mm/oom_kill.c`, `oom_kill_process`), unless it is gone by then. Before Linux 5.17 it does not say how
+/// often that was.
+fn killed(kills: u64, groups: u64) -> u64 {
+    kills.saturating_sub(groups).max(kills.min(1))
 }
 
 /// `key value` lines, as in `memory.events` and `cpu.stat`.
@@ -306,6 +313,15 @@ mod tests {
         assert_eq!(read(V2, &versions), expected);
         let without_io = read(&V2[..8], &versions[..3]);
         assert_eq!((without_io.read_bytes, without_io.write_bytes), (None, None));
+    }
+
+    #[test]
+    fn the_first_victim_of_a_group_is_one_process() {
+        assert_eq!(killed(0, 0), 0);
+        assert_eq!(killed(3, 0), 3, "one after another, or nobody says");
+        assert_eq!(killed(3, 1), 2, "a service and its init");
+        assert_eq!(killed(6, 2), 4);
+        assert_eq!(killed(1, 1), 1, "gone before the others were killed");
     }
 
     #[test]
