@@ -10,6 +10,7 @@ pub(crate) fn plan() -> SandboxPlan {
         source: path.into(),
         kind,
     };
+    let layer = |key: &str| format!("/var/cache/pactown/layers/{key}").into();
     SandboxPlan {
         name: "api".into(),
         args: ["/bin/sh", "-c", "python3 main.py"].map(str::to_owned).to_vec(),
@@ -17,9 +18,7 @@ pub(crate) fn plan() -> SandboxPlan {
         ids: IdRange { base: 2_000_065_536 },
         as_root: false,
         owner: (4242, 4243),
-        layers: ["f", "d"]
-            .map(|key| format!("/var/cache/pactown/layers/{key}").into())
-            .to_vec(),
+        layers: vec![layer("f"), layer("d")],
         system: None,
         writable: Writable {
             upper: "/p/.s/api".into(),

@@ -178,14 +178,15 @@ impl Site {
             spec::of_service(&self.desired, member, placement).ok_or_else(|| nothing_to_run(recipe))?;
         let bundle = spec::build(&plan);
         bundle.write()?;
-        let namespaces = Call::Prepare {
-            id: name.to_owned(),
-            bundle: bundle.directory,
-        };
-        self.keeper
-            .ask_blocking(namespaces, &[])
-            .map_err(|failure| Unmade::host(&failure))?;
+        self.namespaces(name, bundle.directory)?;
         Ok(notices)
+    }
+
+    /// The keeper makes ahead what a launch of the bundle would wait for.
+    fn namespaces(&self, name: &str, bundle: PathBuf) -> Result<(), Unmade> {
+        let id = name.to_owned();
+        let prepared = self.keeper.ask_blocking(Call::Prepare { id, bundle }, &[]);
+        prepared.map(drop).map_err(|failure| Unmade::host(&failure))
     }
 
     /// With what the layers of `recipe` are built for `service`.
