@@ -185,7 +185,7 @@ services:
     command: [python3, -m, http.server, '5432', --directory, /init]
     volumes: ['./init:/init:ro', 'data:/data']
     environment: {POSTGRES_DB: shop}
-    healthcheck: {test: [CMD, test, -d, /data], interval: 5s}
+    healthcheck: {test: [CMD, python3, -c, \"import urllib.request as u; u.urlopen('http://127.0.0.1:5432/')\"], interval: 1s}
   seed:
     build: ./seed
     command: sh -c 'echo sown > /data/seed'
