@@ -158,6 +158,7 @@ pub(crate) mod tests {
             toolchains: vec![],
             secrets: vec![],
             rootfs: None,
+            pre_start: None,
             exceptions: crate::config::ecosystem::Exceptions::default(),
         }
     }

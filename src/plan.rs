@@ -193,6 +193,7 @@ pub fn fingerprint(
         "layer": layers,
         "dependency": needs(desired, service),
         "run": recipe.and_then(|recipe| recipe.run.as_ref()).map(|run| &run.command),
+        "pre_start": service.pre_start,
         "workload": recipe.map(|recipe| &recipe.workload),
         "port": service.port,
         "ports": service.ports.iter().map(|m| json!([m.host, m.host_port, m.port, m.udp])).collect::<Vec<_>>(),

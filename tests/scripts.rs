@@ -1,5 +1,8 @@
 //! `setup` and `job` blocks: scripts that run once before a service, and by hand beside it.
 
+use std::time::Duration;
+
+use crate::support::observe::eventually;
 use crate::support::town::{Machine, Town};
 
 const YAML: &str = "name: scripts\nservices:\n  api:\n    readme: README.md\n    port: 8401\n";
@@ -99,4 +102,41 @@ fn scripts_that_cannot_be_meant_are_explained() {
         let (_, err) = town.expect(1, &["validate"]);
         assert!(err.contains(wanted), "{wanted}\n{err}");
     }
+}
+
+#[test]
+fn a_hook_runs_before_each_start_and_a_service_whose_hook_fails_has_failed() {
+    let machine = Machine::take();
+    let yaml = "name: hooks\nservices:\n  api:\n    readme: README.md\n    restart: no\n    hooks: {pre_start: \"echo $SERVICE_NAME >> starts; id -u\"}\n";
+    let readme = "# A\n\n```sh markpact:run\ntrap 'echo told; exit 0' TERM\nwc -l < starts > seen\nwhile :; do sleep 0.1; done\n```\n";
+    let town = Town::new("hooks", yaml, &[("README.md", readme)]);
+    town.ok(&["up", "-d"]);
+    let wait = "until test -s seen; do sleep 0.05; done; cat starts seen";
+    assert_eq!(town.inside("api", wait), "api\n1");
+    town.ok(&["restart", "api"]);
+    assert_eq!(
+        town.inside("api", "until grep -q 2 seen; do sleep 0.05; done; cat seen"),
+        "2"
+    );
+    let logs = town.ok(&["logs", "api"]);
+    assert!(
+        logs.contains("1000") && logs.contains("told"),
+        "its output, and the signal reaches the run block: {logs}"
+    );
+    town.edit("saas.pactown.yaml", "id -u", "echo not today; exit 9; echo never");
+    // Without a check it counts as up once its process is there.
+    town.run(&["up", "-d"]);
+    eventually("it has failed", Duration::from_secs(10), || {
+        String::from_utf8_lossy(&town.run(&["why", "api"]).stdout).contains("code 9")
+    });
+    let logs = town.ok(&["logs", "api"]);
+    assert!(logs.contains("not today") && !logs.contains("never"), "{logs}");
+    town.edit("saas.pactown.yaml", "pre_start:", "post_start:");
+    let (_, err) = town.expect(1, &["validate"]);
+    assert!(
+        err.contains("saas.pactown.yaml:6") && err.contains("not supported yet"),
+        "{err}"
+    );
+    town.ok(&["down"]);
+    machine.assert_clean();
 }

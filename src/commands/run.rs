@@ -222,6 +222,7 @@ fn service(name: &str, recipe: &Recipe, port: u16, env: IndexMap<String, String>
         toolchains: Vec::new(),
         secrets: Vec::new(),
         rootfs: None,
+        pre_start: None,
         exceptions: Exceptions::default(),
     })
 }

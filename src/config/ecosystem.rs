@@ -155,6 +155,9 @@ pub struct Service {
     pub secrets: Vec<SecretUse>,
     /// `rootfs:` directory that replaces the host view.
     pub rootfs: Option<PathBuf>,
+    /// `hooks.pre_start:` shell text that runs in the sandbox before the run block does.
+    #[serde(default)]
+    pub pre_start: Option<String>,
     /// `security:`, `devices:` and `read_only:`.
     pub exceptions: Exceptions,
 }

@@ -4,9 +4,11 @@
 use super::schema::Shape;
 
 mod dependency;
+mod hooks;
 mod limits;
 
 pub(crate) use dependency::{CONDITIONS, DEPENDENCY, FROM_FORM};
+pub(crate) use hooks::HOOKS;
 pub(crate) use limits::{ALL_LIMITS, LIMITS};
 
 /// One key of a mapping.
@@ -260,7 +262,11 @@ pub(crate) const SERVICE: &[Key] = &[
     later("framework", &[], "What it is built with."),
     later("build_cmd", &[], "How it is built."),
     later("build_targets", &[], "What it is built for."),
-    later("hooks", &[], "Commands around starts and stops."),
+    key(
+        "hooks",
+        Shape::Object(HOOKS),
+        "Commands around its start, in its sandbox.",
+    ),
     key(
         "from",
         Shape::Text,
@@ -374,7 +380,7 @@ mod tests {
     fn keys_are_unique_and_explained() {
         for table in [
             TOP, SECRET, SECRET_USE, REGISTRY, SERVICE, DEPENDENCY, HEALTH, SCHEDULE, LIMITS, ALL_LIMITS,
-            SECURITY,
+            SECURITY, HOOKS,
         ] {
             let mut names: Vec<_> = table.iter().map(|key| key.name).collect();
             names.sort_unstable();

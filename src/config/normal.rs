@@ -93,6 +93,7 @@ fn service_form(service: &Service, directory: &Path) -> Value {
         "toolchains": service.toolchains.iter().map(path).collect::<Vec<_>>(),
         "secrets": secrets::uses_form(&service.secrets),
         "rootfs": service.rootfs.as_ref().map(path),
+        "hooks": service.pre_start.as_ref().map(|text| json!({"pre_start": text})),
         "replicas": service.replicas,
         "sandbox_path": service.sandbox_path.as_ref().map(path),
         "security": security_form(&service.exceptions, directory),

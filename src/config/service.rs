@@ -6,6 +6,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 
 use super::ecosystem::{Egress, Limits, Place, PortMapping, STOP_GRACE, Service};
+use super::grammar::HOOKS;
 use super::health::Written;
 use super::report::Report;
 use super::top::Context;
@@ -84,8 +85,24 @@ pub(crate) fn service(key: &Key, node: &Node, around: Surroundings, context: &Co
         toolchains: toolchains(node, context),
         secrets: secrets::uses(node, context),
         rootfs: path("rootfs"),
+        pre_start: pre_start(node, report),
         exceptions: security::exceptions(node, context),
     }
+}
+
+fn pre_start(node: &Node, report: &Report) -> Option<String> {
+    let hooks = node.get("hooks").filter(|node| report.is_map("hooks", node))?;
+    report.check_keys(hooks, HOOKS, "'hooks'");
+    let hook = hooks.get("pre_start")?;
+    let text = report.text("pre_start", hook)?;
+    if text.trim().is_empty() || text.contains('\0') {
+        report.error(
+            hook.mark,
+            "'pre_start' is no shell command",
+            "write a command, or take it out",
+        );
+    }
+    Some(text.to_owned())
 }
 
 fn readme(key: &Key, node: &Node, context: &Context) -> (PathBuf, Place) {

@@ -123,7 +123,7 @@ pub fn of_service(desired: &Desired, member: Member, placement: Placement) -> Op
         cgroup: desired.instance.cgroup(&unit),
         bundle: desired.instance.bundle(&unit),
         name: unit,
-        args: args(recipe)?,
+        args: args(recipe, service.pre_start.as_deref())?,
         env: placement.env,
         ids: placement.ids,
         as_root: service.run_as_root,
@@ -160,8 +160,11 @@ fn volumes(service: &Service, root: &Path) -> Vec<VolumeMount> {
     service.volumes.iter().map(mount).collect()
 }
 
+/// Runs the hook, ends as it does when it fails, and becomes the run block's shell.
+const WITH_HOOK: &str = "/bin/sh -ec \"$1\" || exit\nexec /bin/sh -c \"$2\"";
+
 /// The run block goes to the shell as it is written; arguments of the `workload` block follow it, each one word.
-fn args(recipe: &Recipe) -> Option<Vec<String>> {
+fn args(recipe: &Recipe, pre_start: Option<&str>) -> Option<Vec<String>> {
     let mut command = recipe.run.as_ref()?.command.clone();
     if !recipe.workload.args.is_empty() {
         command.truncate(command.trim_end().len());
@@ -169,7 +172,11 @@ fn args(recipe: &Recipe) -> Option<Vec<String>> {
     for word in &recipe.workload.args {
         command.push_str(&format!(" '{}'", word.replace('\'', r"'\''")));
     }
-    Some(vec!["/bin/sh".to_owned(), "-c".to_owned(), command])
+    let args = match pre_start {
+        None => vec!["/bin/sh", "-c", &command],
+        Some(hook) => vec!["/bin/sh", "-c", WITH_HOOK, "sh", hook, &command],
+    };
+    Some(args.into_iter().map(str::to_owned).collect())
 }
 
 #[cfg(test)]
@@ -207,11 +214,12 @@ mod tests {
     #[test]
     fn the_command_reaches_the_shell_unchanged_and_arguments_stay_words() {
         assert_eq!(
-            args(&recipe(Some("echo \"$PORT\"\n"), &[])).unwrap()[2],
+            args(&recipe(Some("echo \"$PORT\"\n"), &[]), None).unwrap()[2],
             "echo \"$PORT\"\n"
         );
-        let quoted = args(&recipe(Some("echo\n"), &["it's", "a b", "$X"])).unwrap();
-        assert_eq!(quoted[2], r"echo 'it'\''s' 'a b' '$X'");
-        assert_eq!(args(&recipe(None, &[])), None);
+        let quoted = args(&recipe(Some("echo\n"), &["it's", "a b", "$X"]), Some("hook")).unwrap();
+        assert_eq!(quoted[4], "hook");
+        assert_eq!(quoted[5], r"echo 'it'\''s' 'a b' '$X'");
+        assert_eq!(args(&recipe(None, &[]), None), None);
     }
 }

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::skips::skipped;
 use super::town::Town;
 
 /// A folder with one registry for each package manager, below a town.
@@ -127,7 +128,6 @@ fn run(command: &mut Command) {
 
 /// Whether all of `programs` are there; says otherwise that `what` is left out, past the capture of the test harness.
 pub(crate) fn are_there(what: &str, programs: &[&str]) -> bool {
-    use std::io::Write;
     let path = std::env::var_os("PATH").unwrap_or_default();
     let is_there = |name: &&&str| {
         std::env::split_paths(&path).any(|directory| Path::new(&directory).join(name).is_file())
@@ -135,7 +135,6 @@ pub(crate) fn are_there(what: &str, programs: &[&str]) -> bool {
     let Some(missing) = programs.iter().find(|name| !is_there(name)) else {
         return true;
     };
-    let text = format!("languages: skipped {what}: {missing} is not installed\n");
-    let _ = std::io::stderr().write_all(text.as_bytes());
+    skipped(what, &format!("{missing} is not installed"));
     false
 }
