@@ -162,7 +162,7 @@ pub struct NewToken {
     #[schemars(
         length(min = 1, max = 32),
         inner(regex(
-            pattern = r"^(admin|read:(\*|[a-z0-9]{1,8}([._-][a-z0-9]{1,8})*)|publish:(\*|[a-z0-9]{1,8}([._-][a-z0-9]{1,8})*)(/(\*|[a-z0-9]{1,8}([._-][a-z0-9]{1,8})*))?)$"
+            pattern = r"^(admin|read:(\*|(?=[a-z0-9._-]{1,64}(/|$))[a-z0-9]+([._-][a-z0-9]+)*)|publish:(\*|(?=[a-z0-9._-]{1,64}(/|$))[a-z0-9]+([._-][a-z0-9]+)*)(/(\*|(?=[a-z0-9._-]{1,64}(/|$))[a-z0-9]+([._-][a-z0-9]+)*))?)$"
         ))
     )]
     pub scopes: Vec<String>,

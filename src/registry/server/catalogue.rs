@@ -109,8 +109,8 @@ const SEARCH: (&str, &str, Shape) = (
 );
 const NAMESPACE: (&str, &str, Shape) = (
     "namespace",
-    "Only those of this namespace",
-    |_| schemars::json_schema!({"type": "string", "pattern": "^[a-z0-9]+([._-][a-z0-9]+)*$", "maxLength": 64}),
+    "Only those of this namespace; empty: of all",
+    |_| schemars::json_schema!({"type": "string", "pattern": "^([a-z0-9]+([._-][a-z0-9]+)*)?$", "maxLength": 64}),
 );
 const LIMIT: (&str, &str, Shape) = (
     "limit",
