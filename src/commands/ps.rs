@@ -50,11 +50,20 @@ fn rows(context: &Context, instance: &Instance, file: &Path) -> Result<Vec<Servi
 
 /// What the supervisor says; `None` when there is none.
 pub(super) fn living(instance: &Instance) -> Result<Option<Vec<ServiceStatus>>, Error> {
+    answered(instance, "/v1/services")
+}
+
+/// The same, once all events that led there can be read.
+pub(super) fn settled(instance: &Instance) -> Result<Option<Vec<ServiceStatus>>, Error> {
+    answered(instance, "/v1/services/settled")
+}
+
+fn answered(instance: &Instance, path: &str) -> Result<Option<Vec<ServiceStatus>>, Error> {
     let exists = || remains::is_alive(&instance.run_dir()) || instance.control_socket().exists();
     let mut looks = DYING;
     while looks > 0 && exists() && session::is_answering(instance) {
         let client = Client::new(&instance.control_socket());
-        match follow::block_on(client.get_json("/v1/services")) {
+        match follow::block_on(client.get_json(path)) {
             // It ended between the two looks, or is dying: its socket closes with its last thread, which nothing tells.
             Err(Error::Failed(_) | Error::Lost(_)) => std::thread::sleep(PAUSE),
             answer => return answer.map(Some),

@@ -13,7 +13,7 @@ pub(super) fn run(context: &Context, arguments: &cli::WhyArguments) -> Result<()
     if let Some(service) = &arguments.service {
         wish::known(&wish, std::slice::from_ref(service))?;
     }
-    let rows = ps::living(&wish.desired.instance)?;
+    let rows = ps::settled(&wish.desired.instance)?;
     let facts = facts::gather(&wish.desired.instance, &wish.desired, rows.as_deref());
     let found = match &arguments.service {
         Some(name) => {

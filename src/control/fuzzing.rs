@@ -67,7 +67,7 @@ async fn conversation(uid: u32, bytes: &[u8]) -> (Vec<u8>, Vec<Reached>) {
 
 fn kind(request: &Request) -> Reached {
     match request {
-        Request::Services(_) | Request::Desired(_) | Request::Wait(..) => Reached::Look,
+        Request::Services(_) | Request::Settled(_) | Request::Desired(_) | Request::Wait(..) => Reached::Look,
         _ => Reached::Change,
     }
 }

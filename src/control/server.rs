@@ -36,6 +36,8 @@ const WAIT: &str = "/v1/wait";
 pub(crate) enum Request {
     /// `GET /v1/services`.
     Services(oneshot::Sender<Vec<ServiceStatus>>),
+    /// The same, once all events that led there are in their file.
+    Settled(oneshot::Sender<Vec<ServiceStatus>>),
     /// `GET /v1/desired`.
     Desired(oneshot::Sender<Option<Desired>>),
     /// `POST /v1/up`.
@@ -155,6 +157,7 @@ pub(super) fn router(shared: Shared) -> Router {
     Router::new()
         .route("/v1/health", get(health))
         .route("/v1/services", get(services))
+        .route("/v1/services/settled", get(settled))
         .route("/v1/desired", get(desired))
         .route("/v1/up", post(up))
         .route("/v1/resolve", post(resolve))
@@ -200,6 +203,10 @@ async fn health(State(shared): State<Shared>) -> Response {
 
 async fn services(State(shared): State<Shared>) -> Response {
     json(ask(&shared, Request::Services).await)
+}
+
+async fn settled(State(shared): State<Shared>) -> Response {
+    json(ask(&shared, Request::Settled).await)
 }
 
 async fn desired(State(shared): State<Shared>) -> Response {

@@ -11,7 +11,9 @@ use super::step::Event;
 use super::wish::Wish;
 use crate::config::did_you_mean;
 use crate::config::ecosystem::{Service, ServiceName, UnitName, replica_number};
-use crate::control::api::{DownRequest, Progress, ScaleRequest, ServiceRequest, UpRequest, WaitRequest};
+use crate::control::api::{
+    DownRequest, Progress, ScaleRequest, ServiceRequest, ServiceStatus, UpRequest, WaitRequest,
+};
 use crate::control::server::{Answer, Refusal, Request, Verb};
 use crate::desired::Desired;
 use crate::events::Kind;
@@ -23,9 +25,11 @@ impl Engine {
     pub(super) async fn answer(&mut self, request: Request) {
         match request {
             Request::Services(answer) => {
-                let names = self.state.units.keys();
-                let rows = names.filter_map(|name| self.status(name, true)).collect();
-                let _ = answer.send(rows);
+                let _ = answer.send(self.rows());
+            }
+            Request::Settled(answer) => {
+                self.chronicle.settle().await;
+                let _ = answer.send(self.rows());
             }
             Request::Desired(answer) => {
                 let _ = answer.send(self.without_values());
@@ -260,6 +264,11 @@ impl Engine {
         self.audience.watch(number, watcher.abort_handle());
         let _ = answer.send(Ok(lines));
         number
+    }
+
+    fn rows(&self) -> Vec<ServiceStatus> {
+        let names = self.state.units.keys();
+        names.filter_map(|name| self.status(name, true)).collect()
     }
 
     /// Refuses; an instance in which nothing was ever wished ends with that.
