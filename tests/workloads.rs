@@ -77,8 +77,8 @@ impl Choice {
                 );
                 None
             }
-            Self::Short if program.registry => {
-                Some("fetches packages; PACTOWN_WORKLOADS=all runs it".to_owned())
+            Self::Short if program.installs => {
+                Some("installs packages; PACTOWN_WORKLOADS=all runs it".to_owned())
             }
             Self::Short if !missing.is_empty() => Some(format!("{} is not installed", missing.join(" and "))),
             Self::Short => None,

@@ -121,8 +121,9 @@ fn damages(text: &[u8], stranger: i32) -> Vec<(String, Vec<u8>)> {
     let noise: Vec<u8> = (0..text.len())
         .map(|at| (at * 167 + 13).to_le_bytes()[0])
         .collect();
-    let mut found = vec![("another shape".to_owned(), b"[]".to_vec())];
+    let mut found = Vec::new();
     let cuts: &[usize] = if is_long() {
+        found.push(("another shape".to_owned(), b"[]".to_vec()));
         found.push(("empty".to_owned(), Vec::new()));
         found.push(("noise".to_owned(), noise));
         &[1, 2, 3, 4, 5, 6, 7]

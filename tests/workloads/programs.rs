@@ -10,8 +10,8 @@ pub(super) struct Program {
     pub(super) name: &'static str,
     /// Programs that must be on the host.
     pub(super) needs: &'static [&'static str],
-    /// It fetches packages from a registry.
-    pub(super) registry: bool,
+    /// It installs packages, which takes its time.
+    pub(super) installs: bool,
     /// What it does.
     pub(super) work: Work,
     /// How it gets its second edition.
@@ -45,18 +45,18 @@ const fn program(name: &'static str, needs: &'static [&'static str], work: Work)
     Program {
         name,
         needs,
-        registry: false,
+        installs: false,
         work,
         edit: Edit::Readme,
         after: nothing,
     }
 }
 
-const fn fetched(name: &'static str, needs: &'static [&'static str], work: Work, edit: Edit) -> Program {
+const fn installing(name: &'static str, needs: &'static [&'static str], work: Work, edit: Edit) -> Program {
     Program {
         name,
         needs,
-        registry: true,
+        installs: true,
         work,
         edit,
         after: nothing,
@@ -68,36 +68,36 @@ fn nothing(_: &Town) {}
 /// All of them.
 pub(super) const PROGRAMS: &[Program] = &[
     program("python-http-server", &["python3"], HTTP),
-    fetched("uvicorn", &["python3"], HTTP, Edit::Inside("main.py")),
-    fetched("flask", &["python3"], HTTP, Edit::Inside("app.py")),
+    installing("uvicorn", &["python3"], HTTP, Edit::Inside("main.py")),
+    installing("flask", &["python3"], HTTP, Edit::Inside("app.py")),
     Program {
         after: five_processes,
-        ..fetched(
+        ..installing(
             "gunicorn",
             &["python3"],
             Work::Serves(PORT, asks::workers),
             Edit::Readme,
         )
     },
-    fetched("django", &["python3"], HTTP, Edit::Inside("manage.py")),
-    fetched("pip-sdist", &["python3", "gcc"], Work::Makes, Edit::Readme),
-    program("venv", &["python3"], Work::Makes),
+    installing("django", &["python3"], HTTP, Edit::Inside("manage.py")),
+    installing("pip-sdist", &["python3", "gcc"], Work::Makes, Edit::Readme),
+    installing("venv", &["python3"], Work::Makes, Edit::Readme),
     program("sqlite-wal", &["python3"], HTTP),
     program("node-http", &["node"], HTTP),
-    fetched("express", &["node", "npm"], HTTP, Edit::Readme),
-    program("npm-ci", &["node", "npm"], Work::Makes),
-    fetched(
+    installing("express", &["node", "npm"], HTTP, Edit::Readme),
+    installing("npm-ci", &["node", "npm"], Work::Makes, Edit::Readme),
+    installing(
         "vite",
         &["node", "npm"],
         Work::Serves(PORT, asks::module),
         Edit::Inside("edition.ts"),
     ),
-    fetched("esbuild", &["node", "npm"], Work::Makes, Edit::Readme),
-    fetched("nodemon-tsx", &["node", "npm"], HTTP, Edit::Inside("server.ts")),
+    installing("esbuild", &["node", "npm"], Work::Makes, Edit::Readme),
+    installing("nodemon-tsx", &["node", "npm"], HTTP, Edit::Inside("server.ts")),
     program("node-workers", &["node"], Work::Serves(PORT, asks::a_few)),
-    fetched("go-http", &["python3"], HTTP, Edit::Readme),
-    fetched("cargo-axum", &["cargo"], HTTP, Edit::Readme),
-    fetched("bun", &["node", "npm"], HTTP, Edit::Readme),
+    installing("go-http", &["python3"], HTTP, Edit::Readme),
+    installing("cargo-axum", &["cargo"], HTTP, Edit::Readme),
+    installing("bun", &["node", "npm"], HTTP, Edit::Readme),
     Program {
         after: postgres_kept,
         ..program(
@@ -119,7 +119,7 @@ pub(super) const PROGRAMS: &[Program] = &[
         after: no_way_back,
         ..program("ping", &["ping"], Work::Makes)
     },
-    fetched(
+    installing(
         "websocket",
         &["node", "npm"],
         Work::Serves(PORT, asks::websocket),
