@@ -16,6 +16,7 @@ use pactown::host::HostFacts;
 use pactown::identity::IdRange;
 use pactown::spec::{self, SandboxPlan, Writable};
 use pactown_netns::{HostPort, Network, NetworkSpec, Node, Transport, subnet};
+use pactown_runtime::cgroup::Cgroup;
 use pactown_runtime::client::Client;
 use pactown_runtime::protocol::{Call, LogFile, What};
 
@@ -203,6 +204,8 @@ impl Site {
     fn remove(self) {
         let _ = self.keeper.send(Call::Shutdown, &[]);
         while let Ok(Some(_)) = self.keeper.receive() {}
+        let groups = Cgroup::open(&self.network.spec().instance).expect("groups");
+        groups.delete(Duration::from_secs(1)).expect("remove");
         self.network.remove().expect("remove");
         fs::remove_dir_all(&self.directory).expect("remove");
     }
