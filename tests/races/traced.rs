@@ -43,7 +43,11 @@ fn nothing_of_a_sandbox_is_executed_outside_and_no_path_of_proc_written_once_it_
     let machine = Machine::take();
     let town = Town::new("traced", YAML, &[("s.md", README), ("mine/file", "x\n")]);
     let trace = town.path().join("trace");
-    let script = "\"$0\" up -d && \"$0\" exec -T s true && \"$0\" logs s && \"$0\" down";
+    let sleeps =
+        "while :; do for f in /proc/[0-9]*/comm; do read -r c <$f && [ $c = sleep ] && exit; done; done";
+    let script = format!(
+        "\"$0\" up -d && \"$0\" exec -T s true && \"$0\" exec -T s sh -c '{sleeps}' && \"$0\" logs s && \"$0\" down"
+    );
     let status = Command::new("strace")
         .args([
             "-f",
@@ -55,7 +59,7 @@ fn nothing_of_a_sandbox_is_executed_outside_and_no_path_of_proc_written_once_it_
             "-o",
         ])
         .arg(&trace)
-        .args(["sh", "-c", script, env!("CARGO_BIN_EXE_pactown")])
+        .args(["sh", "-c", &script, env!("CARGO_BIN_EXE_pactown")])
         .current_dir(town.path())
         .env("NO_COLOR", "1")
         .stdin(Stdio::null())
