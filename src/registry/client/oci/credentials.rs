@@ -8,9 +8,6 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
-/// Under this name Docker keeps the login to the registry `docker.io`.
-const DOCKER_HUB: &str = "https://index.docker.io/v1/";
-
 /// Who asks.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Credentials {
@@ -118,9 +115,6 @@ impl Auth {
 
 /// Docker's keys are hosts, and with older versions addresses.
 fn registry(key: &str) -> String {
-    if key == DOCKER_HUB {
-        return "registry-1.docker.io".to_owned();
-    }
     let bare = key
         .strip_prefix("https://")
         .or_else(|| key.strip_prefix("http://"))
