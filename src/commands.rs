@@ -12,6 +12,7 @@ mod control;
 mod doctor;
 mod down;
 mod dry_run;
+mod errand;
 mod events;
 mod evidence;
 mod exec;

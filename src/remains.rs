@@ -104,7 +104,9 @@ fn remove_groups(instance: &Instance) -> Result<(), RemainsError> {
     names.sort();
     names.dedup();
     for name in names {
-        let group = Cgroup::open(&instance.cgroup(&name)).map_err(RemainsError::Cgroup)?;
+        let group = parent
+            .another(&instance.cgroup(&name))
+            .map_err(RemainsError::Cgroup)?;
         end_processes(&group);
         group.delete(DYING).map_err(RemainsError::Cgroup)?;
     }

@@ -13,6 +13,7 @@ mod building;
 mod chronicle;
 mod clock;
 mod engine;
+mod errand;
 mod finish;
 mod inbox;
 mod keeper;

@@ -34,17 +34,19 @@ pub struct Cgroup {
 impl Cgroup {
     /// The groups at `path` (OCI `cgroupsPath`, relative to each hierarchy's root). Makes nothing.
     pub fn open(path: &str) -> Result<Self> {
-        let clean = path.trim_start_matches('/');
-        if clean.is_empty() || clean.split('/').any(|part| part == ".." || part.is_empty()) {
-            return Err(Failure::new(
-                FailureKind::Request,
-                "read `linux.cgroupsPath`",
-                format!("`{path}` is no path"),
-            ));
-        }
         Ok(Self {
+            path: checked(path)?,
             hierarchies: Hierarchies::mounted()?,
-            path: PathBuf::from(clean),
+            is_parent: false,
+        })
+    }
+
+    /// The groups at `path` in the same hierarchies: the kernel is not asked for its mounts again, of which a host with many
+    /// sandboxes has many.
+    pub fn another(&self, path: &str) -> Result<Self> {
+        Ok(Self {
+            path: checked(path)?,
+            hierarchies: self.hierarchies.clone(),
             is_parent: false,
         })
     }
@@ -180,6 +182,18 @@ impl Cgroup {
         }
         Ok(())
     }
+}
+
+fn checked(path: &str) -> Result<PathBuf> {
+    let clean = path.trim_start_matches('/');
+    if clean.is_empty() || clean.split('/').any(|part| part == ".." || part.is_empty()) {
+        return Err(Failure::new(
+            FailureKind::Request,
+            "read `linux.cgroupsPath`",
+            format!("`{path}` is no path"),
+        ));
+    }
+    Ok(PathBuf::from(clean))
 }
 
 /// Removes a group. The kernel takes a moment to let go of processes that were just reaped (EBUSY), and tells

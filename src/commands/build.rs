@@ -4,9 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::follow::{self, Signals, View};
 use super::wish::{self, Wish};
-use super::{Context, preflight, privilege, run, supply, up};
+use super::{Context, errand, preflight, privilege, run, supply, up};
 use crate::bundle::artifacts;
 use crate::cli::BuildArguments;
 use crate::config::ecosystem::ServiceName;
@@ -14,7 +13,6 @@ use crate::control::api::{BuildRequest, Progress};
 use crate::desired::Desired;
 use crate::error::{Error, chain};
 use crate::prepare::Layers;
-use crate::session::Session;
 
 /// What `--json` says of one build.
 #[derive(Serialize)]
@@ -43,7 +41,7 @@ pub(super) fn run(context: &Context, arguments: &BuildArguments) -> Result<(), E
         desired: Box::new(desired),
         services,
     };
-    let layers = follow::block_on(ask(context, &request))?;
+    let layers = ask(context, &request)?;
     let alone = arguments.target.is_some();
     let mut built = Vec::new();
     for (service, layer) in layers {
@@ -147,50 +145,26 @@ fn list(context: &Context, desired: &Desired, services: &[ServiceName]) -> Resul
     Ok(())
 }
 
-/// Has the supervisor build; one that was started for it ends with it.
-async fn ask(context: &Context, request: &BuildRequest) -> Result<Vec<(ServiceName, PathBuf)>, Error> {
-    let mut signals = Signals::catch()?;
-    let session = Session::ensure(&request.desired)?;
-    let told = listen(context, &session, request, &mut signals).await;
-    if session.is_new {
-        session.leave_nothing(&request.desired.instance).await?;
-    }
-    told
-}
-
-async fn listen(
-    context: &Context,
-    session: &Session,
-    request: &BuildRequest,
-    signals: &mut Signals,
-) -> Result<Vec<(ServiceName, PathBuf)>, Error> {
-    let mut stream = session.client.post_stream("/v1/build", request).await?;
-    let mut view = View::new(&context.output);
+/// Has the supervisor build: the layer of each.
+fn ask(context: &Context, request: &BuildRequest) -> Result<Vec<(ServiceName, PathBuf)>, Error> {
     let mut built = Vec::new();
-    loop {
-        let progress = tokio::select! {
-            progress = stream.next() => progress?,
-            number = signals.next() => return Err(Error::Child(128 + number)),
-        };
-        match progress {
-            None => {
-                return Err(Error::Failed(
-                    "the ecosystem was brought down meanwhile".to_owned(),
-                ));
+    let exit_code = errand::run(
+        context,
+        &request.desired,
+        ("/v1/build", request),
+        &mut |progress| match progress {
+            Progress::Built { service, layer } => {
+                built.push((service, layer));
+                None
             }
-            Some(Progress::Built { service, layer }) => built.push((service, layer)),
-            Some(progress) => match view.take(progress) {
-                None => {}
-                Some(0) => return Ok(built),
-                Some(3) => {
-                    return Err(Error::Environment {
-                        message: "not everything could be built".to_owned(),
-                        hint: None,
-                    });
-                }
-                Some(_) => return Err(Error::Failed("not everything could be built".to_owned())),
-            },
-        }
+            other => Some(other),
+        },
+    )?;
+    let message = "not everything could be built".to_owned();
+    match exit_code {
+        0 => Ok(built),
+        3 => Err(Error::Environment { message, hint: None }),
+        _ => Err(Error::Failed(message)),
     }
 }
 

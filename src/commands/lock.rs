@@ -7,10 +7,9 @@ use std::path::Path;
 use indexmap::IndexMap;
 use serde_json::json;
 
-use super::follow::{self, Outcome, Signals, View};
 use super::imports::{self, Purpose};
 use super::wish::{self, Wish};
-use super::{Context, preflight, privilege, supply};
+use super::{Context, errand, preflight, privilege, supply};
 use crate::caller::Caller;
 use crate::cli::LockArguments;
 use crate::config::ecosystem::ServiceName;
@@ -20,7 +19,6 @@ use crate::diagnostics::Problems;
 use crate::drift;
 use crate::error::Error;
 use crate::lockfile::{Damage, Lockfile, NAME, Resolution};
-use crate::session::Session;
 
 type Resolutions = IndexMap<ServiceName, Vec<Resolution>>;
 
@@ -131,54 +129,28 @@ fn resolutions(context: &Context, desired: &Desired, anew: Vec<ServiceName>) -> 
         anew: anew.into_iter().filter(|name| open.contains(name)).collect(),
         services: open,
     };
-    known.extend(follow::block_on(ask(context, &request))?);
+    known.extend(ask(context, &request)?);
     Ok(known)
 }
 
-/// Has the supervisor resolve; one that was started for it ends with it.
-async fn ask(context: &Context, request: &ResolveRequest) -> Result<Resolutions, Error> {
-    let instance = &request.desired.instance;
-    let mut signals = Signals::catch()?;
-    let session = Session::ensure(&request.desired)?;
-    let told = listen(context, &session, request, &mut signals).await;
-    if session.is_new {
-        session.leave_nothing(instance).await?;
-    }
-    told
-}
-
-async fn listen(
-    context: &Context,
-    session: &Session,
-    request: &ResolveRequest,
-    signals: &mut Signals,
-) -> Result<Resolutions, Error> {
-    let mut stream = session.client.post_stream("/v1/resolve", request).await?;
-    let mut view = View::new(&context.output);
-    let mut resolutions = Resolutions::new();
-    loop {
-        let progress = tokio::select! {
-            progress = stream.next() => progress?,
-            number = signals.next() => return Err(Error::Child(128 + number)),
-        };
-        match progress {
-            None => {
-                return Err(Error::Failed(
-                    "the ecosystem was brought down meanwhile".to_owned(),
-                ));
+/// Has the supervisor resolve.
+fn ask(context: &Context, request: &ResolveRequest) -> Result<Resolutions, Error> {
+    let mut known = Resolutions::new();
+    let exit_code = errand::run(
+        context,
+        &request.desired,
+        ("/v1/resolve", request),
+        &mut |progress| match progress {
+            Progress::Resolved { service, resolutions } => {
+                known.insert(service, resolutions);
+                None
             }
-            Some(Progress::Resolved {
-                service,
-                resolutions: resolved,
-            }) => {
-                resolutions.insert(service, resolved);
-            }
-            Some(progress) => match view.take(progress).map(Outcome::Settled) {
-                Some(Outcome::Settled(0)) => return Ok(resolutions),
-                Some(Outcome::Settled(code)) => return Err(unresolved(code)),
-                _ => {}
-            },
-        }
+            other => Some(other),
+        },
+    )?;
+    match exit_code {
+        0 => Ok(known),
+        code => Err(unresolved(code)),
     }
 }
 

@@ -1,8 +1,6 @@
-//! `build`: the build blocks of READMEs are run and what they made is told, nothing is started. Beside whatever runs.
+//! `build`: the build blocks of READMEs are run, and what they made is told.
 
 use std::path::PathBuf;
-
-use tokio::sync::mpsc;
 
 use super::engine::Engine;
 use super::making::Site;
@@ -14,51 +12,15 @@ use crate::prepare::{Layers, PrepareError, artifacts};
 
 impl Engine {
     pub(super) async fn on_build(&mut self, request: BuildRequest, answer: Answer) {
-        let site = match self.site_for(&request.desired, &request.services).await {
-            Ok(site) => site,
-            Err(refusal) => return self.refuse(answer, refusal).await,
-        };
-        let (progress, stream) = mpsc::unbounded_channel();
-        let _ = answer.send(Ok(stream));
-        for text in &site.tools.settings.notices {
-            let _ = progress.send(Progress::Notice { text: text.clone() });
-        }
-        tokio::task::spawn_blocking(move || {
-            let exit_code = all(&site, &request.services, &progress);
-            let _ = progress.send(Progress::Settled { exit_code });
-        });
-    }
-}
-
-/// One after another; what failed does not keep the others from being built. The exit code.
-fn all(site: &Site, services: &[ServiceName], progress: &mpsc::UnboundedSender<Progress>) -> i32 {
-    let mut worst = 0;
-    for service in services {
-        let line = |line: &str| Progress::Build {
-            service: service.clone(),
-            line: line.to_owned(),
-        };
-        let told = match site.build(service, &mut |text| drop(progress.send(line(text)))) {
-            Ok(layer) => Progress::Built {
+        let BuildRequest { desired, services } = request;
+        let work = |site: &Site, service: &ServiceName, on_line: &mut dyn FnMut(&str)| {
+            site.build(service, on_line).map(|layer| Progress::Built {
                 service: service.clone(),
                 layer,
-            },
-            Err(unmade) => {
-                worst = worst.max(unmade.exit);
-                Progress::Failure {
-                    service: service.clone(),
-                    cause: unmade.cause,
-                    details: unmade.details,
-                    log: Vec::new(),
-                }
-            }
+            })
         };
-        // Nobody waits for the rest.
-        if progress.send(told).is_err() {
-            break;
-        }
+        self.run_errand(&desired, services, answer, work).await;
     }
-    worst
 }
 
 impl Site {

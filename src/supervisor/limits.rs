@@ -1,5 +1,6 @@
 //! Limits while the ecosystem runs: those of all services together, and what came up against one.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ const LOOK: Duration = Duration::from_secs(5);
 pub(super) struct Lookout {
     told: HashMap<UnitName, Told>,
     begun: bool,
+    /// The group of all, once it was looked for.
+    all: OnceCell<Cgroup>,
 }
 
 /// Sets the limits of all services together, which hold from now on; also lower ones, unless more is in use.
@@ -134,14 +137,23 @@ impl Engine {
 
     /// What the control groups of `name` have counted.
     pub(super) fn used_by(&self, name: &str) -> Usage {
-        let group = Cgroup::open(&self.instance.cgroup(name)).ok();
+        let group = self
+            .all()
+            .and_then(|all| all.another(&self.instance.cgroup(name)).ok());
         group.map(|group| group.usage()).unwrap_or_default()
     }
 
     /// The same of all services together.
     pub(super) fn used_by_all(&self) -> Option<Usage> {
-        let group = Cgroup::open(&self.instance.group()).ok()?;
-        Some(group.usage())
+        self.all().map(Cgroup::usage)
+    }
+
+    fn all(&self) -> Option<&Cgroup> {
+        let all = &self.lookout.all;
+        all.get().or_else(|| {
+            let found = Cgroup::open(&self.instance.group()).ok()?;
+            Some(all.get_or_init(|| found))
+        })
     }
 
     /// The limits that `name` came up against, for its row.
