@@ -34,7 +34,7 @@ pub struct UpArguments {
     /// Prepare at most this many services at the same time [default: 4]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: Option<u16>,
-    /// When not everything is ready after this time (90, 90s, 2m): say why, take down what this began, exit with 124
+    /// When not everything is ready after this time (90, 90s, 2m): say why, end what Ctrl-C would end, exit with 124
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub timeout: Option<Duration>,
     /// Fail when a preferred port is taken, instead of using the next free one
